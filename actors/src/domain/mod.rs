@@ -1,0 +1,11 @@
+//! Pure types that every other layer speaks: ids, times, metrics, readings, events and deliveries.
+//!
+//! Nothing here is async, does I/O or reads a clock.
+
+pub mod admission;
+pub mod delivery;
+pub mod event;
+pub mod ids;
+pub mod message;
+pub mod metric;
+pub mod time;

@@ -1,0 +1,149 @@
+//! Points in time as UTC milliseconds, and offsets from UTC.
+
+use std::fmt;
+
+use jiff::civil;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Milliseconds of one second.
+pub const MS_PER_SECOND: i64 = 1_000;
+/// Milliseconds of one minute.
+pub const MS_PER_MINUTE: i64 = 60 * MS_PER_SECOND;
+/// Milliseconds of one hour.
+pub const MS_PER_HOUR: i64 = 60 * MS_PER_MINUTE;
+/// Milliseconds of one day.
+pub const MS_PER_DAY: i64 = 24 * MS_PER_HOUR;
+
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
+///
+/// Its text is RFC 3339 with `Z`, and milliseconds only when they are not zero (contract §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the epoch.
+    pub const fn from_ms(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_ms(self) -> i64 {
+        self.0
+    }
+
+    /// This moment and `ms` more (or less, if negative), without overflow.
+    pub const fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this moment; negative when `earlier` is later.
+    pub const fn ms_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Reads RFC 3339 with an offset or `Z`; digits beyond milliseconds are cut.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_millisecond()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, ms) = (self.0.div_euclid(MS_PER_SECOND), self.0.rem_euclid(MS_PER_SECOND));
+        let Ok(t) = jiff::Timestamp::from_second(seconds) else { return write!(f, "@{}ms", self.0) };
+        let dt: civil::DateTime = jiff::tz::Offset::UTC.to_datetime(t);
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+            dt.year(),
+            dt.month(),
+            dt.day(),
+            dt.hour(),
+            dt.minute(),
+            dt.second()
+        )?;
+        if ms != 0 {
+            write!(f, ".{ms:03}")?;
+        }
+        f.write_str("Z")
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse_rfc3339(&text)
+            .ok_or_else(|| serde::de::Error::custom("is not an RFC 3339 time with an offset"))
+    }
+}
+
+/// An offset from UTC in whole minutes, positive to the east; its text is `Z` or `±hh:mm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct UtcOffset(i16);
+
+impl UtcOffset {
+    /// From minutes east of UTC; `None` beyond ±18 h.
+    pub fn from_minutes(minutes: i32) -> Option<Self> {
+        (-1080..=1080).contains(&minutes).then(|| Self(minutes as i16))
+    }
+
+    /// Minutes east of UTC.
+    pub fn minutes(self) -> i32 {
+        i32::from(self.0)
+    }
+
+    /// Reads `Z`, `±hh:mm`, `±hhmm` or `±hh`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if matches!(text, "Z" | "z") {
+            return Some(Self(0));
+        }
+        let (sign, rest) = match text.as_bytes().first()? {
+            b'+' => (1, &text[1..]),
+            b'-' => (-1, &text[1..]),
+            _ => return None,
+        };
+        let digits: String = match rest.split_once(':') {
+            Some((h, m)) if h.len() == 2 && m.len() == 2 => format!("{h}{m}"),
+            Some(_) => return None,
+            None if rest.len() == 2 => format!("{rest}00"),
+            None => rest.to_owned(),
+        };
+        if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let (hours, minutes): (i32, i32) = (digits[..2].parse().ok()?, digits[2..].parse().ok()?);
+        if minutes > 59 {
+            return None;
+        }
+        Self::from_minutes(sign * (hours * 60 + minutes))
+    }
+}
+
+impl fmt::Display for UtcOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("Z");
+        }
+        let sign = if self.0 < 0 { '-' } else { '+' };
+        write!(f, "{sign}{:02}:{:02}", self.0.abs() / 60, self.0.abs() % 60)
+    }
+}
+
+impl Serialize for UtcOffset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UtcOffset {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("is not an offset like +02:00"))
+    }
+}
