@@ -1,0 +1,278 @@
+//! The durable store: deliveries, events, outbox, checkpoints, and what is read back from them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::domain::admission::EventDraft;
+use crate::domain::event::{DeviceType, Event};
+use crate::domain::ids::{EventId, RequestId, UserId};
+use crate::domain::message::{HeaderField, Message, Topic};
+use crate::domain::metric::Metric;
+use crate::domain::time::Timestamp;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is full or too slow. Whether a write took place is unknown; deduplication makes
+    /// trying again safe.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// It refuses this very data, and would again; its neighbours in the batch are not affected.
+    #[error("the store refuses this data: {0}")]
+    Refused(String),
+    /// A position or state is not where the caller left it: somebody else has moved it.
+    #[error("the store's position has moved: {0}")]
+    Fenced(String),
+}
+
+/// What becomes of a delivery's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryStatus {
+    /// Its data came with it.
+    Processed,
+    /// A notification, whose data has still to be fetched.
+    Accepted,
+    /// Verified, and not readable; kept for replay.
+    Quarantined,
+}
+
+impl DeliveryStatus {
+    /// The word in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Processed => "processed",
+            Self::Accepted => "accepted",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// A delivery ready to be committed, with everything that becomes durable with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewDelivery {
+    /// What makes it the same delivery again.
+    pub key: [u8; 32],
+    /// The device's path segment (`oura`), or `inject`.
+    pub device: &'static str,
+    /// Goes into the row and the messages' headers.
+    pub request_id: RequestId,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// What becomes of its row.
+    pub status: DeliveryStatus,
+    /// The body as it was verified.
+    pub body: Bytes,
+    /// What it holds.
+    pub drafts: Vec<EventDraft>,
+}
+
+/// What became of one draft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id; of a draft that held nothing new, the id that an injected event came with.
+    pub event_id: Option<EventId>,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// How many readings were new; 0 with `event_id` and `is_new` for a deletion.
+    pub readings: usize,
+    /// Whether an event was made.
+    pub is_new: bool,
+}
+
+/// What became of one delivery. All of it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// The same delivery was committed before; nothing was written.
+    Duplicate,
+    /// Its row was written, with these events.
+    Stored(Vec<Receipt>),
+}
+
+/// A message waiting to be moved to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Grows with each entry and is never used twice.
+    pub id: i64,
+    /// What is to be appended.
+    pub message: Message,
+}
+
+/// A user's state at rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Whose.
+    pub user_id: UserId,
+    /// Only grows; an older one never overwrites a newer one.
+    pub state_seq: u64,
+    /// The next offset of the user's partition that the state has not seen.
+    pub next_offset: i64,
+    /// The encoded state, with its version.
+    pub state: Vec<u8>,
+}
+
+/// A consumer's position in one partition, moved from where it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PositionMove {
+    /// The partition.
+    pub partition: u32,
+    /// Where the store has it now; the move is refused if not.
+    pub from: i64,
+    /// The next offset to read.
+    pub to: i64,
+}
+
+/// A mode switch as it is kept and published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchRow {
+    /// The same for the same switch, however often it is computed.
+    pub switch_id: Arc<str>,
+    /// Whose.
+    pub user_id: UserId,
+    /// When.
+    pub timestamp: Timestamp,
+    /// The message on `neuros-mode-switches`.
+    pub message: Message,
+}
+
+/// A message that could not be applied and was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The same for the same message: setting it aside twice makes one row.
+    pub id: Arc<str>,
+    /// Where it came from.
+    pub original_topic: Topic,
+    /// `processing_error`, `validation_error` …
+    pub error_type: &'static str,
+    /// For people; without ids or readings.
+    pub error_message: String,
+    /// When it was given up.
+    pub failed_at: Timestamp,
+    /// How often it was tried again.
+    pub retry_count: u32,
+    /// The original key, value and headers.
+    pub message: Message,
+}
+
+/// Everything that one flush makes durable, in one transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckpointBatch {
+    /// The consumer whose positions move.
+    pub consumer: Arc<str>,
+    /// Dirty states.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Positions that those states cover.
+    pub positions: Vec<PositionMove>,
+    /// Switches since the last flush; those known already are left out.
+    pub switches: Vec<SwitchRow>,
+    /// Newest states for `neuros-user-state`, one for each of `checkpoints` that moved.
+    pub states: Vec<Message>,
+    /// Messages that were set aside since the last flush.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// Which events to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventQuery {
+    /// Whose.
+    pub user_id: UserId,
+    /// From this time, included.
+    pub from: Option<Timestamp>,
+    /// To this time, excluded.
+    pub to: Option<Timestamp>,
+    /// Of this device only.
+    pub device: Option<DeviceType>,
+    /// With a reading of this metric only.
+    pub metric: Option<Metric>,
+    /// Of this kind only.
+    pub kind: Option<String>,
+    /// After this (timestamp, event id).
+    pub after: Option<(Timestamp, String)>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// An event as it was sent, less the readings that newer versions have hidden.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// As on the topic.
+    pub event: Event,
+    /// As sent.
+    pub headers: Vec<HeaderField>,
+}
+
+/// The newest reading of a metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatestReading {
+    /// The reading.
+    pub reading: crate::domain::event::Reading,
+    /// The device that took it.
+    pub device_type: DeviceType,
+}
+
+/// A page of mode switches, newest first.
+#[derive(Debug, Clone)]
+pub struct SwitchPage {
+    /// As on the topic.
+    pub switches: Vec<Box<RawValue>>,
+    /// Give this back for the next page.
+    pub next: Option<i64>,
+}
+
+/// Writes an admitted event as the message that goes to the log.
+pub type EncodeEvent = Arc<dyn Fn(&Event, &RequestId) -> Message + Send + Sync>;
+
+/// The durable store.
+///
+/// Promises: what a call returned `Ok` for survives `kill -9`; each call is one transaction; identity, version and
+/// deduplication are decided inside it by [`EventDraft::admit`]; a row that the engine refuses never fails its
+/// neighbours.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Commits deliveries with their events and outbox entries. One answer each, in order.
+    async fn commit_deliveries(
+        &self,
+        deliveries: &[Arc<NewDelivery>],
+        encode: &EncodeEvent,
+    ) -> Result<Vec<Result<Committed, StoreError>>, StoreError>;
+
+    /// How many messages wait in the outbox, as far as this process knows.
+    fn outbox_depth(&self) -> u64;
+
+    /// The oldest `limit` entries beyond `after`, in order of commit.
+    async fn read_outbox(&self, after: i64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// Removes entries that are on the log.
+    async fn delete_outbox(&self, ids: &[i64]) -> Result<(), StoreError>;
+
+    /// The consumer's next offset of each partition; 0 where it has none.
+    async fn positions(&self, consumer: &str, partitions: u32) -> Result<Vec<i64>, StoreError>;
+
+    /// The checkpoints of those of `users` that have one, in any order.
+    async fn load_checkpoints(&self, users: &[UserId]) -> Result<Vec<Checkpoint>, StoreError>;
+
+    /// Makes one flush durable: all of it or nothing.
+    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<(), StoreError>;
+
+    /// Events of a user, newest versions only, ascending by (timestamp, event id).
+    async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The newest reading of each metric of a user.
+    async fn latest(&self, user: &UserId) -> Result<Vec<LatestReading>, StoreError>;
+
+    /// A user's mode switches, newest first, before the cursor `before`.
+    async fn mode_switches(
+        &self,
+        user: &UserId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<SwitchPage, StoreError>;
+
+    /// How many dead letters are kept.
+    async fn dead_letters_len(&self) -> Result<u64, StoreError>;
+
+    /// A read and a write that prove that the store works.
+    async fn check(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,95 @@
+//! What the actors tell about themselves: one typed event each, from which the shell makes the log line and the
+//! metric.
+
+use crate::domain::event::Event;
+use crate::domain::ids::MaskedUserId;
+
+/// Why a message of the log was not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skipped {
+    /// The state has seen it.
+    Duplicate,
+    /// It has not our `schema` header.
+    Foreign,
+    /// It could not be applied and was set aside.
+    DeadLettered,
+}
+
+impl Skipped {
+    /// The value of the label `status`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::Foreign => "foreign",
+            Self::DeadLettered => "dead_lettered",
+        }
+    }
+}
+
+/// Something that happened in the pipeline.
+#[derive(Debug)]
+pub enum PipelineEvent<'a> {
+    /// An event was folded into its user's state.
+    Applied {
+        /// The event.
+        event: &'a Event,
+    },
+    /// A message of the log was passed over.
+    Skipped(Skipped),
+    /// A fold of one user's events took so long.
+    Decided {
+        /// Seconds for all of them.
+        seconds: f64,
+        /// How many there were.
+        events: usize,
+    },
+    /// A user's mode changed.
+    Switched {
+        /// Whose, masked.
+        user: MaskedUserId,
+        /// The mode before.
+        from: &'static str,
+        /// The mode now.
+        to: &'static str,
+        /// The rule's word.
+        reason: &'static str,
+    },
+    /// A flush is durable.
+    CheckpointsSaved {
+        /// How many states were in it.
+        states: usize,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// Messages went from the outbox to the log.
+    Published {
+        /// How many.
+        messages: usize,
+    },
+    /// How many messages of the log lie behind the consumer.
+    Lag {
+        /// Over all partitions.
+        messages: i64,
+    },
+    /// An actor could not go on and tries again; nothing is lost by it.
+    Retrying {
+        /// Its path in the tree.
+        actor: &'static str,
+        /// What went wrong, for people.
+        error: String,
+    },
+}
+
+/// Takes the events. It must be quick, and must not fail.
+pub trait Telemetry: Send + Sync + 'static {
+    /// Tells one event.
+    fn emit(&self, event: PipelineEvent<'_>);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Telemetry for Silent {
+    fn emit(&self, _: PipelineEvent<'_>) {}
+}

@@ -1,0 +1,12 @@
+DROP TABLE log_layout;
+DROP TABLE log_ends;
+DROP TABLE log;
+DROP TABLE kafka_dlq;
+DROP TABLE mode_switches;
+DROP TABLE positions;
+DROP TABLE checkpoints;
+DROP TABLE outbox;
+DROP TABLE latest;
+DROP TABLE facts;
+DROP TABLE events;
+DROP TABLE deliveries;

@@ -1,0 +1,6 @@
+//! What stands behind the ports. Only `app` names these; none of them imports another, save that the SQLite
+//! store and the embedded log share one file through [`sqlite_file`].
+
+pub mod embedded_log;
+pub mod sqlite;
+pub mod sqlite_file;

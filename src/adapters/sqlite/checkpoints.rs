@@ -1,0 +1,157 @@
+//! States, positions, switches and what is published of them: one transaction a flush.
+
+use actors::domain::ids::UserId;
+use actors::domain::message::{Message, Topic};
+use actors::domain::time::Timestamp;
+use actors::ports::store::{Checkpoint, CheckpointBatch, DeadLetter, PositionMove, StoreError, SwitchRow};
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::outbox;
+use crate::adapters::sqlite_file::rows::{damaged, encode_headers, insert, select_in};
+use crate::adapters::sqlite_file::{JobResult, store_error};
+
+pub(super) async fn positions(readers: &SqlitePool, consumer: &str, partitions: u32) -> JobResult<Vec<i64>> {
+    let rows: Vec<(i64, i64)> = sqlx::query_as("SELECT partition, next_offset FROM positions WHERE consumer = ?")
+        .bind(consumer)
+        .fetch_all(readers)
+        .await
+        .map_err(store_error)?;
+    let mut positions = vec![0; partitions as usize];
+    for (partition, next_offset) in rows {
+        let place = usize::try_from(partition).ok().and_then(|partition| positions.get_mut(partition));
+        *place.ok_or_else(|| damaged("a position in a partition that does not exist"))? = next_offset;
+    }
+    Ok(positions)
+}
+
+pub(super) async fn load(readers: &SqlitePool, users: &[UserId]) -> JobResult<Vec<Checkpoint>> {
+    let keys: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
+    let mut connection = readers.acquire().await.map_err(store_error)?;
+    let rows: Vec<(String, i64, i64, Vec<u8>)> = select_in(
+        &mut connection,
+        "SELECT user_id, state_seq, next_offset, state FROM checkpoints WHERE user_id IN ",
+        &keys,
+    )
+    .await?;
+    rows.into_iter()
+        .map(|(user_id, state_seq, next_offset, state)| {
+            let user_id = UserId::parse(&user_id).map_err(damaged)?;
+            Ok(Checkpoint { user_id, state_seq: state_seq.unsigned_abs(), next_offset, state })
+        })
+        .collect()
+}
+
+/// Saves one flush and gives back how many messages went to the outbox.
+pub(super) async fn save(connection: &mut SqliteConnection, batch: &CheckpointBatch) -> JobResult<u64> {
+    for position in &batch.positions {
+        move_position(connection, &batch.consumer, position).await?;
+    }
+    save_states(connection, &batch.checkpoints).await?;
+    let mut messages: Vec<&Message> = Vec::new();
+    for switch in &batch.switches {
+        if save_switch(connection, switch).await? {
+            messages.push(&switch.message);
+        }
+    }
+    messages.extend(&batch.states);
+    let mut dead = Vec::new();
+    for letter in &batch.dead_letters {
+        if save_dead_letter(connection, letter).await? {
+            dead.push(dead_letter_message(letter));
+        }
+    }
+    messages.extend(&dead);
+    outbox::insert_messages(connection, messages.iter().copied()).await?;
+    Ok(messages.len() as u64)
+}
+
+/// Moves a position, if it is where the caller read it: whoever lost its partition must not overwrite.
+async fn move_position(connection: &mut SqliteConnection, consumer: &str, position: &PositionMove) -> JobResult<()> {
+    let moved = sqlx::query(
+        "INSERT INTO positions (consumer, partition, next_offset) SELECT ?1, ?2, ?4 WHERE ?3 = 0 \
+         OR EXISTS (SELECT 1 FROM positions WHERE consumer = ?1 AND partition = ?2) \
+         ON CONFLICT (consumer, partition) DO UPDATE SET next_offset = excluded.next_offset WHERE next_offset = ?3",
+    )
+    .bind(consumer)
+    .bind(position.partition)
+    .bind(position.from)
+    .bind(position.to)
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
+    if moved.rows_affected() == 0 {
+        let (partition, from) = (position.partition, position.from);
+        return Err(StoreError::Fenced(format!("partition {partition} is no longer at {from}")));
+    }
+    Ok(())
+}
+
+async fn save_states(connection: &mut SqliteConnection, checkpoints: &[Checkpoint]) -> JobResult<()> {
+    insert(
+        connection,
+        "INSERT INTO checkpoints (user_id, state_seq, next_offset, state) ",
+        4,
+        checkpoints,
+        |row, checkpoint| {
+            row.push_bind(checkpoint.user_id.as_str().to_owned())
+                .push_bind(i64::try_from(checkpoint.state_seq).unwrap_or(i64::MAX))
+                .push_bind(checkpoint.next_offset)
+                .push_bind(checkpoint.state.clone());
+        },
+        " ON CONFLICT (user_id) DO UPDATE SET state_seq = excluded.state_seq, next_offset = excluded.next_offset, \
+         state = excluded.state WHERE (excluded.state_seq, excluded.next_offset) >= (state_seq, next_offset)",
+    )
+    .await
+}
+
+async fn save_switch(connection: &mut SqliteConnection, switch: &SwitchRow) -> JobResult<bool> {
+    sqlx::query(
+        "INSERT INTO mode_switches (switch_id, user_id, timestamp, value) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (switch_id) DO NOTHING",
+    )
+    .bind(&*switch.switch_id)
+    .bind(switch.user_id.as_str())
+    .bind(switch.timestamp.as_ms())
+    .bind(&switch.message.value)
+    .execute(connection)
+    .await
+    .map(|done| done.rows_affected() > 0)
+    .map_err(store_error)
+}
+
+async fn save_dead_letter(connection: &mut SqliteConnection, letter: &DeadLetter) -> JobResult<bool> {
+    sqlx::query(
+        "INSERT INTO kafka_dlq (id, original_topic, error_type, error_message, failed_at, retry_count, key, value, \
+         headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(&*letter.id)
+    .bind(letter.original_topic.name())
+    .bind(letter.error_type)
+    .bind(&letter.error_message)
+    .bind(letter.failed_at.as_ms())
+    .bind(letter.retry_count)
+    .bind(&*letter.message.key)
+    .bind(&letter.message.value)
+    .bind(encode_headers(&letter.message.headers)?)
+    .execute(connection)
+    .await
+    .map(|done| done.rows_affected() > 0)
+    .map_err(store_error)
+}
+
+/// The dead letter as it goes to `biometric-events.dlq`: the original, and why it is there.
+fn dead_letter_message(letter: &DeadLetter) -> Message {
+    let mut message = letter.message.clone();
+    message.topic = Topic::DeadLetters;
+    message.headers.extend(
+        [
+            ("original_topic", letter.original_topic.name().to_owned()),
+            ("error_message", letter.error_message.clone()),
+            ("error_type", letter.error_type.to_owned()),
+            ("failed_at", Timestamp::to_string(&letter.failed_at)),
+            ("retry_count", letter.retry_count.to_string()),
+        ]
+        .map(|(name, value)| (name.into(), value.into_bytes())),
+    );
+    message
+}

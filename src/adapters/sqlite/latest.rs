@@ -1,0 +1,187 @@
+//! The newest reading of each metric of a user, kept beside the events so that `/latest` is one look-up.
+
+use std::collections::{BTreeSet, HashMap};
+
+use actors::domain::admission::Known;
+use actors::domain::event::{DeviceType, Event, Reading};
+use actors::domain::ids::UserId;
+use actors::domain::time::Timestamp;
+use actors::ports::store::LatestReading;
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::reads::visible_part;
+use crate::adapters::sqlite_file::rows::{damaged, insert};
+use crate::adapters::sqlite_file::{JobResult, store_error};
+
+/// Events read at a time when a newest reading has to be found anew.
+const SEARCH_PAGE: i64 = 100;
+
+struct Candidate {
+    user_id: UserId,
+    event_seq: i64,
+    device_type: DeviceType,
+    reading: Reading,
+}
+
+impl Candidate {
+    /// Newer first; of equal timestamps the higher confidence, then the later event.
+    fn beats(&self, other: &Self) -> bool {
+        let rank = |candidate: &Self| {
+            (candidate.reading.timestamp, (confidence(&candidate.reading) * 1e6) as i64, candidate.event_seq)
+        };
+        rank(self) >= rank(other)
+    }
+}
+
+fn confidence(reading: &Reading) -> f64 {
+    reading.confidence.unwrap_or(1.0)
+}
+
+/// Takes in new events, and hides what newer versions have taken the place of.
+pub(super) async fn bring_up_to_date<'e>(
+    connection: &mut SqliteConnection,
+    events: impl Iterator<Item = (i64, &'e Event)>,
+    superseded: &[Known],
+) -> JobResult<()> {
+    let mut best: HashMap<(UserId, &'static str), Candidate> = HashMap::new();
+    for (event_seq, event) in events {
+        for reading in &event.readings {
+            let candidate = Candidate {
+                user_id: event.user_id.clone(),
+                event_seq,
+                device_type: event.device_type,
+                reading: reading.clone(),
+            };
+            offer(&mut best, candidate);
+        }
+    }
+    upsert(connection, best.into_values().collect()).await?;
+    if superseded.is_empty() {
+        return Ok(());
+    }
+    let mut lost = BTreeSet::new();
+    for known in superseded {
+        hide(connection, known).await?;
+        lost.insert(known.event_seq);
+    }
+    for event_seq in lost {
+        let metrics: Vec<(String, String)> =
+            sqlx::query_as("DELETE FROM latest WHERE event_seq = ? RETURNING user_id, metric")
+                .bind(event_seq)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(store_error)?;
+        for (user, metric) in metrics {
+            find_anew(connection, &user, &metric).await?;
+        }
+    }
+    Ok(())
+}
+
+fn offer(best: &mut HashMap<(UserId, &'static str), Candidate>, candidate: Candidate) {
+    let key = (candidate.user_id.clone(), candidate.reading.metric.name());
+    match best.get(&key) {
+        Some(held) if !candidate.beats(held) => {}
+        _ => {
+            best.insert(key, candidate);
+        }
+    }
+}
+
+async fn upsert(connection: &mut SqliteConnection, candidates: Vec<Candidate>) -> JobResult<()> {
+    let rows = candidates
+        .into_iter()
+        .map(|candidate| Ok((serde_json::to_string(&candidate.reading).map_err(damaged)?, candidate)))
+        .collect::<JobResult<Vec<(String, Candidate)>>>()?;
+    insert(
+        connection,
+        "INSERT INTO latest (user_id, metric, timestamp, confidence, event_seq, device_type, reading) ",
+        7,
+        &rows,
+        |row, (json, candidate)| {
+            row.push_bind(candidate.user_id.as_str().to_owned())
+                .push_bind(candidate.reading.metric.name())
+                .push_bind(Timestamp::as_ms(candidate.reading.timestamp))
+                .push_bind(confidence(&candidate.reading))
+                .push_bind(candidate.event_seq)
+                .push_bind(candidate.device_type.name())
+                .push_bind(json.clone());
+        },
+        " ON CONFLICT (user_id, metric) DO UPDATE SET timestamp = excluded.timestamp, \
+         confidence = excluded.confidence, event_seq = excluded.event_seq, device_type = excluded.device_type, \
+         reading = excluded.reading WHERE (excluded.timestamp, excluded.confidence) >= (timestamp, confidence)",
+    )
+    .await
+}
+
+/// Hides an event, or one of its readings, from the read API.
+async fn hide(connection: &mut SqliteConnection, known: &Known) -> JobResult<()> {
+    let sql = match known.reading {
+        None => "UPDATE events SET visible = 0 WHERE seq = ?",
+        Some(_) => {
+            // With its last reading hidden the event is hidden.
+            "UPDATE events SET hidden = json_insert(coalesce(hidden, '[]'), '$[#]', ?2), \
+             visible = json_array_length(value, '$.readings') > json_array_length(coalesce(hidden, '[]')) + 1 \
+             WHERE seq = ?1"
+        }
+    };
+    sqlx::query(sql)
+        .bind(known.event_seq)
+        .bind(known.reading)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(store_error)
+}
+
+/// Finds the newest visible reading of a metric by walking a user's events back in time.
+async fn find_anew(connection: &mut SqliteConnection, user: &str, metric: &str) -> JobResult<()> {
+    let mut best: HashMap<(UserId, &'static str), Candidate> = HashMap::new();
+    let mut before = (i64::MAX, i64::MAX);
+    loop {
+        let rows: Vec<(i64, i64, Option<String>, Vec<u8>)> = sqlx::query_as(
+            "SELECT seq, timestamp, hidden, value FROM events WHERE user_id = ? AND visible = 1 \
+             AND (timestamp, seq) < (?, ?) AND instr(metrics, ?) > 0 ORDER BY timestamp DESC, seq DESC LIMIT ?",
+        )
+        .bind(user)
+        .bind(before.0)
+        .bind(before.1)
+        .bind(format!(",{metric},"))
+        .bind(SEARCH_PAGE)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        let is_last_page = rows.len() < SEARCH_PAGE as usize;
+        for (seq, timestamp, hidden, value) in rows {
+            before = (timestamp, seq);
+            // No reading is newer than its event, so once one is found no older event can better it.
+            if best.values().any(|found| found.reading.timestamp.as_ms() > timestamp) {
+                return upsert(connection, best.into_values().collect()).await;
+            }
+            let event = visible_part(&value, hidden.as_deref())?;
+            for reading in event.readings.into_iter().filter(|reading| reading.metric.name() == metric) {
+                let (user_id, device_type) = (event.user_id.clone(), event.device_type);
+                offer(&mut best, Candidate { user_id, event_seq: seq, device_type, reading });
+            }
+        }
+        if is_last_page {
+            return upsert(connection, best.into_values().collect()).await;
+        }
+    }
+}
+
+pub(super) async fn read(readers: &SqlitePool, user: &UserId) -> JobResult<Vec<LatestReading>> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT device_type, reading FROM latest WHERE user_id = ? ORDER BY metric")
+            .bind(user.as_str())
+            .fetch_all(readers)
+            .await
+            .map_err(store_error)?;
+    rows.into_iter()
+        .map(|(device_type, json)| {
+            let device_type = DeviceType::from_name(&device_type).ok_or_else(|| damaged("an unknown device type"))?;
+            Ok(LatestReading { reading: serde_json::from_str(&json).map_err(damaged)?, device_type })
+        })
+        .collect()
+}
+

@@ -1,0 +1,120 @@
+//! The embedded store: everything durable in one SQLite file.
+
+mod checkpoints;
+mod commit;
+mod latest;
+mod outbox;
+mod reads;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actors::domain::ids::UserId;
+use actors::ports::Store;
+use actors::ports::store::{
+    Checkpoint, CheckpointBatch, Committed, EncodeEvent, EventQuery, LatestReading, NewDelivery, OutboxEntry, StoreError,
+    StoredEvent, SwitchPage,
+};
+use async_trait::async_trait;
+
+use super::sqlite_file::{SqliteFile, execute};
+
+/// The store in a SQLite file.
+#[derive(Clone)]
+pub struct SqliteStore {
+    file: SqliteFile,
+    outbox_depth: Arc<AtomicU64>,
+}
+
+impl SqliteStore {
+    /// A store in `file`, which has the schema.
+    pub async fn new(file: SqliteFile) -> Result<Self, StoreError> {
+        let depth = outbox::count(file.readers()).await?;
+        Ok(Self { file, outbox_depth: Arc::new(AtomicU64::new(depth)) })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit_deliveries(
+        &self,
+        deliveries: &[Arc<NewDelivery>],
+        encode: &EncodeEvent,
+    ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
+        let (deliveries, encode) = (deliveries.to_vec(), Arc::clone(encode));
+        let results = self
+            .file
+            .write(move |connection| Box::pin(async move { commit::commit_all(connection, &deliveries, &encode).await }))
+            .await?;
+        let events = results.iter().flatten().map(|committed| match committed {
+            Committed::Duplicate => 0,
+            Committed::Stored(receipts) => receipts.iter().filter(|receipt| receipt.is_new).count() as u64,
+        });
+        self.outbox_depth.fetch_add(events.sum(), Ordering::Relaxed);
+        Ok(results)
+    }
+
+    fn outbox_depth(&self) -> u64 {
+        self.outbox_depth.load(Ordering::Relaxed)
+    }
+
+    async fn read_outbox(&self, after: i64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        let entries = outbox::read(self.file.readers(), after, limit).await?;
+        if after == 0 && entries.len() < limit {
+            // A caller that was cancelled between commit and count leaves the count wrong; here it comes right again.
+            self.outbox_depth.store(entries.len() as u64, Ordering::Relaxed);
+        }
+        Ok(entries)
+    }
+
+    async fn delete_outbox(&self, ids: &[i64]) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        let deleted = self
+            .file
+            .write(move |connection| Box::pin(async move { outbox::delete(connection, &ids).await }))
+            .await?;
+        let _ = self
+            .outbox_depth
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| Some(depth.saturating_sub(deleted)));
+        Ok(())
+    }
+
+    async fn positions(&self, consumer: &str, partitions: u32) -> Result<Vec<i64>, StoreError> {
+        checkpoints::positions(self.file.readers(), consumer, partitions).await
+    }
+
+    async fn load_checkpoints(&self, users: &[UserId]) -> Result<Vec<Checkpoint>, StoreError> {
+        checkpoints::load(self.file.readers(), users).await
+    }
+
+    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<(), StoreError> {
+        let batch = batch.clone();
+        let sent = self
+            .file
+            .write(move |connection| Box::pin(async move { checkpoints::save(connection, &batch).await }))
+            .await?;
+        self.outbox_depth.fetch_add(sent, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
+        reads::events(self.file.readers(), query).await
+    }
+
+    async fn latest(&self, user: &UserId) -> Result<Vec<LatestReading>, StoreError> {
+        latest::read(self.file.readers(), user).await
+    }
+
+    async fn mode_switches(&self, user: &UserId, before: Option<i64>, limit: usize) -> Result<SwitchPage, StoreError> {
+        reads::mode_switches(self.file.readers(), user, before, limit).await
+    }
+
+    async fn dead_letters_len(&self) -> Result<u64, StoreError> {
+        reads::dead_letters_len(self.file.readers()).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        // The empty transaction goes through the writer's queue, so a stuck writer shows.
+        self.file.write(|connection| Box::pin(execute(connection, "SELECT 1"))).await
+    }
+}

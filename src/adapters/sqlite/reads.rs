@@ -1,0 +1,88 @@
+//! What the read API asks.
+
+use actors::domain::event::Event;
+use actors::domain::ids::UserId;
+use actors::ports::store::{EventQuery, StoredEvent, SwitchPage};
+use serde_json::value::RawValue;
+use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+
+use crate::adapters::sqlite_file::rows::{damaged, decode_headers};
+use crate::adapters::sqlite_file::{JobResult, store_error};
+
+/// An event less the readings that newer versions have taken the place of.
+pub(super) fn visible_part(value: &[u8], hidden: Option<&str>) -> JobResult<Event> {
+    let mut event: Event = serde_json::from_slice(value).map_err(damaged)?;
+    if let Some(hidden) = hidden {
+        let hidden: Vec<usize> = serde_json::from_str(hidden).map_err(damaged)?;
+        let mut index = 0;
+        event.readings.retain(|_| {
+            index += 1;
+            !hidden.contains(&(index - 1))
+        });
+    }
+    Ok(event)
+}
+
+pub(super) async fn events(readers: &SqlitePool, query: &EventQuery) -> JobResult<Vec<StoredEvent>> {
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT hidden, value, headers FROM events WHERE visible = 1 AND user_id = ");
+    sql.push_bind(query.user_id.as_str().to_owned());
+    if let Some(from) = query.from {
+        sql.push(" AND timestamp >= ").push_bind(from.as_ms());
+    }
+    if let Some(to) = query.to {
+        sql.push(" AND timestamp < ").push_bind(to.as_ms());
+    }
+    if let Some(device) = query.device {
+        sql.push(" AND device_type = ").push_bind(device.name());
+    }
+    if let Some(kind) = &query.kind {
+        sql.push(" AND kind = ").push_bind(kind.clone());
+    }
+    if let Some(metric) = query.metric {
+        sql.push(" AND instr(metrics, ").push_bind(format!(",{},", metric.name())).push(") > 0");
+    }
+    if let Some((timestamp, event_id)) = &query.after {
+        sql.push(" AND (timestamp, event_id) > (").push_bind(timestamp.as_ms());
+        sql.push(", ").push_bind(event_id.clone()).push(")");
+    }
+    sql.push(" ORDER BY timestamp, event_id LIMIT ").push_bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
+    let rows: Vec<(Option<String>, Vec<u8>, Vec<u8>)> =
+        sql.build_query_as().fetch_all(readers).await.map_err(store_error)?;
+    rows.into_iter()
+        .map(|(hidden, value, headers)| {
+            Ok(StoredEvent { event: visible_part(&value, hidden.as_deref())?, headers: decode_headers(&headers)? })
+        })
+        .collect()
+}
+
+pub(super) async fn mode_switches(
+    readers: &SqlitePool,
+    user: &UserId,
+    before: Option<i64>,
+    limit: usize,
+) -> JobResult<SwitchPage> {
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT seq, value FROM mode_switches WHERE user_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+    )
+    .bind(user.as_str())
+    .bind(before.unwrap_or(i64::MAX))
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(readers)
+    .await
+    .map_err(store_error)?;
+    let next = if rows.len() == limit { rows.last().map(|(seq, _)| *seq) } else { None };
+    let switches = rows
+        .into_iter()
+        .map(|(_, value)| {
+            let text = String::from_utf8(value).map_err(damaged)?;
+            RawValue::from_string(text).map_err(damaged)
+        })
+        .collect::<JobResult<Vec<_>>>()?;
+    Ok(SwitchPage { switches, next })
+}
+
+pub(super) async fn dead_letters_len(readers: &SqlitePool) -> JobResult<u64> {
+    let (count,): (i64,) =
+        sqlx::query_as("SELECT count(*) FROM kafka_dlq").fetch_one(readers).await.map_err(store_error)?;
+    Ok(count.unsigned_abs())
+}

@@ -1,0 +1,59 @@
+//! The embedded schema's migrations, up and down, each in a transaction of its own.
+
+use actors::ports::store::StoreError;
+use sqlx::SqliteConnection;
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+
+use super::JobResult;
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Where the engine notes what it has applied.
+const TABLE: &str = "_sqlx_migrations";
+
+/// A migration and whether it is in force.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Status {
+    /// Its number, the same for every store.
+    pub version: i64,
+    /// What it does.
+    pub description: String,
+    /// Whether this database has it.
+    pub applied: bool,
+}
+
+/// Brings the schema up to the newest version. Nothing happens if it is there.
+pub async fn up(connection: &mut SqliteConnection) -> JobResult<()> {
+    MIGRATOR.run_direct(None, connection, false).await.map_err(migrate_error)
+}
+
+/// Takes the schema down to `target`, the highest version that stays (0: none).
+pub async fn down(connection: &mut SqliteConnection, target: i64) -> JobResult<()> {
+    MIGRATOR.undo(connection, target).await.map_err(migrate_error)
+}
+
+/// Every migration of this build, in order.
+pub async fn status(connection: &mut SqliteConnection) -> JobResult<Vec<Status>> {
+    connection.ensure_migrations_table(TABLE).await.map_err(migrate_error)?;
+    let applied = connection.list_applied_migrations(TABLE).await.map_err(migrate_error)?;
+    let ups = MIGRATOR.iter().filter(|migration| migration.migration_type.is_up_migration());
+    Ok(ups
+        .map(|migration| Status {
+            version: migration.version,
+            description: migration.description.to_string(),
+            applied: applied.iter().any(|done| done.version == migration.version),
+        })
+        .collect())
+}
+
+fn migrate_error(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::VersionMissing(version) => StoreError::Refused(format!(
+            "the database has migration {version}, which this build does not know: run a newer build"
+        )),
+        MigrateError::VersionMismatch(version) => StoreError::Refused(format!(
+            "migration {version} of the database differs from this build's: it was made by another build"
+        )),
+        other => StoreError::Unavailable(other.to_string()),
+    }
+}

@@ -1,0 +1,236 @@
+//! One SQLite file with one writer: the engine under the embedded store and the embedded log.
+//!
+//! Every write is a job in a bounded queue. Whatever has queued up during the last fsync runs in the next
+//! transaction, each job under a savepoint of its own, and is answered after the commit. So there is one fsync for
+//! many callers, no artificial delay, and no job that fails another.
+//!
+//! If the process dies, unanswered jobs may or may not have been committed; answered ones have.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::ports::store::StoreError;
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+
+pub mod migrations;
+pub(crate) mod rows;
+
+/// Jobs that may wait for the writer; callers beyond wait for a place.
+const QUEUE_MAX: usize = 256;
+/// Jobs in one transaction.
+const GROUP_MAX: usize = 64;
+/// Connections for reading.
+const READERS_MAX: u32 = 4;
+/// How long a statement waits for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pages in the write-ahead log before it is moved into the file.
+const WAL_AUTOCHECKPOINT_PAGES: &str = "4000";
+/// Page cache of one connection, in KiB (negative: SQLite's way to say KiB).
+const CACHE_KIB: &str = "-4096";
+
+/// What a job gives back, or why not.
+pub type JobResult<T> = Result<T, StoreError>;
+
+/// A piece of work inside a transaction.
+type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, JobResult<T>> + Send>;
+
+/// A job without its type: it runs now, and answers once it is told how the commit went.
+trait Job: Send {
+    fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> BoxFuture<'c, Box<dyn Ran>>;
+    fn refuse(self: Box<Self>, error: StoreError);
+}
+
+trait Ran: Send {
+    fn failed(&self) -> bool;
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>);
+}
+
+struct Pending<T> {
+    work: Work<T>,
+    reply: oneshot::Sender<JobResult<T>>,
+}
+
+struct Done<T> {
+    result: JobResult<T>,
+    reply: oneshot::Sender<JobResult<T>>,
+}
+
+// A reply that nobody waits for any more is no error: the caller was cancelled, and the work is done all the same.
+impl<T: Send + 'static> Job for Pending<T> {
+    fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> BoxFuture<'c, Box<dyn Ran>> {
+        Box::pin(async move {
+            let result = (self.work)(connection).await;
+            Box::new(Done { result, reply: self.reply }) as Box<dyn Ran>
+        })
+    }
+
+    fn refuse(self: Box<Self>, error: StoreError) {
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+impl<T: Send + 'static> Ran for Done<T> {
+    fn failed(&self) -> bool {
+        self.result.is_err()
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
+        let _ = self.reply.send(self.result.and_then(|value| commit.map(|()| value)));
+    }
+}
+
+enum Item {
+    Job(Box<dyn Job>),
+    Stop,
+}
+
+/// The file, its writer and its readers. Cheap to clone.
+#[derive(Clone)]
+pub struct SqliteFile {
+    readers: SqlitePool,
+    jobs: mpsc::Sender<Item>,
+    writer: Arc<parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>>,
+}
+
+impl SqliteFile {
+    /// Opens or makes the file, brings its schema up to date and starts the writer on the caller's runtime.
+    pub async fn open(path: &Path) -> JobResult<Self> {
+        let mut connection = connect(path).await?;
+        migrations::up(&mut connection).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .min_connections(0)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_lazy_with(options(path).read_only(true));
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let writer = tokio::spawn(write_groups(connection, queue));
+        Ok(Self { readers, jobs, writer: Arc::new(parking_lot::Mutex::new(Some(writer))) })
+    }
+
+    /// Runs `work` in the next transaction and answers once it is committed and synced.
+    pub async fn write<T, F>(&self, work: F) -> JobResult<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, JobResult<T>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Pending { work: Box::new(work), reply });
+        self.jobs.send(Item::Job(job)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Connections for reading; they see what was committed.
+    pub fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Finishes what is queued and closes the file. Later writes answer that the store is unavailable.
+    pub async fn close(&self) {
+        // A second close finds the queue closed and the writer taken.
+        let _ = self.jobs.send(Item::Stop).await;
+        let writer = self.writer.lock().take();
+        if let Some(writer) = writer {
+            let _ = writer.await;
+        }
+        self.readers.close().await;
+    }
+}
+
+/// A connection for writing, outside the engine: for migrations by command.
+pub async fn connect(path: &Path) -> JobResult<SqliteConnection> {
+    options(path).create_if_missing(true).connect().await.map_err(store_error)
+}
+
+/// A pool for reading beside a running bridge.
+pub fn read_only(path: &Path) -> SqlitePool {
+    SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options(path).read_only(true))
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
+        .pragma("cache_size", CACHE_KIB)
+        .disable_statement_logging()
+}
+
+async fn write_groups(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Item>) {
+    let mut items = Vec::with_capacity(GROUP_MAX);
+    while queue.recv_many(&mut items, GROUP_MAX).await > 0 {
+        let mut group = Vec::with_capacity(items.len());
+        for item in items.drain(..) {
+            match item {
+                Item::Job(job) => group.push(job),
+                Item::Stop => queue.close(),
+            }
+        }
+        if !group.is_empty() {
+            write_group(&mut connection, group).await;
+        }
+    }
+    // Moves the write-ahead log into the file; what fails here is done by the next start.
+    let _ = connection.close().await;
+}
+
+async fn write_group(connection: &mut SqliteConnection, group: Vec<Box<dyn Job>>) {
+    if let Err(error) = execute(connection, "BEGIN IMMEDIATE").await {
+        group.into_iter().for_each(|job| job.refuse(error.clone()));
+        return;
+    }
+    let mut ran = Vec::with_capacity(group.len());
+    for job in group {
+        // A full disk can end the whole transaction under a job. The COMMIT below then fails, and everybody is
+        // told that the outcome is unknown, which deduplication makes safe to try again.
+        if let Err(error) = execute(connection, "SAVEPOINT job").await {
+            job.refuse(error);
+            continue;
+        }
+        let done = job.run(connection).await;
+        let end = if done.failed() { "ROLLBACK TO job; RELEASE job" } else { "RELEASE job" };
+        let _ = execute(connection, end).await;
+        ran.push(done);
+    }
+    let committed = execute(connection, "COMMIT").await;
+    if committed.is_err() {
+        let _ = execute(connection, "ROLLBACK").await;
+    }
+    ran.into_iter().for_each(|done| done.answer(committed.clone()));
+}
+
+/// Runs statements that give nothing back.
+pub async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> JobResult<()> {
+    sqlx::raw_sql(sql).execute(connection).await.map(drop).map_err(store_error)
+}
+
+/// What an error of SQLite means to a caller: broken constraints are refusals, all else is unavailability.
+pub fn store_error(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(database) if is_refusal(database.as_ref()) => StoreError::Refused(reason(&error)),
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Refused(reason(&error)),
+        _ => StoreError::Unavailable(reason(&error)),
+    }
+}
+
+/// SQLITE_CONSTRAINT, SQLITE_TOOBIG and SQLITE_MISMATCH: the same data would be refused again.
+fn is_refusal(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| matches!(code & 0xff, 18..=20))
+}
+
+/// SQLite's messages name tables, columns and files, never the values bound to a statement.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(database) => database.message().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the database is closed".to_owned())
+}
