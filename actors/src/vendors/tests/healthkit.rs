@@ -346,3 +346,11 @@ fn an_error_never_repeats_the_bodys_words() {
         assert!(!error.contains("hush"), "{error}");
     }
 }
+
+#[test]
+fn an_error_says_where_it_is_even_when_it_is_the_whole_body() {
+    let detail = |body: &str| decode_healthkit(body.as_bytes()).expect_err("a bad body").to_string();
+    assert!(detail("7").starts_with("the body: an object"), "{}", detail("7"));
+    assert_eq!(detail(r#"{"samples":{}}"#), "/samples: an array was expected");
+    assert_eq!(detail("[1,\n2"), "the body is not valid JSON: unexpected end at line 2, column 1");
+}
