@@ -116,10 +116,9 @@ pub fn delivery_key(device: &str, verified: &Verified) -> [u8; 32] {
         Format::Vendor => b"vendor",
         Format::Inline => b"inline",
     };
-    let user = verified.users.first();
+    let user = verified.users.first().unwrap_or_default();
     let mut hash = Sha256::new();
-    hash.update([u8::from(user.is_some())]);
-    for part in [device.as_bytes(), format, user.unwrap_or_default().as_bytes(), &verified.body] {
+    for part in [device.as_bytes(), format, user.as_bytes(), &verified.body] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

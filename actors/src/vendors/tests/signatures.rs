@@ -244,6 +244,9 @@ fn the_same_delivery_has_the_same_key_and_any_other_has_another() {
         for_user,
         key_of(fields([key]), Some("user-82"), SAMPLES_BODY),
         key_of(fields([key]), None, "{}"),
+        // What is the user's and what is the body's is told apart.
+        key_of(fields([key]), Some("user-8"), "1{}"),
+        key_of(fields([key]), Some("user-81"), "{}"),
         delivery_key("oura", &verify(&device, &fields([key]), SAMPLES_BODY).unwrap()),
     ];
     for (i, other) in others.iter().enumerate() {
