@@ -96,16 +96,8 @@ pub(super) fn decode(
 
 /// The moment is part of each reading's identity: the time of arrival in its place would make every retry new data.
 fn read_timestamp(raw: Option<&RawValue>, received_at: Timestamp) -> Result<Moment, DecodeError> {
-    let refuse = |detail: &str| shape("/timestamp", detail);
-    let raw = raw.ok_or_else(|| refuse("is missing"))?;
-    let moment = match json::number(raw) {
-        Ok(number) => Moment::from_unix(number, received_at),
-        Err(_) => {
-            let text = json::text(raw).map_err(|_| refuse("a string or a number was expected"))?;
-            Moment::from_text(&text, received_at)
-        }
-    };
-    moment.map_err(|error| refuse(&error.to_string()))
+    let raw = raw.ok_or_else(|| shape("/timestamp", "is missing"))?;
+    Moment::from_json(raw, received_at).map_err(|error| shape("/timestamp", &error.to_string()))
 }
 
 /// The section's one value. Absent and null are no values; anything else that is wrong has its place and reason.

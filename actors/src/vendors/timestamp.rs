@@ -5,7 +5,9 @@
 
 use jiff::civil;
 use jiff::tz::Offset;
+use serde_json::value::RawValue;
 
+use super::json;
 use crate::domain::time::{MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, Timestamp, UtcOffset};
 
 /// 2000-01-01T00:00:00Z. Whoever sends Apple's reference time (seconds since 2001) as unix time lands before it.
@@ -20,6 +22,8 @@ const EPOCH_MS_MIN: f64 = 1e11;
 /// Why a text or number is not a time that we take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TimeError {
+    #[error("a string or a number was expected")]
+    OtherType,
     #[error("is not a time: RFC 3339, `2026-09-10 06:42:11 +0200` or unix time in s or ms is accepted")]
     Form,
     #[error("is before the year 2000: unix time counts from 1970, Apple's reference time from 2001")]
@@ -37,6 +41,14 @@ pub(super) struct Moment {
 }
 
 impl Moment {
+    /// Reads a JSON value: a text, or unix time as a number.
+    pub(super) fn from_json(raw: &RawValue, received_at: Timestamp) -> Result<Self, TimeError> {
+        match json::number(raw) {
+            Ok(number) => Self::from_unix(number, received_at),
+            Err(_) => Self::from_text(&json::text(raw).map_err(|_| TimeError::OtherType)?, received_at),
+        }
+    }
+
     /// Reads a text; without an offset it is UTC.
     pub(super) fn from_text(text: &str, received_at: Timestamp) -> Result<Self, TimeError> {
         let text = text.trim();

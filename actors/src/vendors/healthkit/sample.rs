@@ -129,7 +129,9 @@ fn read_times(fields: &Fields<'_>, received_at: Timestamp) -> Result<Times, Refu
         places.into_iter().find_map(|(field, raw)| Some((field, raw?)))
     };
     let read = |place: Option<(&'static str, &RawValue)>| {
-        place.map(|(field, raw)| Ok((field, read_time(field, raw, received_at)?))).transpose()
+        let Some((field, raw)) = place else { return Ok(None) };
+        let moment = Moment::from_json(raw, received_at);
+        moment.map(|moment| Some((field, moment))).map_err(|error| refuse(field)(error.to_string()))
     };
     let start = read(first([("/startDate", fields.start_date), ("/start", fields.start)]))?;
     let end = read(first([("/endDate", fields.end_date), ("/end", fields.end)]))?;
@@ -145,18 +147,6 @@ fn read_times(fields: &Fields<'_>, received_at: Timestamp) -> Result<Times, Refu
             Ok(Times { start: end.at, end })
         }
     }
-}
-
-fn read_time(field: &'static str, raw: &RawValue, received_at: Timestamp) -> Result<Moment, Refusal> {
-    let moment = match json::number(raw) {
-        Ok(number) => Moment::from_unix(number, received_at),
-        Err(_) => {
-            let text =
-                json::text(raw).map_err(|_| "a string or a number was expected").map_err(refuse(field))?;
-            Moment::from_text(&text, received_at)
-        }
-    };
-    moment.map_err(|error| refuse(field)(error.to_string()))
 }
 
 /// HealthKit's UUID, which never changes, else what the sample says (vendors.md §14).
