@@ -148,9 +148,9 @@ pub enum DecodeError {
         column: usize,
     },
     /// JSON of another shape than any that this device sends.
-    #[error("{path}: {detail}")]
+    #[error("{}: {detail}", if path.is_empty() { "the body" } else { path })]
     Shape {
-        /// JSON Pointer to the place.
+        /// JSON Pointer to the place (empty for the whole body), or the header's name.
         path: String,
         /// What was expected there.
         detail: String,

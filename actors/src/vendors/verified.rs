@@ -1,0 +1,126 @@
+//! Deliveries before and after verification: two types, so that unverified bytes cannot be decoded.
+
+use std::fmt;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::domain::delivery::{Format, Header, Headers};
+use crate::domain::time::Timestamp;
+
+/// A delivery as it came off the wire.
+pub struct RawDelivery<'a> {
+    /// The request's header fields.
+    pub headers: &'a dyn Headers,
+    /// The query parameter `user_id`, percent-decoded.
+    pub query_user: Option<&'a str>,
+    /// The wire bytes (still compressed, if they came so): what vendors sign.
+    pub body: Bytes,
+    /// When it arrived; signed timestamps are compared with it.
+    pub received_at: Timestamp,
+}
+
+/// A delivery that its device believes. Only a [`Device`](super::Device) makes one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Verified {
+    format: Format,
+    body: Bytes,
+    users: OutsideUsers,
+}
+
+/// User ids given beside the body, not yet checked.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct OutsideUsers {
+    /// From the header `X-User-Id`.
+    pub(super) header: HeaderUser,
+    /// From the query parameter `user_id`.
+    pub(super) query: Option<String>,
+}
+
+/// What the header `X-User-Id` holds.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) enum HeaderUser {
+    #[default]
+    Missing,
+    One(String),
+    /// It cannot be used, and why.
+    Unusable(&'static str),
+}
+
+impl OutsideUsers {
+    /// Takes both places of a delivery.
+    pub(super) fn of(raw: &RawDelivery<'_>) -> Self {
+        let header = match raw.headers.get("x-user-id") {
+            Header::Missing => HeaderUser::Missing,
+            Header::One(text) => HeaderUser::One(text.to_owned()),
+            Header::Repeated => HeaderUser::Unusable("the header occurs more than once"),
+            Header::NotText => {
+                HeaderUser::Unusable("the header is not visible ASCII: such an id goes into the body")
+            }
+        };
+        Self { header, query: raw.query_user.map(str::to_owned) }
+    }
+
+    /// The one that counts; a second one must not differ from it.
+    fn first(&self) -> Option<&str> {
+        match &self.header {
+            HeaderUser::One(text) => Some(text),
+            HeaderUser::Missing | HeaderUser::Unusable(_) => self.query.as_deref(),
+        }
+    }
+}
+
+impl Verified {
+    /// For devices only: the body has been verified, and speaks `format`.
+    pub(super) fn new(format: Format, body: Bytes, users: OutsideUsers) -> Self {
+        Self { format, body, users }
+    }
+
+    /// The body: the wire bytes, or what [`Verified::with_body`] put in their place.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Whose words the body speaks.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Puts the inflated body in the place of the compressed one that was verified.
+    #[must_use]
+    pub fn with_body(self, inflated: Bytes) -> Self {
+        Self { body: inflated, ..self }
+    }
+
+    pub(super) fn users(&self) -> &OutsideUsers {
+        &self.users
+    }
+}
+
+impl fmt::Debug for Verified {
+    /// Bodies and ids are personal, and stay out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("format", &self.format)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What "the same delivery again" means: SHA-256 over the device, the format, the user given outside the body (if
+/// any) and the body. Signature and signed time are left out, since a vendor's retry may carry new ones.
+///
+/// Taken after inflation, it is the same for a body that comes again compressed.
+pub fn delivery_key(device: &str, verified: &Verified) -> [u8; 32] {
+    let format: &[u8] = match verified.format {
+        Format::Vendor => b"vendor",
+        Format::Inline => b"inline",
+    };
+    let user = verified.users.first().unwrap_or_default();
+    let mut hash = Sha256::new();
+    for part in [device.as_bytes(), format, user.as_bytes(), &verified.body] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
