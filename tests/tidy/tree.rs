@@ -1,0 +1,67 @@
+//! Finds the files of this repository that the rules read.
+
+use std::fs;
+use std::path::Path;
+
+use crate::source::Source;
+
+/// Extensions of the texts that people edit. Recorded payloads are left out: their bytes are evidence.
+const TEXT_EXTENSIONS: [&str; 10] = ["rs", "toml", "md", "sql", "yaml", "yml", "html", "css", "js", "sh"];
+
+/// Every Rust file of the repository.
+pub(crate) fn rust_sources() -> Vec<Source> {
+    read_all(|path| has_extension(path, &["rs"]))
+}
+
+/// Every file that people edit, Rust among them.
+pub(crate) fn text_sources() -> Vec<Source> {
+    read_all(|path| has_extension(path, &TEXT_EXTENSIONS))
+}
+
+/// The paths of all files under `migrations/`.
+pub(crate) fn migration_paths() -> Vec<String> {
+    let mut paths = file_paths();
+    paths.retain(|path| path.starts_with("migrations/"));
+    paths
+}
+
+fn read_all(wanted: impl Fn(&str) -> bool) -> Vec<Source> {
+    let read = |path: String| {
+        let text = fs::read_to_string(root().join(&path));
+        let text = text.unwrap_or_else(|error| panic!("{path} is not a readable text: {error}"));
+        Source::new(path, text)
+    };
+    file_paths().into_iter().filter(|path| wanted(path)).map(read).collect()
+}
+
+fn has_extension(path: &str, extensions: &[&str]) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, extension)| extensions.contains(&extension))
+}
+
+/// Paths from the root of the repository, with `/`, sorted; without what is built, stored or hidden.
+fn file_paths() -> Vec<String> {
+    let mut paths = Vec::new();
+    collect(root(), "", &mut paths);
+    paths.sort();
+    paths
+}
+
+fn collect(folder: &Path, prefix: &str, paths: &mut Vec<String>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("cannot list {folder:?}: {error}"));
+    for entry in entries {
+        let entry = entry.unwrap_or_else(|error| panic!("cannot list {folder:?}: {error}"));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_made_here = prefix.is_empty() && ["target", "data"].contains(&name.as_str());
+        let is_ours = !is_made_here && !name.starts_with('.');
+        let kind = entry.file_type().unwrap_or_else(|error| panic!("cannot look at {name}: {error}"));
+        if kind.is_dir() && is_ours {
+            collect(&entry.path(), &format!("{prefix}{name}/"), paths);
+        } else if kind.is_file() && is_ours {
+            paths.push(format!("{prefix}{name}"));
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
