@@ -13,7 +13,8 @@ test:
 	@rm -rf '$(SKIPS)'
 	@status=0; \
 	BRIDGE_SKIPS='$(SKIPS)' cargo test --workspace --locked || status=$$?; \
-	if [ -d '$(SKIPS)' ]; then cat '$(SKIPS)'/* | sort; else echo 'Nothing was skipped.'; fi; \
+	if [ -d '$(SKIPS)' ]; then cat '$(SKIPS)'/* | sort; \
+	elif [ $$status -eq 0 ]; then echo 'Nothing was skipped.'; fi; \
 	exit $$status
 
 services:

@@ -51,6 +51,7 @@ impl Service {
 ///
 /// # Panics
 /// If the run requires the service and it is missing, and on every mistake in the variables.
+#[track_caller]
 pub(crate) fn optional(service: Service) -> Option<PathBuf> {
     let found = look_up(service, &from_process).unwrap_or_else(|mistake| panic!("{mistake}"));
     if found.is_none()

@@ -71,20 +71,20 @@ pub(crate) fn white_space(source: &Source) -> Vec<Violation> {
 }
 
 /// The file that opens a folder of modules says in `//!` what the folder holds.
-pub(crate) fn folder_docs(sources: &[Source]) -> Vec<Violation> {
-    let opens_folder = |source: &&Source| {
+pub(crate) fn folder_docs<'a>(sources: impl Iterator<Item = &'a Source> + Clone) -> Vec<Violation> {
+    let opens_folder = |source: &&'a Source| {
         let stem = source.path.trim_end_matches(".rs");
         let name = stem.rsplit('/').next().unwrap_or(stem);
         let folder = format!("{stem}/");
-        ["mod", "lib", "main"].contains(&name) || sources.iter().any(|other| other.path.starts_with(&folder))
+        ["mod", "lib", "main"].contains(&name) || sources.clone().any(|other| other.path.starts_with(&folder))
     };
-    let has_docs = |source: &&Source| {
+    let has_docs = |source: &&'a Source| {
         let mut lines =
             source.text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("#!["));
         lines.next().is_some_and(|line| line.strip_prefix("//!").is_some_and(|docs| !docs.trim().is_empty()))
     };
     let message = "it opens a folder: say in `//!` at its top what the folder holds";
-    let bare = sources.iter().filter(opens_folder).filter(|source| !has_docs(source));
+    let bare = sources.clone().filter(opens_folder).filter(|source| !has_docs(source));
     bare.map(|source| Violation::of_file(&source.path, message)).collect()
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn test_names(source: &Source) -> Vec<Violation> {
         path == "test" || path.ends_with("::test")
     });
     let names = tests.filter_map(|attribute| {
-        let (at, _) = source.words().find(|&(at, word)| at >= attribute.end && word == "fn")?;
+        let at = attribute.end + source.code[attribute.end..].find("fn ")?;
         Some((at, word_at(&source.code, at + "fn".len())?))
     });
     names
@@ -166,7 +166,7 @@ mod tests {
     fn a_folder_without_docs_is_caught() {
         let undocumented = |path: &str, text: &str| {
             let neighbour = Source::new("src/http/webhooks/raw_body.rs", "");
-            folder_docs(&[Source::new(path, text), neighbour]).len()
+            folder_docs([Source::new(path, text), neighbour].iter()).len()
         };
         for path in
             ["src/lib.rs", "src/main.rs", "src/demo/mod.rs", "src/http/webhooks.rs", "tests/it/main.rs"]

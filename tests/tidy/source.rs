@@ -34,6 +34,7 @@ pub(crate) struct Source {
     /// `text` with comments and literals blanked out: same offsets, same lines.
     pub(crate) code: String,
     test_items: Vec<Range<usize>>,
+    inline_modules: Vec<(String, Range<usize>)>,
 }
 
 /// A function with a body.
@@ -60,8 +61,11 @@ impl Source {
     /// Reads a text.
     pub(crate) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
-        let mut source = Self { path: path.into(), code: blank(&text), text, test_items: Vec::new() };
+        let code = blank(&text);
+        let mut source =
+            Self { path: path.into(), text, code, test_items: Vec::new(), inline_modules: Vec::new() };
         source.test_items = source.find_test_items();
+        source.inline_modules = source.find_inline_modules();
         source
     }
 
@@ -93,15 +97,9 @@ impl Source {
     }
 
     /// The modules written out inside this file that enclose an offset, the outermost first.
-    pub(crate) fn inline_modules(&self, offset: usize) -> Vec<&str> {
-        let headings = self.words().filter(|&(at, word)| word == "mod" && at < offset);
-        headings
-            .filter_map(|(at, _)| {
-                let name = word_at(&self.code, at + "mod".len())?;
-                let open = body_open(&self.code, at)?;
-                (open < offset && offset < block_end(&self.code, open)).then_some(name)
-            })
-            .collect()
+    pub(crate) fn inline_modules(&self, offset: usize) -> impl Iterator<Item = &str> {
+        let enclosing = self.inline_modules.iter().filter(move |(_, block)| block.contains(&offset));
+        enclosing.map(|(name, _)| name.as_str())
     }
 
     /// Every identifier, keyword and number of the code, with its offset.
@@ -130,6 +128,17 @@ impl Source {
             let end = after.starts_with('[').then(|| block_end(&self.code, open))?;
             Some(Attribute { offset, code: self.code[open + 1..end - 1].trim(), end })
         })
+    }
+
+    fn find_inline_modules(&self) -> Vec<(String, Range<usize>)> {
+        let modules = self.words().filter(|&(_, word)| word == "mod");
+        modules
+            .filter_map(|(offset, _)| {
+                let name = word_at(&self.code, offset + "mod".len())?;
+                let open = body_open(&self.code, offset)?;
+                Some((name.to_owned(), open..block_end(&self.code, open)))
+            })
+            .collect()
     }
 
     fn find_test_items(&self) -> Vec<Range<usize>> {

@@ -2,20 +2,32 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::source::Source;
 
 /// Extensions of the texts that people edit. Recorded payloads are left out: their bytes are evidence.
 const TEXT_EXTENSIONS: [&str; 10] = ["rs", "toml", "md", "sql", "yaml", "yml", "html", "css", "js", "sh"];
 
+/// Every file that people edit, read once for all rules.
+static TEXTS: LazyLock<Vec<Source>> = LazyLock::new(|| {
+    let paths = file_paths().into_iter().filter(|path| has_extension(path, &TEXT_EXTENSIONS));
+    let read = |path: String| {
+        let text = fs::read_to_string(root().join(&path));
+        let text = text.unwrap_or_else(|error| panic!("{path} is not a readable text: {error}"));
+        Source::new(path, text)
+    };
+    paths.map(read).collect()
+});
+
 /// Every Rust file of the repository.
-pub(crate) fn rust_sources() -> Vec<Source> {
-    read_all(|path| has_extension(path, &["rs"]))
+pub(crate) fn rust_sources() -> impl Iterator<Item = &'static Source> + Clone {
+    text_sources().filter(|source| has_extension(&source.path, &["rs"]))
 }
 
 /// Every file that people edit, Rust among them.
-pub(crate) fn text_sources() -> Vec<Source> {
-    read_all(|path| has_extension(path, &TEXT_EXTENSIONS))
+pub(crate) fn text_sources() -> impl Iterator<Item = &'static Source> + Clone {
+    TEXTS.iter()
 }
 
 /// The paths of all files under `migrations/`.
@@ -23,15 +35,6 @@ pub(crate) fn migration_paths() -> Vec<String> {
     let mut paths = file_paths();
     paths.retain(|path| path.starts_with("migrations/"));
     paths
-}
-
-fn read_all(wanted: impl Fn(&str) -> bool) -> Vec<Source> {
-    let read = |path: String| {
-        let text = fs::read_to_string(root().join(&path));
-        let text = text.unwrap_or_else(|error| panic!("{path} is not a readable text: {error}"));
-        Source::new(path, text)
-    };
-    file_paths().into_iter().filter(|path| wanted(path)).map(read).collect()
 }
 
 fn has_extension(path: &str, extensions: &[&str]) -> bool {
