@@ -90,7 +90,7 @@ pub struct UtcOffset(i16);
 impl UtcOffset {
     /// From minutes east of UTC; `None` beyond ±18 h.
     pub fn from_minutes(minutes: i32) -> Option<Self> {
-        (-1080..=1080).contains(&minutes).then(|| Self(minutes as i16))
+        (-1080..=1080).contains(&minutes).then_some(Self(minutes as i16))
     }
 
     /// Minutes east of UTC.

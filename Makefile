@@ -1,0 +1,35 @@
+# The habits of this repository. Only `services` needs root.
+
+# Debian packages that more tests can use; without them those tests are skipped.
+SERVICE_PACKAGES := chromium
+
+SKIPS := $(CURDIR)/target/skipped
+
+.PHONY: test services fmt lint
+
+# Every test that this machine can run. What it lacks is listed at the end and fails nothing, unless
+# BRIDGE_REQUIRE (names, separated by commas) says that this run must not do without it.
+test:
+	@rm -rf '$(SKIPS)'
+	@status=0; \
+	BRIDGE_SKIPS='$(SKIPS)' cargo test --workspace --locked || status=$$?; \
+	if [ -d '$(SKIPS)' ]; then cat '$(SKIPS)'/* | sort; \
+	elif [ $$status -eq 0 ]; then echo 'Nothing was skipped.'; fi; \
+	exit $$status
+
+services:
+	@if dpkg -s $(SERVICE_PACKAGES) >/dev/null 2>&1; then \
+		echo 'Installed already: $(SERVICE_PACKAGES)'; \
+	elif [ "$$(id -u)" -ne 0 ]; then \
+		echo 'make services installs packages ($(SERVICE_PACKAGES)): run it as root' >&2; exit 1; \
+	else \
+		apt-get update && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SERVICE_PACKAGES); \
+	fi
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
