@@ -6,6 +6,7 @@
 //! [`supervision`] imports nothing of ours. [`domain`], [`vendors`] and [`cognition`] have no async, no I/O and
 //! no clock. `tests/tidy.rs` of the workspace holds this.
 
+pub mod cognition;
 pub mod domain;
 pub mod ports;
 pub mod vendors;
