@@ -7,3 +7,4 @@
 //! no clock. `tests/tidy.rs` of the workspace holds this.
 
 pub mod domain;
+pub mod supervision;
