@@ -9,4 +9,5 @@
 pub mod cognition;
 pub mod domain;
 pub mod ports;
+pub mod supervision;
 pub mod vendors;

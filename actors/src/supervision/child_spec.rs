@@ -1,0 +1,140 @@
+//! What a child is, how it is brought back, and how it is stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::restart_limit::Intensity;
+
+/// Makes the actor of each life. A panic in it is a death like any other.
+pub(super) type Factory<A> = Box<dyn FnMut() -> A + Send>;
+
+/// Which ends of a life are followed by another life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Every one.
+    #[default]
+    Permanent,
+    /// Only a panic.
+    Transient,
+    /// None.
+    Temporary,
+}
+
+/// How children are brought back and stopped.
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    pub(super) in_flight: usize,
+    pub(super) restart: Restart,
+    pub(super) intensity: Intensity,
+    pub(super) backoff: Backoff,
+    pub(super) stop_within: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            in_flight: 1,
+            restart: Restart::default(),
+            intensity: Intensity::default(),
+            backoff: Backoff::default(),
+            stop_within: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Everything that [`Supervisor::start`](super::Supervisor::start) must know about a child.
+pub struct ChildSpec<A> {
+    pub(super) name: Box<str>,
+    pub(super) kind: &'static str,
+    pub(super) mailbox_capacity: usize,
+    pub(super) factory: Factory<A>,
+    pub(super) policy: Policy,
+}
+
+impl<A> ChildSpec<A> {
+    /// A child called `name`, unique in its group and without `/`.
+    ///
+    /// The mailbox holds `mailbox_capacity` messages (at least 1) that are accepted and not yet answered, waiting
+    /// or in hand. `factory` is called on the child's arbiter for each life. The rest has defaults: one message
+    /// in hand at a time, permanent, 5 restarts in 30 s, backoff from 100 ms to 10 s, 5 s to stop.
+    pub fn new(
+        name: impl Into<Box<str>>,
+        kind: &'static str,
+        mailbox_capacity: usize,
+        factory: impl FnMut() -> A + Send + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            mailbox_capacity,
+            factory: Box::new(factory),
+            policy: Policy::default(),
+        }
+    }
+
+    /// How many messages the actor has in hand at once (at least 1). More than one only pays when handlers answer
+    /// later, by a future.
+    pub fn in_flight(mut self, messages: usize) -> Self {
+        self.policy.in_flight = messages.max(1);
+        self
+    }
+
+    /// Which ends of a life are followed by another one.
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.policy.restart = restart;
+        self
+    }
+
+    /// How many restarts in how long are borne.
+    pub fn intensity(mut self, intensity: Intensity) -> Self {
+        self.policy.intensity = intensity;
+        self
+    }
+
+    /// The delay before each restart. It starts over after a window of the intensity without a failure.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.policy.backoff = backoff;
+        self
+    }
+
+    /// How long the child may go on with what it has accepted when it is asked to stop or to restart.
+    pub fn stop_within(mut self, limit: Duration) -> Self {
+        self.policy.stop_within = limit;
+        self
+    }
+}
+
+/// What the children of a [`Pool`](super::Pool) have in common.
+#[derive(Debug, Clone)]
+pub struct PoolSpec {
+    pub(super) mailbox_capacity: usize,
+    pub(super) policy: Arc<Policy>,
+}
+
+impl PoolSpec {
+    /// Children with `mailbox_capacity` each, and so many restarts of all together borne.
+    ///
+    /// A single child has no limit of its own, only backoff. Children of a pool are permanent.
+    pub fn new(mailbox_capacity: usize, intensity: Intensity) -> Self {
+        Self { mailbox_capacity, policy: Arc::new(Policy { intensity, ..Policy::default() }) }
+    }
+
+    /// As [`ChildSpec::in_flight`].
+    pub fn in_flight(mut self, messages: usize) -> Self {
+        Arc::make_mut(&mut self.policy).in_flight = messages.max(1);
+        self
+    }
+
+    /// As [`ChildSpec::backoff`].
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        Arc::make_mut(&mut self.policy).backoff = backoff;
+        self
+    }
+
+    /// As [`ChildSpec::stop_within`].
+    pub fn stop_within(mut self, limit: Duration) -> Self {
+        Arc::make_mut(&mut self.policy).stop_within = limit;
+        self
+    }
+}

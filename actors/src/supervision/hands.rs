@@ -1,0 +1,152 @@
+//! The messages that a child's actor has in hand, and those that its deaths have put back.
+//!
+//! A message that was in hand at a death is suspect and is tried once more, alone: if the next life dies as well,
+//! it is the culprit that is refused, never a neighbour.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use actix::Actor;
+use tokio::time::Instant;
+
+use super::child::Child;
+use super::envelope::Answer;
+use super::mailbox::{Mail, Mailbox};
+
+/// A message is refused at its second death.
+const DEATHS_MAX: u32 = 2;
+
+struct Held<A: Actor> {
+    mail: Mail<A>,
+    life: u64,
+}
+
+pub(super) struct Hands<A: Actor> {
+    /// In the order in which they were handed over. Those of an earlier life were answered by a future of their own
+    /// (`ResponseFuture`), which outlived the actor: their answers still come.
+    held: Vec<Held<A>>,
+    /// To be tried again, in the order of acceptance.
+    retry: Vec<Mail<A>>,
+    life: u64,
+}
+
+/// What a look at the answers has brought.
+pub(super) enum Collected<A: Actor> {
+    /// No answer is ready.
+    Nothing,
+    /// Some answers were given, and no further one is ready.
+    Answers,
+    /// A message will never be answered although the actor lives.
+    Dropped(Mail<A>),
+}
+
+impl<A: Actor> Hands<A> {
+    pub(super) fn new() -> Self {
+        Self { held: Vec::new(), retry: Vec::new(), life: 0 }
+    }
+
+    /// From now on messages go to another life.
+    pub(super) fn begin_life(&mut self) {
+        self.life += 1;
+    }
+
+    /// Whether there is a message that may be handed over now.
+    pub(super) fn has_next(&self, mailbox: &Mailbox<A>, in_flight: usize) -> bool {
+        if !self.retry.is_empty() {
+            return !self.is_life_busy();
+        }
+        let is_suspect_alone = self.of_this_life().any(|mail| mail.deaths > 0);
+        !is_suspect_alone && self.held.len() < in_flight && !mailbox.is_empty()
+    }
+
+    /// The message to hand over now, if there is one.
+    pub(super) fn next(&mut self, mailbox: &Mailbox<A>, in_flight: usize) -> Option<Mail<A>> {
+        if !self.has_next(mailbox, in_flight) {
+            None
+        } else if self.retry.is_empty() {
+            mailbox.take()
+        } else {
+            Some(self.retry.remove(0))
+        }
+    }
+
+    /// Takes note of a message that was handed over.
+    pub(super) fn hold(&mut self, mail: Mail<A>) {
+        self.held.push(Held { mail, life: self.life });
+    }
+
+    /// Takes out what was answered, up to the first that never will be.
+    pub(super) fn collect(&mut self, child: &Child<A>, cx: &mut Context<'_>) -> Collected<A> {
+        let (mut collected, mut next) = (Collected::Nothing, 0);
+        while let Some(held) = self.held.get_mut(next) {
+            match held.mail.envelope.poll_answer(child, cx) {
+                Poll::Pending => next += 1,
+                Poll::Ready(Answer::Given) => {
+                    self.held.remove(next);
+                    collected = Collected::Answers;
+                }
+                Poll::Ready(Answer::Dropped) => return Collected::Dropped(self.held.remove(next).mail),
+            }
+        }
+        collected
+    }
+
+    /// Sorts what the life that has just been dropped had in hand: answered, to be tried again, or refused.
+    ///
+    /// `blame`: whether the death counts against what it had in hand.
+    pub(super) fn sort_after_death(&mut self, child: &Child<A>, blame: bool, reason: &Arc<str>) {
+        for mut held in std::mem::take(&mut self.held) {
+            match held.mail.envelope.try_answer(child) {
+                Poll::Pending => self.held.push(held),
+                Poll::Ready(Answer::Given) => {}
+                Poll::Ready(Answer::Dropped) if blame => self.count_death(child, held.mail, reason),
+                Poll::Ready(Answer::Dropped) => self.put_back(held.mail),
+            }
+        }
+    }
+
+    /// Counts a death against `mail`, which is tried again or, at its second, refused.
+    pub(super) fn count_death(&mut self, child: &Child<A>, mut mail: Mail<A>, reason: &Arc<str>) {
+        mail.deaths += 1;
+        if mail.deaths < DEATHS_MAX {
+            self.put_back(mail);
+        } else {
+            child.count_refused(reason);
+            mail.envelope.refuse(reason);
+        }
+    }
+
+    /// Refuses everything; says how many.
+    pub(super) fn clear(&mut self) -> usize {
+        let messages = self.held.len() + self.retry.len();
+        self.held.clear();
+        self.retry.clear();
+        messages
+    }
+
+    /// Whether the actor of this life has a message in hand.
+    pub(super) fn is_life_busy(&self) -> bool {
+        self.of_this_life().next().is_some()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.retry.is_empty()
+    }
+
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.held
+            .iter()
+            .map(|held| held.mail.accepted)
+            .chain(self.retry.first().map(|mail| mail.accepted))
+            .min()
+    }
+
+    fn of_this_life(&self) -> impl Iterator<Item = &Mail<A>> {
+        self.held.iter().filter(|held| held.life == self.life).map(|held| &held.mail)
+    }
+
+    fn put_back(&mut self, mail: Mail<A>) {
+        let place = self.retry.partition_point(|other| other.number < mail.number);
+        self.retry.insert(place, mail);
+    }
+}

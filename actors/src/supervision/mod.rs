@@ -1,0 +1,39 @@
+//! Supervision of actix actors: a library that knows nothing of what the actors do.
+//!
+//! actix's own supervisor dies together with an actor that panics, and with it the mailbox. Here a child is a task of
+//! ours: it owns a bounded mailbox, a factory and the restart policy, and polls the actor's context inside itself.
+//! When the actor panics or stops, the factory makes the next life, and the mailbox goes on.
+//!
+//! Start with [`Supervisor::root`], [`Supervisor::start`] and [`ChildSpec`]. The promises are in `README.md`.
+//!
+//! What is lost if a child dies: nothing but what its actor alone holds. If the process dies: the mailboxes and the
+//! [`StateCell`]s.
+
+mod backoff;
+mod child;
+mod child_ref;
+mod child_spec;
+mod driver;
+mod envelope;
+mod error;
+mod events;
+mod hands;
+mod life;
+mod mailbox;
+mod pool;
+mod restart_limit;
+mod snapshot;
+mod state_cell;
+mod supervisor;
+
+pub use backoff::Backoff;
+pub use child_ref::ChildRef;
+pub use child_spec::{ChildSpec, PoolSpec, Restart};
+pub use error::{AskError, CommandError};
+pub use events::{Change, Escalation, Observer, SupervisionEvent};
+pub use life::Fault;
+pub use pool::Pool;
+pub use restart_limit::Intensity;
+pub use snapshot::{Failure, MailboxSnapshot, NodeSnapshot, NodeState};
+pub use state_cell::StateCell;
+pub use supervisor::Supervisor;
