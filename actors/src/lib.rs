@@ -1,13 +1,33 @@
 //! Everything the biometric bridge decides and does, without an HTTP server, an SQL driver, Kafka or Redis.
 //!
+//! # The data's way
+//!
+//! bytes → [`vendors`] (raw becomes verified, only there) → [`device_handler`] → [`event_writer`] → commit → answer
+//!
+//! committed outbox → [`kafka_publisher`] → log → [`log_consumer`] → [`user_router`] → [`user_state`] →
+//! [`checkpoint_flusher`] → store
+//!
 //! # Layers
 //!
 //! Imports go down only: actors → [`cognition`], [`vendors`], [`ports`] → [`domain`].
 //! [`supervision`] imports nothing of ours. [`domain`], [`vendors`] and [`cognition`] have no async, no I/O and
 //! no clock. `tests/tidy.rs` of the workspace holds this.
 
+pub mod checkpoint_flusher;
 pub mod cognition;
+pub mod device_handler;
+pub mod dirty_states;
 pub mod domain;
+pub mod event_message;
+pub mod event_writer;
+pub mod injection;
+pub mod kafka_publisher;
+pub mod log_consumer;
+pub mod messages;
 pub mod ports;
 pub mod supervision;
+pub mod tree;
+pub mod user_directory;
+pub mod user_router;
+pub mod user_state;
 pub mod vendors;

@@ -17,6 +17,13 @@ pub struct Backoff {
     pub jitter: f64,
 }
 
+impl Backoff {
+    /// Delays for something else than a child, which tries again by itself.
+    pub fn delays(self, quiet: Duration) -> Delays {
+        Delays::new(self, quiet)
+    }
+}
+
 impl Default for Backoff {
     /// 100 ms up to 10 s, ± 20 %.
     fn default() -> Self {
@@ -24,9 +31,9 @@ impl Default for Backoff {
     }
 }
 
-/// The delays of one child: they start over after `quiet` without a failure.
+/// The delays between tries: they start over after `quiet` without a failure.
 #[derive(Debug)]
-pub(super) struct Delays {
+pub struct Delays {
     exponential: ExponentialBackoff,
     max: Duration,
     quiet: Duration,
@@ -46,7 +53,7 @@ impl Delays {
     }
 
     /// The delay after a failure at `now`.
-    pub(super) fn next(&mut self, now: Instant) -> Duration {
+    pub fn next(&mut self, now: Instant) -> Duration {
         if self.last_failure.is_some_and(|last| now.duration_since(last) >= self.quiet) {
             self.exponential.reset();
         }

@@ -26,7 +26,7 @@ mod snapshot;
 mod state_cell;
 mod supervisor;
 
-pub use backoff::Backoff;
+pub use backoff::{Backoff, Delays};
 pub use child_ref::ChildRef;
 pub use child_spec::{ChildSpec, PoolSpec, Restart};
 pub use error::{AskError, CommandError};

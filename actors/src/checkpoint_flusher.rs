@@ -1,0 +1,194 @@
+//! Makes states durable: every interval all dirty ones, and at once those whose mode or readings changed much.
+//!
+//! States, the switches and dead letters beside them, and the positions that they cover go in one transaction.
+//! Positions move only with a flush of everything dirty. If the process dies here, the log is read again from the
+//! stored positions, and each stored state knows how far it has come.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, ResponseFuture, WrapFuture};
+use arc_swap::ArcSwap;
+
+use crate::cognition::thresholds::Thresholds;
+use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES, Scope};
+use crate::domain::ids::UserId;
+use crate::domain::message::{Message, Topic};
+use crate::messages::{FlushCheckpoints, StatesChanged};
+use crate::ports::store::{Checkpoint, CheckpointBatch, PositionMove, StoreError, SwitchRow};
+use crate::ports::telemetry::PipelineEvent;
+use crate::ports::{Clock, Store, Telemetry};
+
+/// How often states that wait for their turn are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the flusher works with; all of it outlives the flusher.
+pub struct FlusherParts {
+    /// Where checkpoints go.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// For what is published of a state.
+    pub thresholds: Arc<ArcSwap<Thresholds>>,
+    /// The consumer whose positions are stored.
+    pub group: Arc<str>,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How often everything dirty is flushed.
+    pub interval: Duration,
+    /// What is dirty: kept outside the actor, so that its death forgets nothing.
+    pub dirty: parking_lot::Mutex<DirtyStates>,
+    /// Woken when something should be flushed at once.
+    pub wake: tokio::sync::Notify,
+    /// One flush at a time.
+    pub flushing: tokio::sync::Mutex<()>,
+}
+
+/// The one flusher of a bridge.
+pub struct CheckpointFlusher {
+    parts: Arc<FlusherParts>,
+}
+
+impl CheckpointFlusher {
+    /// A flusher over `parts`.
+    pub fn new(parts: Arc<FlusherParts>) -> Self {
+        Self { parts }
+    }
+}
+
+impl FlusherParts {
+    async fn run(self: Arc<Self>) {
+        let mut everything = tokio::time::interval(self.interval);
+        everything.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        everything.tick().await;
+        let mut look = tokio::time::interval(TICK);
+        loop {
+            let scope = tokio::select! {
+                _ = everything.tick() => Scope::Everything,
+                _ = look.tick() => Scope::Urgent,
+                () = self.wake.notified() => Scope::Urgent,
+            };
+            if let Err(error) = self.flush(scope).await {
+                // What is dirty stays dirty, and goes with the next flush.
+                let error = error.to_string();
+                self.telemetry.emit(PipelineEvent::Retrying { actor: "flusher", error });
+                tokio::time::sleep(TICK).await;
+            }
+        }
+    }
+
+    async fn flush(&self, scope: Scope) -> Result<(), StoreError> {
+        let _one_at_a_time = self.flushing.lock().await;
+        let started = Instant::now();
+        // Taken first: the states taken after it have come at least as far.
+        let positions = match scope {
+            Scope::Everything => self.positions_to_move().await?,
+            Scope::Urgent => Vec::new(),
+        };
+        let users = self.dirty.lock().users(scope);
+        let mut chunks: Vec<&[UserId]> = users.chunks(FLUSH_MAX_STATES).collect();
+        if chunks.is_empty() && (!positions.is_empty() || self.dirty.lock().has_dead_letters()) {
+            chunks.push(&[]);
+        }
+        // The positions go with the last states that they cover.
+        let last = chunks.len().saturating_sub(1);
+        for (index, some_users) in chunks.into_iter().enumerate() {
+            self.flush_some(some_users, if index == last { &positions } else { &[] }).await?;
+        }
+        if !users.is_empty() {
+            let seconds = started.elapsed().as_secs_f64();
+            self.telemetry.emit(PipelineEvent::CheckpointsSaved { states: users.len(), seconds });
+        }
+        Ok(())
+    }
+
+    async fn flush_some(&self, users: &[UserId], positions: &[PositionMove]) -> Result<(), StoreError> {
+        let taken = self.dirty.lock().take(users);
+        let batch = CheckpointBatch { positions: positions.to_vec(), ..self.batch(&taken) };
+        let saved = self.store.save_checkpoints(&batch).await;
+        let mut dirty = self.dirty.lock();
+        match &saved {
+            Ok(()) => {
+                dirty.settle(taken);
+                dirty.store_positions(positions);
+            }
+            // Somebody else moved a position, or whether we did is unknown: ask again.
+            Err(_) => dirty.forget_stored_positions(),
+        }
+        saved
+    }
+
+    async fn positions_to_move(&self) -> Result<Vec<PositionMove>, StoreError> {
+        if !self.dirty.lock().knows_stored_positions() {
+            let stored = self.store.positions(&self.group, self.partitions).await?;
+            self.dirty.lock().set_stored_positions(stored);
+        }
+        Ok(self.dirty.lock().positions_to_move())
+    }
+
+    fn batch(&self, taken: &crate::dirty_states::Taken) -> CheckpointBatch {
+        let (now, thresholds) = (self.clock.now(), self.thresholds.load());
+        let mut batch = CheckpointBatch { consumer: Arc::clone(&self.group), ..CheckpointBatch::default() };
+        for (user, live) in &taken.states {
+            batch.checkpoints.push(Checkpoint {
+                user_id: user.clone(),
+                state_seq: live.state.seq(),
+                next_offset: live.next_offset,
+                state: live.state.encode(),
+            });
+            batch.states.push(message(
+                Topic::UserState,
+                user.as_str(),
+                &live.state.view(user, now, &thresholds),
+            ));
+        }
+        batch.switches.extend(taken.switches.iter().map(|switch| SwitchRow {
+            switch_id: Arc::clone(&switch.switch_id),
+            user_id: switch.user_id.clone(),
+            timestamp: switch.timestamp,
+            message: message(Topic::ModeSwitches, switch.user_id.as_str(), switch),
+        }));
+        batch.dead_letters.extend(taken.dead_letters.iter().cloned());
+        batch
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "these types have string keys and finite numbers only, and a Vec takes all"
+)]
+fn message(topic: Topic, key: &str, value: &impl serde::Serialize) -> Message {
+    let value = serde_json::to_vec(value).expect("plain data becomes JSON");
+    Message { topic, key: key.into(), value, headers: Vec::new() }
+}
+
+impl Actor for CheckpointFlusher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.spawn(Arc::clone(&self.parts).run().into_actor(self));
+    }
+}
+
+impl Handler<StatesChanged> for CheckpointFlusher {
+    type Result = MessageResult<StatesChanged>;
+
+    fn handle(&mut self, StatesChanged(changes): StatesChanged, _: &mut Context<Self>) -> Self::Result {
+        let is_urgent = self.parts.dirty.lock().take_in(&changes);
+        if is_urgent {
+            self.parts.wake.notify_one();
+        }
+        MessageResult(())
+    }
+}
+
+impl Handler<FlushCheckpoints> for CheckpointFlusher {
+    type Result = ResponseFuture<Result<(), StoreError>>;
+
+    fn handle(&mut self, FlushCheckpoints: FlushCheckpoints, _: &mut Context<Self>) -> Self::Result {
+        let parts = Arc::clone(&self.parts);
+        Box::pin(async move { parts.flush(Scope::Everything).await })
+    }
+}

@@ -1,0 +1,98 @@
+//! One actor a device: reads a verified delivery, decides what it is, and hands it to the writer.
+//!
+//! It fails alone: a delivery that panics its decoder is tried once more and then refused, and the next one is
+//! read by a new life. If the process dies here nothing is durable yet and nothing has been answered.
+
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, MessageResult};
+
+use crate::domain::delivery::Decoded;
+use crate::event_writer::EventWriter;
+use crate::messages::{CommitDelivery, CommitError, HandleDelivery, Outcome, PendingOutcome};
+use crate::ports::store::{Committed, DeliveryStatus, NewDelivery};
+use crate::supervision::{AskError, ChildRef};
+use crate::vendors::{Device, delivery_key};
+
+/// A device's handler.
+pub struct DeviceHandler {
+    device: Arc<dyn Device>,
+    writer: ChildRef<EventWriter>,
+}
+
+impl DeviceHandler {
+    /// A handler of `device` in front of `writer`.
+    pub fn new(device: Arc<dyn Device>, writer: ChildRef<EventWriter>) -> Self {
+        Self { device, writer }
+    }
+
+    fn delivery(&self, message: &HandleDelivery, status: DeliveryStatus) -> NewDelivery {
+        NewDelivery {
+            key: delivery_key(self.device.name(), &message.verified),
+            device: self.device.name(),
+            request_id: message.request_id.clone(),
+            received_at: message.received_at,
+            status,
+            body: message.verified.body().clone(),
+            drafts: Vec::new(),
+        }
+    }
+}
+
+impl Actor for DeviceHandler {
+    type Context = Context<Self>;
+}
+
+impl Handler<HandleDelivery> for DeviceHandler {
+    type Result = MessageResult<HandleDelivery>;
+
+    fn handle(&mut self, message: HandleDelivery, _: &mut Context<Self>) -> Self::Result {
+        let writer = self.writer.clone();
+        let pending: PendingOutcome = match self.device.decode(&message.verified, message.received_at) {
+            Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
+            Ok(Decoded::Notification { .. }) => {
+                let delivery = self.delivery(&message, DeliveryStatus::Accepted);
+                Box::pin(async move { outcome(commit(&writer, delivery).await, |_| Outcome::Accepted) })
+            }
+            Ok(Decoded::Events { drafts, rejected }) => {
+                let delivery = NewDelivery { drafts, ..self.delivery(&message, DeliveryStatus::Processed) };
+                Box::pin(async move {
+                    outcome(commit(&writer, delivery).await, |receipts| Outcome::Processed {
+                        receipts,
+                        rejected,
+                    })
+                })
+            }
+            Err(error) => {
+                let delivery = self.delivery(&message, DeliveryStatus::Quarantined);
+                Box::pin(async move {
+                    match commit(&writer, delivery).await {
+                        Ok(_) => Outcome::Unreadable(error),
+                        Err(not_kept) => Outcome::NotCommitted(not_kept),
+                    }
+                })
+            }
+        };
+        MessageResult(pending)
+    }
+}
+
+fn outcome(
+    committed: Result<Committed, CommitError>,
+    stored: impl FnOnce(Vec<crate::ports::store::Receipt>) -> Outcome,
+) -> Outcome {
+    match committed {
+        Ok(Committed::Stored(receipts)) => stored(receipts),
+        Ok(Committed::Duplicate) => Outcome::Duplicate,
+        Err(error) => Outcome::NotCommitted(error),
+    }
+}
+
+/// Has the writer make a delivery durable.
+pub async fn commit(writer: &ChildRef<EventWriter>, delivery: NewDelivery) -> Result<Committed, CommitError> {
+    match writer.ask(CommitDelivery(Arc::new(delivery))).await {
+        Ok(result) => result,
+        Err(AskError::Died { .. }) => Err(CommitError::Crashed),
+        Err(_) => Err(CommitError::Stopping),
+    }
+}

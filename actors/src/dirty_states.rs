@@ -1,0 +1,203 @@
+//! What the flusher has still to make durable, and what it has made so.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cognition::state::significant_change;
+use crate::cognition::switch::ModeSwitch;
+use crate::domain::ids::UserId;
+use crate::messages::Changes;
+use crate::ports::store::{DeadLetter, PositionMove};
+use crate::user_state::LiveState;
+
+/// States in one transaction: large enough for speed, small enough to let webhooks' commits in between.
+pub const FLUSH_MAX_STATES: usize = 500;
+/// A significant change is not flushed sooner than this after the user's last flush; a mode switch is.
+const SIGNIFICANT_CHANGE_REST: Duration = Duration::from_secs(5);
+
+/// How much is flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All that is dirty, and the positions that it covers.
+    Everything,
+    /// Only what should not wait for the interval.
+    Urgent,
+}
+
+/// What one transaction takes.
+#[derive(Default)]
+pub struct Taken {
+    /// Newest states.
+    pub states: Vec<(UserId, Arc<LiveState>)>,
+    /// Switches of these users.
+    pub switches: Vec<ModeSwitch>,
+    /// Messages that were set aside.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// What later states of a user are compared with.
+struct Saved {
+    /// As of the last checkpoint; before the first of this process, as first seen by it.
+    live: Arc<LiveState>,
+    at: Option<Instant>,
+}
+
+/// What is dirty. Taking the same changes in twice is the same as once.
+#[derive(Default)]
+pub struct DirtyStates {
+    states: HashMap<UserId, Arc<LiveState>>,
+    /// Users with a mode switch.
+    switched: HashSet<UserId>,
+    /// Users with a significant change.
+    changed: HashSet<UserId>,
+    switches: HashMap<UserId, Vec<ModeSwitch>>,
+    dead_letters: BTreeMap<Arc<str>, DeadLetter>,
+    saved: HashMap<UserId, Saved>,
+    next_offsets: BTreeMap<u32, i64>,
+    stored_offsets: Option<Vec<i64>>,
+}
+
+impl DirtyStates {
+    /// Takes changes in; `true` if something should be flushed at once.
+    pub fn take_in(&mut self, changes: &Changes) -> bool {
+        for (user, live) in &changes.states {
+            let saved =
+                self.saved.entry(user.clone()).or_insert_with(|| Saved { live: Arc::clone(live), at: None });
+            if significant_change(&saved.live.state, &live.state) {
+                self.changed.insert(user.clone());
+            }
+            self.states.insert(user.clone(), Arc::clone(live));
+        }
+        for switch in &changes.switches {
+            let of_user = self.switches.entry(switch.user_id.clone()).or_default();
+            if of_user.iter().all(|held| held.switch_id != switch.switch_id) {
+                of_user.push(switch.clone());
+            }
+            self.switched.insert(switch.user_id.clone());
+        }
+        for letter in &changes.dead_letters {
+            self.dead_letters.insert(Arc::clone(&letter.id), letter.clone());
+        }
+        for &(partition, next_offset) in &changes.next_offsets {
+            let held = self.next_offsets.entry(partition).or_insert(next_offset);
+            *held = (*held).max(next_offset);
+        }
+        !self.switched.is_empty() || changes.states.iter().any(|(user, _)| self.is_due(user))
+    }
+
+    /// Whether a significant change of this user has waited long enough.
+    fn is_due(&self, user: &UserId) -> bool {
+        self.changed.contains(user)
+            && self
+                .saved
+                .get(user)
+                .and_then(|saved| saved.at)
+                .is_none_or(|at| at.elapsed() >= SIGNIFICANT_CHANGE_REST)
+    }
+
+    /// Whose states a flush of this scope takes.
+    pub fn users(&self, scope: Scope) -> Vec<UserId> {
+        match scope {
+            Scope::Everything => self.states.keys().cloned().collect(),
+            Scope::Urgent => {
+                let changed =
+                    self.changed.iter().filter(|user| !self.switched.contains(user) && self.is_due(user));
+                self.switched
+                    .iter()
+                    .chain(changed)
+                    .filter(|user| self.states.contains_key(user))
+                    .cloned()
+                    .collect()
+            }
+        }
+    }
+
+    /// Takes these users' states, switches and all dead letters out for a transaction.
+    pub fn take(&mut self, users: &[UserId]) -> Taken {
+        let mut taken = Taken::default();
+        for user in users {
+            if let Some(live) = self.states.get(user) {
+                taken.states.push((user.clone(), Arc::clone(live)));
+            }
+            taken.switches.extend(self.switches.get(user).into_iter().flatten().cloned());
+        }
+        taken.dead_letters.extend(self.dead_letters.values().cloned());
+        taken
+    }
+
+    /// Notes that what was taken is durable. What has changed since stays dirty.
+    pub fn settle(&mut self, taken: Taken) {
+        for switch in &taken.switches {
+            if let Some(held) = self.switches.get_mut(&switch.user_id) {
+                held.retain(|held| held.switch_id != switch.switch_id);
+            }
+        }
+        for letter in &taken.dead_letters {
+            self.dead_letters.remove(&letter.id);
+        }
+        for (user, live) in taken.states {
+            if self.switches.get(&user).is_some_and(Vec::is_empty) {
+                self.switches.remove(&user);
+                self.switched.remove(&user);
+            }
+            self.changed.remove(&user);
+            if self.states.get(&user).is_some_and(|held| Arc::ptr_eq(held, &live)) {
+                self.states.remove(&user);
+            } else if let Some(held) = self.states.get(&user) {
+                if significant_change(&live.state, &held.state) {
+                    self.changed.insert(user.clone());
+                }
+            }
+            self.saved.insert(user, Saved { live, at: Some(Instant::now()) });
+        }
+    }
+
+    /// Whether messages wait that were set aside.
+    pub fn has_dead_letters(&self) -> bool {
+        !self.dead_letters.is_empty()
+    }
+
+    /// Whether it is known where the store has the positions.
+    pub fn knows_stored_positions(&self) -> bool {
+        self.stored_offsets.is_some()
+    }
+
+    /// Where the store has the positions.
+    pub fn set_stored_positions(&mut self, stored: Vec<i64>) {
+        self.stored_offsets = Some(stored);
+    }
+
+    /// The store refused a move: it must be asked again.
+    pub fn forget_stored_positions(&mut self) {
+        self.stored_offsets = None;
+    }
+
+    /// The moves that a flush of everything dirty now would cover.
+    pub fn positions_to_move(&self) -> Vec<PositionMove> {
+        let stored = |partition: u32| {
+            self.stored_offsets
+                .as_ref()
+                .and_then(|stored| stored.get(partition as usize))
+                .copied()
+                .unwrap_or(0)
+        };
+        self.next_offsets
+            .iter()
+            .map(|(&partition, &to)| PositionMove { partition, from: stored(partition), to })
+            .filter(|position| position.to > position.from)
+            .collect()
+    }
+
+    /// These moves are durable.
+    pub fn store_positions(&mut self, moved: &[PositionMove]) {
+        let stored = self.stored_offsets.get_or_insert_default();
+        for position in moved {
+            let place = position.partition as usize;
+            if stored.len() <= place {
+                stored.resize(place + 1, 0);
+            }
+            stored[place] = position.to;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Events by hand, for tests and repairs: one event or a list, as on the topic (contract §1, `/admin/inject`).
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::domain::admission::{EventDraft, Facts, Version};
+use crate::domain::delivery::{DecodeError, Rejections};
+use crate::domain::event::{DeviceType, Reading};
+use crate::domain::ids::{EventId, Identity, UserId};
+use crate::domain::time::Timestamp;
+
+/// Events in one request.
+pub const INJECTED_MAX_EVENTS: usize = 10_000;
+
+/// What is taken of an injected event; what the bridge would make itself may be left out.
+#[derive(Deserialize)]
+struct Injected<'a> {
+    event_id: Option<EventId>,
+    record_id: Option<Arc<str>>,
+    version: Option<i64>,
+    device_type: DeviceType,
+    user_id: UserId,
+    timestamp: Timestamp,
+    received_at: Option<Timestamp>,
+    kind: Option<Arc<str>>,
+    #[serde(default)]
+    is_backfill: bool,
+    #[serde(default)]
+    deleted: bool,
+    #[serde(borrow, default)]
+    readings: Vec<&'a RawValue>,
+}
+
+/// Reads the body of `/admin/inject`. A bad event or reading refuses itself and nothing else; a single event in which
+/// nothing usable is left is refused whole.
+pub fn decode(body: &[u8], received_at: Timestamp) -> Result<(Vec<EventDraft>, Rejections), DecodeError> {
+    let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let events: Vec<&RawValue> = match is_list {
+        true => serde_json::from_slice(body).map_err(|error| not_json(&error))?,
+        false => vec![serde_json::from_slice(body).map_err(|error| not_json(&error))?],
+    };
+    if events.len() > INJECTED_MAX_EVENTS {
+        let detail = format!("at most {INJECTED_MAX_EVENTS} events at a time");
+        return Err(DecodeError::Shape { path: String::new(), detail });
+    }
+    let mut rejected = Rejections::default();
+    let mut drafts = Vec::with_capacity(events.len());
+    for (index, event) in events.into_iter().enumerate() {
+        let path = if is_list { format!("/{index}") } else { String::new() };
+        drafts.extend(draft(event, index, &path, received_at, &mut rejected));
+    }
+    if !is_list && drafts.is_empty() {
+        return Err(DecodeError::NothingUsable(rejected));
+    }
+    Ok((drafts, rejected))
+}
+
+fn draft(
+    event: &RawValue,
+    index: usize,
+    path: &str,
+    received_at: Timestamp,
+    rejected: &mut Rejections,
+) -> Option<EventDraft> {
+    let injected: Injected<'_> = match serde_json::from_str(event.get()) {
+        Ok(injected) => injected,
+        Err(error) => {
+            rejected.push(index, path.to_owned(), shape(&error));
+            return None;
+        }
+    };
+    let mut readings: Vec<Reading> = Vec::with_capacity(injected.readings.len());
+    for (place, reading) in injected.readings.iter().enumerate() {
+        match serde_json::from_str(reading.get()) {
+            Ok(reading) => readings.push(reading),
+            Err(error) => rejected.push(index, format!("{path}/readings/{place}"), shape(&error)),
+        }
+    }
+    if readings.is_empty() && !injected.deleted {
+        if injected.readings.is_empty() {
+            rejected.push(index, format!("{path}/readings"), "must hold at least one reading");
+        }
+        return None;
+    }
+    let event_id = injected.event_id.or_else(|| EventId::parse(&Uuid::now_v7().to_string()).ok())?;
+    let identity = match &injected.record_id {
+        Some(record_id) => Identity::of_record_id(record_id),
+        None => Identity::of(&[b"injected", event_id.as_str().as_bytes()]),
+    };
+    Some(EventDraft {
+        device_type: injected.device_type,
+        user_id: injected.user_id,
+        kind: injected.kind.unwrap_or_else(|| "sample".into()),
+        timestamp: injected.timestamp,
+        received_at: injected.received_at.unwrap_or(received_at),
+        is_backfill: injected.is_backfill,
+        deleted: injected.deleted,
+        record_id: injected.record_id,
+        facts: Facts::Record {
+            identity,
+            version: injected.version.map_or(Version::Arrival, Version::Given),
+            readings,
+        },
+        event_id: Some(event_id),
+    })
+}
+
+/// What serde says of a value of ours names fields and what was expected. It may quote a word of the body, so only
+/// what stands before the first quotation mark, and the place, are told.
+fn shape(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let before_place = text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before);
+    match before_place.find(['"', '`']) {
+        None => before_place.to_owned(),
+        Some(_) => {
+            let expected = before_place.split(", expected ").nth(1);
+            let known = expected.map_or_else(String::new, |expected| format!(": expected {expected}"));
+            format!("does not fit{known}")
+        }
+    }
+}
+
+fn not_json(error: &serde_json::Error) -> DecodeError {
+    let what = if error.is_eof() { "unexpected end" } else { "syntax" };
+    DecodeError::NotJson { what, line: error.line(), column: error.column() }
+}

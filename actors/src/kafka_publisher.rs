@@ -1,0 +1,89 @@
+//! Moves committed messages from the outbox to the log, in order, and only then deletes them.
+//!
+//! If the process dies between the two, the next life appends them again: consumers see a run of messages twice,
+//! and apply each once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::messages::EventsCommitted;
+use crate::ports::store::OutboxEntry;
+use crate::ports::telemetry::PipelineEvent;
+use crate::ports::{EventLog, Store, Telemetry};
+use crate::supervision::Backoff;
+
+/// Messages moved at a time. Not more than the ids that a state remembers, so that a run that comes twice is known.
+pub const PUBLISH_BATCH_MAX: usize = 500;
+/// How long the outbox goes unwatched when nobody says that there is something in it.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+
+/// After so long without a failure, delays begin with the shortest again.
+const QUIET: Duration = Duration::from_secs(30);
+
+const _: () = assert!(PUBLISH_BATCH_MAX <= crate::cognition::state::APPLIED_IDS_MAX);
+
+/// The one publisher of an outbox.
+pub struct KafkaPublisher {
+    store: Arc<dyn Store>,
+    log: Arc<dyn EventLog>,
+    telemetry: Arc<dyn Telemetry>,
+    wake: Arc<Notify>,
+}
+
+impl KafkaPublisher {
+    /// A publisher from `store`'s outbox to `log`.
+    pub fn new(store: Arc<dyn Store>, log: Arc<dyn EventLog>, telemetry: Arc<dyn Telemetry>) -> Self {
+        Self { store, log, telemetry, wake: Arc::new(Notify::new()) }
+    }
+}
+
+impl Actor for KafkaPublisher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let (store, log) = (Arc::clone(&self.store), Arc::clone(&self.log));
+        let (telemetry, wake) = (Arc::clone(&self.telemetry), Arc::clone(&self.wake));
+        context.spawn(async move { publish(&*store, &*log, &*telemetry, &wake).await }.into_actor(self));
+    }
+}
+
+impl Handler<EventsCommitted> for KafkaPublisher {
+    type Result = ();
+
+    fn handle(&mut self, EventsCommitted: EventsCommitted, _: &mut Self::Context) {
+        self.wake.notify_one();
+    }
+}
+
+async fn publish(store: &dyn Store, log: &dyn EventLog, telemetry: &dyn Telemetry, wake: &Notify) {
+    let mut delays = Backoff::default().delays(QUIET);
+    loop {
+        match move_batch(store, log).await {
+            Ok(0) => {
+                let _ = tokio::time::timeout(IDLE_LOOK, wake.notified()).await;
+            }
+            Ok(messages) => telemetry.emit(PipelineEvent::Published { messages }),
+            Err(error) => {
+                telemetry.emit(PipelineEvent::Retrying { actor: "publisher", error });
+                tokio::time::sleep(delays.next(Instant::now())).await;
+            }
+        }
+    }
+}
+
+/// Moves the oldest batch, and tells how many messages it had.
+async fn move_batch(store: &dyn Store, log: &dyn EventLog) -> Result<usize, String> {
+    let entries = store.read_outbox(0, PUBLISH_BATCH_MAX).await.map_err(|error| error.to_string())?;
+    if entries.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+    let messages: Vec<_> = entries.into_iter().map(|OutboxEntry { id, message }| (id, message)).collect();
+    log.append(&messages).await.map_err(|error| error.to_string())?;
+    store.delete_outbox(&ids).await.map_err(|error| error.to_string())?;
+    Ok(ids.len())
+}

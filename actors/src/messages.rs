@@ -1,0 +1,181 @@
+//! Every message between actors, in the order in which data meets them.
+
+use std::sync::Arc;
+
+use actix::Message;
+use futures_util::future::BoxFuture;
+
+use crate::cognition::switch::ModeSwitch;
+use crate::domain::delivery::{DecodeError, Rejections};
+use crate::domain::event::Event;
+use crate::domain::ids::{RequestId, UserId};
+use crate::domain::time::Timestamp;
+use crate::ports::event_log::LogRecord;
+use crate::ports::store::{Committed, DeadLetter, NewDelivery, Receipt, StoreError};
+use crate::user_state::LiveState;
+use crate::vendors::Verified;
+
+/// To a device's handler: read this verified delivery and have it committed.
+#[derive(Clone)]
+pub struct HandleDelivery {
+    /// What the vendor's verifier believed.
+    pub verified: Arc<Verified>,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// Of the request that brought it.
+    pub request_id: RequestId,
+}
+
+/// What becomes of a delivery, in the end. What it says is durable is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Its data is durable.
+    Processed {
+        /// One for each draft.
+        receipts: Vec<Receipt>,
+        /// What was refused in it.
+        rejected: Rejections,
+    },
+    /// A notification, durable; its data has still to be fetched.
+    Accepted,
+    /// The same delivery was durable before.
+    Duplicate,
+    /// Nothing for us; not stored.
+    Ignored {
+        /// Why.
+        reason: &'static str,
+    },
+    /// It cannot be read; its bytes are in quarantine.
+    Unreadable(DecodeError),
+    /// It was not committed.
+    NotCommitted(CommitError),
+}
+
+/// The outcome, once it is known. The wait belongs to the one who waits: the handler is free as soon as it has
+/// decided, and its death takes no decided delivery with it.
+pub type PendingOutcome = BoxFuture<'static, Outcome>;
+
+impl Message for HandleDelivery {
+    type Result = PendingOutcome;
+}
+
+/// To the writer: make this delivery durable.
+#[derive(Clone)]
+pub struct CommitDelivery(pub Arc<NewDelivery>);
+
+/// Why a delivery is not durable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// The outbox is full: the log has been away for long.
+    #[error("too many messages wait for the event log")]
+    Backlog,
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It killed the writer twice.
+    #[error("the delivery could not be processed")]
+    Crashed,
+    /// The bridge is stopping.
+    #[error("the bridge is stopping")]
+    Stopping,
+}
+
+impl Message for CommitDelivery {
+    type Result = Result<Committed, CommitError>;
+}
+
+/// To the publisher: there is something in the outbox. It may be lost: the publisher also looks by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct EventsCommitted;
+
+impl Message for EventsCommitted {
+    type Result = ();
+}
+
+/// From the consumer to the router: apply these, in order.
+#[derive(Clone)]
+pub struct ApplyRecords {
+    /// As read from the log.
+    pub records: Arc<Vec<LogRecord>>,
+}
+
+/// Why records were not applied. They are read again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// The states cannot be loaded.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The tree is stopping.
+    #[error("the next actor has stopped")]
+    Stopped,
+}
+
+impl Message for ApplyRecords {
+    type Result = Result<(), ApplyError>;
+}
+
+/// To the router: apply this event straight to its user's state, past the log.
+#[derive(Clone)]
+pub struct ApplyDirectly(pub Arc<Event>);
+
+impl Message for ApplyDirectly {
+    type Result = Result<Arc<LiveState>, ApplyError>;
+}
+
+/// An event with its place in its user's partition; none when it came past the log.
+#[derive(Debug, Clone)]
+pub struct LoggedEvent {
+    /// Its offset.
+    pub offset: Option<i64>,
+    /// The event.
+    pub event: Arc<Event>,
+}
+
+/// To a user's actor: fold these, in order.
+#[derive(Clone)]
+pub struct FoldEvents {
+    /// Of this user alone.
+    pub events: Arc<[LoggedEvent]>,
+}
+
+/// What folding came to.
+#[derive(Clone)]
+pub struct Folded {
+    /// The state after all of them.
+    pub live: Arc<LiveState>,
+    /// The switches that they caused.
+    pub switches: Vec<ModeSwitch>,
+}
+
+impl Message for FoldEvents {
+    type Result = Folded;
+}
+
+/// From the router to the flusher: these states are dirty, and cover these positions.
+#[derive(Clone)]
+pub struct StatesChanged(pub Arc<Changes>);
+
+/// What one batch changed. Telling it twice changes nothing more.
+#[derive(Default)]
+pub struct Changes {
+    /// The newest state of each user in the batch.
+    pub states: Vec<(UserId, Arc<LiveState>)>,
+    /// The switches in the batch.
+    pub switches: Vec<ModeSwitch>,
+    /// What could not be applied.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The next offset of each partition that the batch came from.
+    pub next_offsets: Vec<(u32, i64)>,
+}
+
+impl Message for StatesChanged {
+    type Result = ();
+}
+
+/// To the flusher: make everything durable now.
+#[derive(Debug, Clone, Copy)]
+pub struct FlushCheckpoints;
+
+impl Message for FlushCheckpoints {
+    type Result = Result<(), StoreError>;
+}

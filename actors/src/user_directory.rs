@@ -1,0 +1,69 @@
+//! Who is active: the users' actors and states, readable without asking anybody.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use crate::domain::ids::{EventId, UserId};
+use crate::supervision::{ChildRef, StateCell};
+use crate::user_state::{LiveState, UserStateActor};
+
+/// A user's actor, and the cell that outlives its lives.
+#[derive(Clone)]
+pub struct Resident {
+    /// The actor.
+    pub child: ChildRef<UserStateActor>,
+    /// Its state.
+    pub cell: StateCell<LiveState>,
+}
+
+/// The active users of this bridge. It outlives the router's lives.
+#[derive(Default)]
+pub struct UserDirectory {
+    residents: RwLock<HashMap<UserId, Resident>>,
+    waiting: Mutex<HashMap<EventId, Vec<oneshot::Sender<Arc<LiveState>>>>>,
+}
+
+impl UserDirectory {
+    /// The state of an active user, as of the last fold.
+    pub fn live(&self, user: &UserId) -> Option<Arc<LiveState>> {
+        self.residents.read().get(user).map(|resident| resident.cell.get())
+    }
+
+    /// Tells when the user's state has applied this event. To be asked for before the event is committed; the
+    /// answer is dropped when the event could not be applied.
+    pub fn when_applied(&self, event_id: EventId) -> oneshot::Receiver<Arc<LiveState>> {
+        let (reply, applied) = oneshot::channel();
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|_, waiters| {
+            waiters.retain(|waiter| !waiter.is_closed());
+            !waiters.is_empty()
+        });
+        waiting.entry(event_id).or_default().push(reply);
+        applied
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.waiting.lock().is_empty()
+    }
+
+    /// Answers those who wait for this event; `None` when it was set aside.
+    pub(crate) fn tell_applied(&self, event_id: &EventId, live: Option<&Arc<LiveState>>) {
+        let waiters = self.waiting.lock().remove(event_id).unwrap_or_default();
+        for (waiter, live) in waiters.into_iter().zip(std::iter::repeat(live)) {
+            if let Some(live) = live {
+                let _ = waiter.send(Arc::clone(live));
+            }
+        }
+    }
+
+    pub(crate) fn resident(&self, user: &UserId) -> Option<Resident> {
+        self.residents.read().get(user).cloned()
+    }
+
+    pub(crate) fn move_in(&self, user: UserId, resident: Resident) {
+        self.residents.write().insert(user, resident);
+    }
+}
