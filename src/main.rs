@@ -1,2 +1,8 @@
-//! x
-fn main() {}
+//! The program: arguments, settings, run, exit code.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    biometric_bridge::cli::run(Instant::now())
+}

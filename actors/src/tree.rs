@@ -20,7 +20,7 @@ use crate::event_writer::{EventWriter, GROUP_MAX_DELIVERIES};
 use crate::kafka_publisher::KafkaPublisher;
 use crate::log_consumer::LogConsumer;
 use crate::messages::FlushCheckpoints;
-use crate::ports::store::EncodeEvent;
+use crate::ports::store::{EncodeEvent, StoreError};
 use crate::ports::{Clock, EventLog, Store, Telemetry};
 use crate::supervision::{
     Backoff, ChildRef, ChildSpec, Intensity, Observer, PoolSpec, StateCell, Supervisor,
@@ -212,12 +212,19 @@ pub fn start(foundation: Foundation) -> Tree {
 }
 
 impl Tree {
+    /// Makes every dirty state durable, with the positions that they cover.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let stopped = || Err(StoreError::Unavailable("the flusher has stopped".to_owned()));
+        self.flusher.ask(FlushCheckpoints).await.unwrap_or_else(|_| stopped())
+    }
+
     /// Stops the tree: what was taken in is finished, what is dirty is flushed. Returns what the flush came to.
-    pub async fn stop(self) -> Result<(), crate::ports::store::StoreError> {
-        let flushed = self.flusher.ask(FlushCheckpoints).await.unwrap_or(Ok(()));
+    pub async fn stop(&self) -> Result<(), StoreError> {
+        let flushed = self.flush().await;
         self.root.stop().await;
-        for arbiter in self.arbiters {
-            arbiter.stop();
+        for arbiter in &self.arbiters {
+            // False only for one that has stopped already.
+            let _ = arbiter.stop();
         }
         flushed
     }

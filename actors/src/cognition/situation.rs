@@ -1,6 +1,6 @@
 //! What one decision may look at: readings that are fresh at its time, what is usual, and the mode in force.
 
-use crate::domain::time::{MS_PER_HOUR, Timestamp, UtcOffset};
+use crate::domain::time::{MS_PER_HOUR, Timestamp};
 
 use super::exact::{Baseline, nano};
 use super::held::{Held, Input};

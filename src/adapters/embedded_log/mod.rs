@@ -121,7 +121,10 @@ async fn lay_out(connection: &mut SqliteConnection, partitions: u32) -> JobResul
         .execute(&mut *connection)
         .await
         .map_err(store_error)?;
-    let (held,) = sqlx::query_as("SELECT partitions FROM log_layout").fetch_one(connection).await.map_err(store_error)?;
+    let (held,) = sqlx::query_as("SELECT partitions FROM log_layout")
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)?;
     Ok(held)
 }
 
@@ -163,7 +166,8 @@ async fn append(
         let place = match ends.iter().position(|end| (end.0, end.1) == (topic, partition)) {
             Some(place) => place,
             None => {
-                let stored = held.iter().find(|(name, number, _)| name == topic.name() && *number == partition);
+                let stored =
+                    held.iter().find(|(name, number, _)| name == topic.name() && *number == partition);
                 ends.push((topic, partition, stored.map_or(0, |(_, _, next_offset)| *next_offset)));
                 ends.len() - 1
             }
@@ -214,7 +218,8 @@ pub async fn read(
     let mut sql = QueryBuilder::<Sqlite>::new("");
     for (index, (partition, offset)) in places.iter().enumerate() {
         sql.push(if index == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
-        sql.push("SELECT partition, offset, key, value, headers FROM log WHERE topic = ").push_bind(topic.name());
+        sql.push("SELECT partition, offset, key, value, headers FROM log WHERE topic = ")
+            .push_bind(topic.name());
         sql.push(" AND partition = ").push_bind(*partition).push(" AND offset >= ").push_bind(*offset);
         sql.push(" ORDER BY offset LIMIT ").push_bind(share).push(")");
     }
@@ -230,7 +235,9 @@ pub async fn read(
 
 /// How many partitions the log in this file has, if it has been laid out.
 pub async fn stored_partitions(readers: &SqlitePool) -> JobResult<Option<u32>> {
-    let row: Option<(u32,)> =
-        sqlx::query_as("SELECT partitions FROM log_layout").fetch_optional(readers).await.map_err(store_error)?;
+    let row: Option<(u32,)> = sqlx::query_as("SELECT partitions FROM log_layout")
+        .fetch_optional(readers)
+        .await
+        .map_err(store_error)?;
     Ok(row.map(|(partitions,)| partitions))
 }

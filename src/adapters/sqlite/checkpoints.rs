@@ -11,11 +11,12 @@ use crate::adapters::sqlite_file::rows::{damaged, encode_headers, insert, select
 use crate::adapters::sqlite_file::{JobResult, store_error};
 
 pub(super) async fn positions(readers: &SqlitePool, consumer: &str, partitions: u32) -> JobResult<Vec<i64>> {
-    let rows: Vec<(i64, i64)> = sqlx::query_as("SELECT partition, next_offset FROM positions WHERE consumer = ?")
-        .bind(consumer)
-        .fetch_all(readers)
-        .await
-        .map_err(store_error)?;
+    let rows: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT partition, next_offset FROM positions WHERE consumer = ?")
+            .bind(consumer)
+            .fetch_all(readers)
+            .await
+            .map_err(store_error)?;
     let mut positions = vec![0; partitions as usize];
     for (partition, next_offset) in rows {
         let place = usize::try_from(partition).ok().and_then(|partition| positions.get_mut(partition));
@@ -66,7 +67,11 @@ pub(super) async fn save(connection: &mut SqliteConnection, batch: &CheckpointBa
 }
 
 /// Moves a position, if it is where the caller read it: whoever lost its partition must not overwrite.
-async fn move_position(connection: &mut SqliteConnection, consumer: &str, position: &PositionMove) -> JobResult<()> {
+async fn move_position(
+    connection: &mut SqliteConnection,
+    consumer: &str,
+    position: &PositionMove,
+) -> JobResult<()> {
     let moved = sqlx::query(
         "INSERT INTO positions (consumer, partition, next_offset) SELECT ?1, ?2, ?4 WHERE ?3 = 0 \
          OR EXISTS (SELECT 1 FROM positions WHERE consumer = ?1 AND partition = ?2) \

@@ -46,7 +46,8 @@ async fn commit_some(
 ) -> JobResult<Vec<Committed>> {
     execute(connection, "SAVEPOINT deliveries").await?;
     let result = write(connection, deliveries, encode).await;
-    let end = if result.is_ok() { "RELEASE deliveries" } else { "ROLLBACK TO deliveries; RELEASE deliveries" };
+    let end =
+        if result.is_ok() { "RELEASE deliveries" } else { "ROLLBACK TO deliveries; RELEASE deliveries" };
     execute(connection, end).await?;
     result
 }
@@ -94,7 +95,8 @@ impl Plan {
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(store_error)?;
-        let next = |table: &str| sequences.iter().find(|(name, _)| name == table).map_or(1, |(_, seq)| seq + 1);
+        let next =
+            |table: &str| sequences.iter().find(|(name, _)| name == table).map_or(1, |(_, seq)| seq + 1);
 
         let keys: Vec<Vec<u8>> = deliveries.iter().map(|delivery| delivery.key.to_vec()).collect();
         let rows: Vec<(Vec<u8>, i64, bool)> = select_in(
@@ -108,8 +110,11 @@ impl Plan {
             .filter_map(|(key, id, quarantined)| Some((key.try_into().ok()?, (id, quarantined))))
             .collect();
 
-        let identities: HashSet<Identity> =
-            deliveries.iter().flat_map(|delivery| &delivery.drafts).flat_map(|draft| draft.identities()).collect();
+        let identities: HashSet<Identity> = deliveries
+            .iter()
+            .flat_map(|delivery| &delivery.drafts)
+            .flat_map(|draft| draft.identities())
+            .collect();
         let keys: Vec<Vec<u8>> = identities.iter().map(|identity| identity.as_bytes().to_vec()).collect();
         let rows: Vec<(Vec<u8>, i64, i64, Option<u32>)> = select_in(
             connection,
@@ -204,15 +209,21 @@ impl Plan {
         }
         insert_events(connection, &self.events).await?;
         upsert_facts(connection, &self.events).await?;
-        let superseded: Vec<Known> = self.events.iter().flat_map(|row| row.admitted.superseded.clone()).collect();
-        latest::bring_up_to_date(connection, self.events.iter().map(|row| (row.seq, &row.admitted.event)), &superseded)
-            .await?;
+        let superseded: Vec<Known> =
+            self.events.iter().flat_map(|row| row.admitted.superseded.clone()).collect();
+        latest::bring_up_to_date(
+            connection,
+            self.events.iter().map(|row| (row.seq, &row.admitted.event)),
+            &superseded,
+        )
+        .await?;
         outbox::insert_messages(connection, self.events.iter().map(|row| &row.message)).await
     }
 }
 
 async fn insert_events(connection: &mut SqliteConnection, events: &[EventRow]) -> JobResult<()> {
-    let headers = events.iter().map(|row| encode_headers(&row.message.headers)).collect::<JobResult<Vec<_>>>()?;
+    let headers =
+        events.iter().map(|row| encode_headers(&row.message.headers)).collect::<JobResult<Vec<_>>>()?;
     let rows: Vec<(&EventRow, Vec<u8>)> = events.iter().zip(headers).collect();
     insert(
         connection,
@@ -249,7 +260,8 @@ fn metrics_column(event: &actors::domain::event::Event) -> String {
 
 async fn upsert_facts(connection: &mut SqliteConnection, events: &[EventRow]) -> JobResult<()> {
     // One row a fact: within a batch the last one is the newest.
-    let newest: HashMap<Identity, Known> = events.iter().flat_map(|row| row.admitted.facts.iter().copied()).collect();
+    let newest: HashMap<Identity, Known> =
+        events.iter().flat_map(|row| row.admitted.facts.iter().copied()).collect();
     let rows: Vec<(Identity, Known)> = newest.into_iter().collect();
     insert(
         connection,

@@ -179,9 +179,9 @@ pub(super) async fn read(readers: &SqlitePool, user: &UserId) -> JobResult<Vec<L
             .map_err(store_error)?;
     rows.into_iter()
         .map(|(device_type, json)| {
-            let device_type = DeviceType::from_name(&device_type).ok_or_else(|| damaged("an unknown device type"))?;
+            let device_type =
+                DeviceType::from_name(&device_type).ok_or_else(|| damaged("an unknown device type"))?;
             Ok(LatestReading { reading: serde_json::from_str(&json).map_err(damaged)?, device_type })
         })
         .collect()
 }
-

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actors::domain::ids::UserId;
 use actors::ports::Store;
 use actors::ports::store::{
-    Checkpoint, CheckpointBatch, Committed, EncodeEvent, EventQuery, LatestReading, NewDelivery, OutboxEntry, StoreError,
-    StoredEvent, SwitchPage,
+    Checkpoint, CheckpointBatch, Committed, EncodeEvent, EventQuery, LatestReading, NewDelivery, OutboxEntry,
+    StoreError, StoredEvent, SwitchPage,
 };
 use async_trait::async_trait;
 
@@ -44,7 +44,9 @@ impl Store for SqliteStore {
         let (deliveries, encode) = (deliveries.to_vec(), Arc::clone(encode));
         let results = self
             .file
-            .write(move |connection| Box::pin(async move { commit::commit_all(connection, &deliveries, &encode).await }))
+            .write(move |connection| {
+                Box::pin(async move { commit::commit_all(connection, &deliveries, &encode).await })
+            })
             .await?;
         let events = results.iter().flatten().map(|committed| match committed {
             Committed::Duplicate => 0,
@@ -105,7 +107,12 @@ impl Store for SqliteStore {
         latest::read(self.file.readers(), user).await
     }
 
-    async fn mode_switches(&self, user: &UserId, before: Option<i64>, limit: usize) -> Result<SwitchPage, StoreError> {
+    async fn mode_switches(
+        &self,
+        user: &UserId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<SwitchPage, StoreError> {
         reads::mode_switches(self.file.readers(), user, before, limit).await
     }
 

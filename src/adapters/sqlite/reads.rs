@@ -24,7 +24,9 @@ pub(super) fn visible_part(value: &[u8], hidden: Option<&str>) -> JobResult<Even
 }
 
 pub(super) async fn events(readers: &SqlitePool, query: &EventQuery) -> JobResult<Vec<StoredEvent>> {
-    let mut sql = QueryBuilder::<Sqlite>::new("SELECT hidden, value, headers FROM events WHERE visible = 1 AND user_id = ");
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "SELECT hidden, value, headers FROM events WHERE visible = 1 AND user_id = ",
+    );
     sql.push_bind(query.user_id.as_str().to_owned());
     if let Some(from) = query.from {
         sql.push(" AND timestamp >= ").push_bind(from.as_ms());
@@ -45,12 +47,16 @@ pub(super) async fn events(readers: &SqlitePool, query: &EventQuery) -> JobResul
         sql.push(" AND (timestamp, event_id) > (").push_bind(timestamp.as_ms());
         sql.push(", ").push_bind(event_id.clone()).push(")");
     }
-    sql.push(" ORDER BY timestamp, event_id LIMIT ").push_bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
+    sql.push(" ORDER BY timestamp, event_id LIMIT ")
+        .push_bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
     let rows: Vec<(Option<String>, Vec<u8>, Vec<u8>)> =
         sql.build_query_as().fetch_all(readers).await.map_err(store_error)?;
     rows.into_iter()
         .map(|(hidden, value, headers)| {
-            Ok(StoredEvent { event: visible_part(&value, hidden.as_deref())?, headers: decode_headers(&headers)? })
+            Ok(StoredEvent {
+                event: visible_part(&value, hidden.as_deref())?,
+                headers: decode_headers(&headers)?,
+            })
         })
         .collect()
 }

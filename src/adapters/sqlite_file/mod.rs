@@ -212,7 +212,9 @@ pub async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Jo
 /// What an error of SQLite means to a caller: broken constraints are refusals, all else is unavailability.
 pub fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
-        sqlx::Error::Database(database) if is_refusal(database.as_ref()) => StoreError::Refused(reason(&error)),
+        sqlx::Error::Database(database) if is_refusal(database.as_ref()) => {
+            StoreError::Refused(reason(&error))
+        }
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Refused(reason(&error)),
         _ => StoreError::Unavailable(reason(&error)),
     }

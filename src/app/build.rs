@@ -1,0 +1,158 @@
+//! From settings to a running tree behind closed doors.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::web;
+use actors::cognition::thresholds::Thresholds;
+use actors::domain::ids::Masker;
+use actors::ports::clock::SystemClock;
+use actors::ports::store::StoreError;
+use actors::ports::{Clock, EventLog, Store};
+use actors::tree::{self, Foundation, TreeLimits};
+use actors::vendors::Device;
+use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
+use actors::vendors::oura::{Oura, OuraConfig};
+use arc_swap::ArcSwap;
+
+use super::data_dir::{DataDir, DataDirError};
+use crate::adapters::embedded_log::EmbeddedLog;
+use crate::adapters::sqlite::SqliteStore;
+use crate::adapters::sqlite_file::SqliteFile;
+use crate::http::Doors;
+use crate::settings::{DEFAULT_THRESHOLDS, Secret, Settings};
+use crate::telemetry::{Metrics, Teller};
+
+/// Everything that runs, before the doors open.
+pub struct Bridge {
+    /// What the doors work with.
+    pub doors: web::Data<Doors>,
+    /// The file under store and log; closed last.
+    pub file: SqliteFile,
+    /// Held as long as the process writes.
+    pub data_dir: DataDir,
+}
+
+/// Why the bridge does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder for data.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The store or the log in it.
+    #[error("the database cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// The thresholds.
+    #[error("{0}")]
+    Thresholds(String),
+    /// The socket.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// `BIND_ADDR`, or the metrics' address.
+        address: String,
+        /// The system's word.
+        error: std::io::Error,
+    },
+}
+
+/// Opens the store, starts the tree, and prepares the doors.
+pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, StartError> {
+    let thresholds = Arc::new(ArcSwap::from_pointee(read_thresholds(&settings)?));
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let file = SqliteFile::open(&data_dir.database()).await?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::new(file.clone()).await?);
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::new(file.clone(), settings.stream.partitions).await?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let masker = masker(settings.keys.log_mask_key.as_ref());
+    let metrics = Arc::new(Metrics::new(settings.telemetry.metrics_namespace.as_deref()));
+    let teller = Teller::new(Arc::clone(&metrics));
+    let devices = devices(&settings);
+    let warnings = warnings(&settings);
+    warnings.iter().for_each(|warning| teller.warn(warning));
+
+    let tree = tree::start(Foundation {
+        store: Arc::clone(&store),
+        log: Arc::clone(&log),
+        clock: Arc::clone(&clock),
+        telemetry: Arc::new(teller.clone()),
+        observer: Arc::new(teller),
+        masker: masker.clone(),
+        thresholds: Arc::clone(&thresholds),
+        devices: devices.clone(),
+        limits: TreeLimits {
+            group: settings.stream.group_id.as_str().into(),
+            outbox_max_entries: settings.stream.outbox_max,
+            checkpoint_interval: settings.stream.checkpoint_interval,
+        },
+    });
+    let doors = Doors::new(
+        settings, tree, store, log, clock, masker, devices, metrics, thresholds, warnings, started,
+    );
+    Ok(Bridge { doors: web::Data::new(doors), file, data_dir })
+}
+
+/// The file that `BIOMETRIC_CONFIG` names, or what is compiled in when the default one is missing.
+pub fn read_thresholds(settings: &Settings) -> Result<Thresholds, StartError> {
+    let path = &settings.thresholds_path;
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !settings.thresholds_named => {
+            DEFAULT_THRESHOLDS.to_owned()
+        }
+        Err(error) => {
+            return Err(StartError::Thresholds(format!(
+                "BIOMETRIC_CONFIG: {} cannot be read: {error}",
+                path.display()
+            )));
+        }
+    };
+    Thresholds::parse(&text)
+        .map_err(|error| StartError::Thresholds(format!("BIOMETRIC_CONFIG: {}: {error}", path.display())))
+}
+
+fn masker(key: Option<&Secret>) -> Masker {
+    match key {
+        Some(key) => Masker::new(key.expose().as_bytes()),
+        None => Masker::new(&rand::random::<[u8; 32]>()),
+    }
+}
+
+fn exposed(secret: Option<&Secret>) -> String {
+    secret.map_or_else(String::new, |secret| secret.expose().to_owned())
+}
+
+fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
+    let mut devices: Vec<Arc<dyn Device>> = Vec::new();
+    if settings.oura.enabled {
+        devices.push(Arc::new(Oura::new(&OuraConfig {
+            webhook_secret: exposed(settings.oura.webhook_secret.as_ref()),
+            verification_token: exposed(settings.oura.verification_token.as_ref()),
+            tolerance_s: settings.intake.tolerance_s,
+        })));
+    }
+    if settings.healthkit.enabled {
+        devices.push(Arc::new(HealthKit::new(&HealthKitConfig {
+            api_keys: settings.healthkit.api_keys.iter().map(|key| key.expose().to_owned()).collect(),
+            signature_secret: exposed(settings.healthkit.signature_secret.as_ref()),
+        })));
+    }
+    devices
+}
+
+/// What works less than an operator may expect, each said once at start and in `/health`.
+fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if settings.oura.enabled && settings.oura.webhook_secret.is_none() {
+        warnings.push("OURA_WEBHOOK_SECRET is not set: every Oura delivery is answered 401".to_owned());
+    }
+    if settings.healthkit.enabled && settings.healthkit.api_keys.is_empty() {
+        warnings.push("HEALTHKIT_API_KEY is not set: every HealthKit delivery is answered 401".to_owned());
+    }
+    if settings.keys.api_key.is_none() && settings.keys.admin_api_key.is_none() {
+        warnings.push("API_KEY is not set: /v1 is answered 401".to_owned());
+    }
+    if settings.keys.admin_api_key.is_none() {
+        warnings.push("ADMIN_API_KEY is not set: /admin is answered 401".to_owned());
+    }
+    warnings
+}

@@ -1,0 +1,52 @@
+//! The folder in which everything durable is, and the lock that keeps a second process from writing to it.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// The data folder, locked for this process.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    // The lock goes with the file, also when the process is killed.
+    _lock: File,
+}
+
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// It cannot be made or written to.
+    #[error("DATA_DIR {path} cannot be used: {error}")]
+    Unusable {
+        /// The folder.
+        path: PathBuf,
+        /// The system's word.
+        error: std::io::Error,
+    },
+    /// A running bridge holds it.
+    #[error("DATA_DIR {0} is in use by a running bridge: stop it first, or name another folder")]
+    InUse(PathBuf),
+}
+
+impl DataDir {
+    /// Makes the folder if it is not there, and locks it.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let unusable = |error| DataDirError::Unusable { path: path.to_owned(), error };
+        std::fs::create_dir_all(path).map_err(unusable)?;
+        let lock = File::create(path.join("bridge.lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(unusable(error)),
+        }
+    }
+
+    /// The SQLite file.
+    pub fn database(&self) -> PathBuf {
+        Self::database_in(&self.path)
+    }
+
+    /// Where the SQLite file of a data folder is, whether or not it is there.
+    pub fn database_in(path: &Path) -> PathBuf {
+        path.join("bridge.sqlite3")
+    }
+}

@@ -1,0 +1,11 @@
+//! The composition root: adapters, tree and doors are put together here, and taken apart in order.
+
+mod build;
+mod data_dir;
+mod run;
+mod tools;
+
+pub use build::{Bridge, StartError, build, read_thresholds};
+pub use data_dir::{DataDir, DataDirError};
+pub use run::{Ending, Reason, Running};
+pub use tools::{LogReader, SchemaMove, move_schema};

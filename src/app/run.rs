@@ -1,0 +1,156 @@
+//! A bridge's life: doors open last and close first.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use actix_web::dev::ServerHandle;
+use actix_web::web;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::build::{Bridge, StartError, build};
+use super::data_dir::DataDir;
+use crate::adapters::sqlite_file::SqliteFile;
+use crate::http::{self, Doors};
+use crate::settings::Settings;
+
+/// How often an emptying outbox is looked at during shutdown.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// How a bridge's life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything that was taken in is finished and flushed.
+    Clean,
+    /// It took longer than `SHUTDOWN_TIMEOUT_SECONDS`; what is committed is not lost.
+    TimedOut,
+    /// The root of the tree gave up.
+    Escalated,
+    /// Asked a second time.
+    Impatient(SignalKind),
+}
+
+impl Ending {
+    /// The process's exit code.
+    pub fn code(self) -> ExitCode {
+        match self {
+            Self::Clean => ExitCode::SUCCESS,
+            Self::TimedOut => ExitCode::from(1),
+            Self::Escalated => ExitCode::from(70),
+            Self::Impatient(kind) if kind == SignalKind::terminate() => ExitCode::from(143),
+            Self::Impatient(_) => ExitCode::from(130),
+        }
+    }
+}
+
+/// A bridge with open doors.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    doors: web::Data<Doors>,
+    file: SqliteFile,
+    data_dir: DataDir,
+    handle: ServerHandle,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    signals: Signals,
+}
+
+/// Why a bridge is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// SIGTERM or SIGINT.
+    Signal(SignalKind),
+    /// A part of the tree failed more often than its limit allows.
+    Escalation,
+}
+
+impl Running {
+    /// Builds everything, and opens the doors last.
+    pub async fn start(settings: Settings, started: Instant) -> Result<Self, StartError> {
+        let signals =
+            Signals::listen().map_err(|error| StartError::Listen { address: "signals".to_owned(), error })?;
+        let Bridge { doors, file, data_dir } = build(settings, started).await?;
+        let (server, address) = listen(&doors)?;
+        let handle = server.handle();
+        let serving = actix_rt::spawn(server);
+        doors.teller.note(&format!("listening on {address} after {} ms", started.elapsed().as_millis()));
+        Ok(Self { address, doors, file, data_dir, handle, serving, signals })
+    }
+
+    /// Waits until something ends it.
+    pub async fn wait(&mut self) -> Reason {
+        let mut escalations = self.doors.tree.root.escalations();
+        tokio::select! {
+            kind = self.signals.next() => Reason::Signal(kind),
+            // The sender lives in the tree, which is there as long as the doors.
+            _ = escalations.wait_for(Option::is_some) => Reason::Escalation,
+        }
+    }
+
+    /// Closes the doors, finishes what is in flight, and flushes, inside `SHUTDOWN_TIMEOUT_SECONDS`.
+    pub async fn stop(mut self, reason: Reason) -> Ending {
+        let since = Instant::now();
+        let (doors, handle, serving, file) = (self.doors, self.handle, self.serving, self.file);
+        doors.close();
+        doors.teller.shutdown_started(match reason {
+            Reason::Signal(kind) if kind == SignalKind::terminate() => "SIGTERM",
+            Reason::Signal(_) => "SIGINT",
+            Reason::Escalation => "escalation",
+        });
+        let limit = doors.settings.server.shutdown_timeout;
+        let shutdown = async {
+            // In-flight deliveries are answered before the threads end.
+            handle.stop(true).await;
+            let _ = serving.await;
+            let is_flushed = drain(&doors).await;
+            file.close().await;
+            doors.teller.shutdown_ended(doors.store.outbox_depth(), is_flushed, since.elapsed());
+        };
+        let ending = tokio::select! {
+            () = shutdown => if reason == Reason::Escalation { Ending::Escalated } else { Ending::Clean },
+            kind = self.signals.next() => Ending::Impatient(kind),
+            () = tokio::time::sleep(limit) => Ending::TimedOut,
+        };
+        drop(self.data_dir);
+        ending
+    }
+}
+
+fn listen(doors: &web::Data<Doors>) -> Result<(actix_web::dev::Server, SocketAddr), StartError> {
+    let settings = &doors.settings.server;
+    if let Some(port) = settings.metrics_port {
+        let server = http::serve_metrics(doors.clone(), port)
+            .map_err(|error| StartError::Listen { address: format!("METRICS_PORT {port}"), error })?;
+        actix_rt::spawn(server);
+    }
+    http::serve(doors.clone())
+        .map_err(|error| StartError::Listen { address: format!("BIND_ADDR {}", settings.bind_addr), error })
+}
+
+/// Lets the log take what is committed and the store what is dirty. Whether the states were flushed.
+async fn drain(doors: &Doors) -> bool {
+    let is_flushed = doors.tree.flush().await.is_ok();
+    // The flush has put messages of its own into the outbox.
+    while doors.store.outbox_depth() > 0 {
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
+    doors.tree.stop().await.is_ok() && is_flushed
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What commands do with the store without running a bridge.
+
+use actors::domain::message::Topic;
+use actors::ports::event_log::LogRecord;
+use sqlx::SqlitePool;
+
+use super::build::StartError;
+use super::data_dir::DataDir;
+use crate::adapters::sqlite_file::migrations::{self, Status};
+use crate::adapters::{embedded_log, sqlite_file};
+use crate::settings::Settings;
+
+/// Where the schema should go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaMove {
+    /// To this build's version.
+    Up,
+    /// Down, as far as the highest migration that stays.
+    Down {
+        /// 0 removes everything.
+        to: i64,
+    },
+    /// Nowhere.
+    None,
+}
+
+/// Moves the embedded schema, and tells where it is then. Refuses to move it under a running bridge.
+pub async fn move_schema(settings: &Settings, schema_move: SchemaMove) -> Result<Vec<Status>, StartError> {
+    let _lock = match schema_move {
+        SchemaMove::None => None,
+        SchemaMove::Up | SchemaMove::Down { .. } => Some(DataDir::open(&settings.data_dir)?),
+    };
+    let path = DataDir::database_in(&settings.data_dir);
+    let mut connection = sqlite_file::connect(&path).await?;
+    match schema_move {
+        SchemaMove::Up => migrations::up(&mut connection).await?,
+        SchemaMove::Down { to } => migrations::down(&mut connection, to).await?,
+        SchemaMove::None => {}
+    }
+    Ok(migrations::status(&mut connection).await?)
+}
+
+/// Reads the embedded log beside a running bridge.
+pub struct LogReader {
+    readers: SqlitePool,
+    partitions: u32,
+}
+
+impl LogReader {
+    /// Opens the log in `DATA_DIR`.
+    pub async fn open(settings: &Settings) -> Result<Self, String> {
+        let path = DataDir::database_in(&settings.data_dir);
+        if !path.exists() {
+            return Err(format!(
+                "there is no log in DATA_DIR {}: run the bridge first",
+                settings.data_dir.display()
+            ));
+        }
+        let readers = sqlite_file::read_only(&path);
+        let partitions =
+            embedded_log::stored_partitions(&readers).await.map_err(|error| error.to_string())?;
+        let partitions = partitions.ok_or("the log has not been laid out: run the bridge first")?;
+        Ok(Self { readers, partitions })
+    }
+
+    /// How many partitions each topic has.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// Up to `limit` records at or beyond the given (partition, offset) places.
+    pub async fn read(
+        &self,
+        topic: Topic,
+        places: &[(u32, i64)],
+        limit: usize,
+    ) -> Result<Vec<LogRecord>, String> {
+        embedded_log::read(&self.readers, topic, places, limit).await.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,93 @@
+//! The command line: one file a command.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's output is its purpose")]
+
+mod config;
+mod log;
+mod migrate;
+mod serve;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::{Problem, Settings, Sources};
+
+/// Takes wearables' webhooks, loses nothing, publishes events and keeps a cognitive mode for every user.
+#[derive(Debug, Parser)]
+#[command(name = "biometric-bridge", version, about, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Write what the command tells as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge until SIGTERM.
+    Serve,
+    /// Look at the settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Bring the database's schema up or down.
+    #[command(subcommand)]
+    Migrate(migrate::MigrateCommand),
+    /// Look at the event log.
+    #[command(subcommand)]
+    Log(log::LogCommand),
+}
+
+/// A command that failed: what to say, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    messages: Vec<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// Something went wrong (exit 1).
+    fn failed(message: impl Into<String>) -> Self {
+        Self { messages: vec![message.into()], code: 1 }
+    }
+
+    /// The settings or arguments are wrong (exit 2).
+    fn settings(problems: &[Problem]) -> Self {
+        Self { messages: problems.iter().map(ToString::to_string).collect(), code: 2 }
+    }
+}
+
+impl From<crate::app::StartError> for Failure {
+    fn from(error: crate::app::StartError) -> Self {
+        let code = if matches!(error, crate::app::StartError::Thresholds(_)) { 2 } else { 1 };
+        Self { messages: vec![error.to_string()], code }
+    }
+}
+
+fn read_settings(sources: Sources) -> Result<Settings, Failure> {
+    Settings::read(sources).map_err(|problems| Failure::settings(&problems))
+}
+
+/// Runs the command that the arguments name, and gives back the process's exit code.
+pub fn run(started: Instant) -> ExitCode {
+    let Arguments { command, json } = Arguments::parse();
+    let result = match command {
+        Command::Serve => serve::run(started),
+        Command::Config(command) => config::run(&command, json),
+        Command::Migrate(command) => migrate::run(&command, json),
+        Command::Log(command) => log::run(&command, json),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            if json {
+                eprintln!("{}", serde_json::json!({"errors": failure.messages}));
+            } else {
+                failure.messages.iter().for_each(|message| eprintln!("error: {message}"));
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}

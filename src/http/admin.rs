@@ -1,0 +1,199 @@
+//! `/admin/*`: events by hand.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use actors::device_handler::commit;
+use actors::domain::admission::EventDraft;
+use actors::domain::delivery::Rejections;
+use actors::domain::ids::UserId;
+use actors::domain::time::Timestamp;
+use actors::messages::{ApplyDirectly, CommitError};
+use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, Receipt};
+use actors::user_state::LiveState;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::auth::check_admin;
+use super::body;
+use super::problem::{ErrorType, Problem, request_id};
+use super::state::Doors;
+use super::webhooks::not_committed;
+use crate::settings::{ADMIN_BODY_MAX_BYTES, APPLIED_WAIT};
+
+/// `?wait=applied&to=user_state`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InjectParameters {
+    wait: Option<String>,
+    to: Option<String>,
+}
+
+/// `POST /admin/inject`
+pub(super) async fn inject(
+    request: HttpRequest,
+    payload: web::Payload,
+    doors: web::Data<Doors>,
+    parameters: web::Query<InjectParameters>,
+) -> Result<HttpResponse, Problem> {
+    check_admin(&request, &doors.settings.keys)?;
+    if !doors.settings.keys.enable_injection {
+        let detail = "injection is switched off: set ENABLE_INJECTION=true";
+        return Err(Problem::new(&request, ErrorType::NotFound, detail));
+    }
+    if doors.is_stopping() {
+        return Err(Problem::new(&request, ErrorType::BackPressure, "the bridge is stopping: try again"));
+    }
+    let is_waiting = choice(&request, "wait", parameters.wait.as_deref(), "applied")?;
+    let is_direct = choice(&request, "to", parameters.to.as_deref(), "user_state")?;
+    let mut memory = doors.admission.body_memory();
+    let body = body::read(&request, payload, ADMIN_BODY_MAX_BYTES, &mut memory).await?;
+    body::check_json(&request)?;
+    let received_at = doors.clock.now();
+    let (drafts, rejected) = actors::injection::decode(&body, received_at)
+        .map_err(|error| Problem::new(&request, ErrorType::ValidationError, error.to_string()))?;
+    let (_slot, waited) =
+        doors.admission.slot().await.map_err(|error| {
+            Problem::new(&request, ErrorType::BackPressure, format!("{error}: try again"))
+        })?;
+    doors.teller.slot_waited(waited);
+    if is_direct {
+        return inject_directly(&request, &doors, drafts, rejected).await;
+    }
+    inject_to_log(&request, &doors, body, received_at, drafts, rejected, is_waiting).await
+}
+
+/// An optional parameter that has one value.
+fn choice(request: &HttpRequest, name: &str, given: Option<&str>, known: &str) -> Result<bool, Problem> {
+    match given {
+        None => Ok(false),
+        Some(value) if value == known => Ok(true),
+        Some(_) => {
+            let detail = format!("{name} can only be {known}");
+            Err(Problem::new(request, ErrorType::ValidationError, detail))
+        }
+    }
+}
+
+async fn inject_to_log(
+    request: &HttpRequest,
+    doors: &Doors,
+    body: bytes::Bytes,
+    received_at: Timestamp,
+    drafts: Vec<EventDraft>,
+    rejected: Rejections,
+    is_waiting: bool,
+) -> Result<HttpResponse, Problem> {
+    // Asked for before the commit: afterwards the event may have been applied already.
+    let watched: Vec<_> = match is_waiting {
+        true => drafts
+            .iter()
+            .filter_map(|draft| Some(doors.tree.users.when_applied(draft.event_id.clone()?)))
+            .collect(),
+        false => Vec::new(),
+    };
+    let delivery = NewDelivery {
+        // Every request is a delivery of its own; its events tell by their ids whether they are new.
+        key: delivery_key(),
+        device: "inject",
+        request_id: request_id(request),
+        received_at,
+        status: DeliveryStatus::Processed,
+        body,
+        drafts,
+    };
+    let receipts = match commit(&doors.tree.writer, delivery).await {
+        Ok(Committed::Stored(receipts)) => receipts,
+        Ok(Committed::Duplicate) => Vec::new(),
+        Err(error) => return Err(not_committed(request, &error)),
+    };
+    let mode = match is_waiting {
+        true => Some(wait_applied(doors, &receipts, watched).await),
+        false => None,
+    };
+    Ok(answer(request, &receipts, &rejected, mode))
+}
+
+fn delivery_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(uuid::Uuid::now_v7().as_bytes());
+    key[16..].copy_from_slice(uuid::Uuid::now_v7().as_bytes());
+    key
+}
+
+/// The mode of the last event's user once all new events have been applied; `None` if that took too long.
+async fn wait_applied(
+    doors: &Doors,
+    receipts: &[Receipt],
+    watched: Vec<tokio::sync::oneshot::Receiver<Arc<LiveState>>>,
+) -> Option<&'static str> {
+    let news = receipts.iter().zip(watched).filter(|(receipt, _)| receipt.is_new).map(|(_, applied)| applied);
+    let all = futures_util::future::join_all(news);
+    let applied = tokio::time::timeout(APPLIED_WAIT, all).await.ok()?;
+    match applied.into_iter().last() {
+        Some(live) => live.ok().map(|live| live.state.mode().name()),
+        None => receipts.last().and_then(|receipt| mode_of(doors, &receipt.user_id)),
+    }
+}
+
+fn mode_of(doors: &Doors, user: &UserId) -> Option<&'static str> {
+    doors.tree.users.live(user).map(|live| live.state.mode().name())
+}
+
+async fn inject_directly(
+    request: &HttpRequest,
+    doors: &Doors,
+    drafts: Vec<EventDraft>,
+    rejected: Rejections,
+) -> Result<HttpResponse, Problem> {
+    let mut receipts = Vec::with_capacity(drafts.len());
+    let mut mode = None;
+    for draft in drafts {
+        // Nothing is known of a fact that never reaches the store: each is new, and the state knows what it has seen.
+        let Some(admitted) = draft.admit(0, &mut std::collections::HashMap::new()) else { continue };
+        let event = Arc::new(admitted.event);
+        let live = doors.tree.router.ask(ApplyDirectly(Arc::clone(&event))).await;
+        let live = match live {
+            Ok(Ok(live)) => live,
+            Ok(Err(actors::messages::ApplyError::Store(error))) => {
+                return Err(not_committed(request, &CommitError::Store(error)));
+            }
+            Ok(Err(_)) | Err(_) => return Err(not_committed(request, &CommitError::Crashed)),
+        };
+        mode = Some(live.state.mode().name());
+        receipts.push(Receipt {
+            event_id: Some(event.event_id.clone()),
+            user_id: event.user_id.clone(),
+            readings: event.readings.len(),
+            is_new: true,
+        });
+    }
+    Ok(answer(request, &receipts, &rejected, Some(mode)))
+}
+
+fn answer(
+    request: &HttpRequest,
+    receipts: &[Receipt],
+    rejected: &Rejections,
+    mode: Option<Option<&'static str>>,
+) -> HttpResponse {
+    let events = receipts.iter().filter(|receipt| receipt.is_new).count();
+    let readings: usize = receipts.iter().map(|receipt| receipt.readings).sum();
+    let is_duplicate = events == 0 && !receipts.is_empty();
+    let event_ids: Vec<&str> =
+        receipts.iter().filter_map(|receipt| receipt.event_id.as_ref()).map(|id| id.as_str()).collect();
+    let mut body = json!({
+        "status": if is_duplicate { "duplicate" } else { "processed" },
+        "device": "inject",
+        "events": events,
+        "readings": readings,
+        "rejected": rejected.listed,
+        "rejected_total": rejected.total,
+        "event_ids": event_ids,
+        "request_id": request_id(request).as_str(),
+    });
+    if let Some(mode) = mode {
+        body["mode"] = mode.into();
+    }
+    HttpResponse::Ok().json(body)
+}

@@ -1,0 +1,107 @@
+//! How much is let in at once: slots for processing, a bounded queue in front of them, and memory for bodies.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::settings::IntakeSettings;
+
+/// The gate of the bridge.
+pub struct Admission {
+    slots: Arc<Semaphore>,
+    slots_max: usize,
+    waiting: AtomicUsize,
+    queue_max: usize,
+    queue_wait: Duration,
+    body_bytes: Arc<Semaphore>,
+}
+
+/// There was no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// As many deliveries wait as may.
+    #[error("too many deliveries wait already")]
+    QueueFull,
+    /// It waited as long as it may.
+    #[error("no slot became free in time")]
+    WaitedTooLong,
+    /// Bodies fill their memory.
+    #[error("too many bodies are being received")]
+    BodyBudget,
+}
+
+/// The right to be processed; given back when it goes.
+#[must_use = "the slot is free again when this goes"]
+pub struct Slot(#[expect(dead_code, reason = "kept for its Drop")] OwnedSemaphorePermit);
+
+/// Memory for a body; given back when it goes.
+#[must_use = "the memory is free again when this goes"]
+pub struct BodyMemory {
+    budget: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Admission {
+    /// A gate with the operator's numbers.
+    pub fn new(settings: &IntakeSettings) -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(settings.slots)),
+            slots_max: settings.slots,
+            waiting: AtomicUsize::new(0),
+            queue_max: settings.queue_max,
+            queue_wait: settings.queue_wait,
+            body_bytes: Arc::new(Semaphore::new(settings.body_budget_bytes)),
+        }
+    }
+
+    /// A slot: at once, after a bounded wait, or not. Tells how long it took.
+    pub async fn slot(&self) -> Result<(Slot, Duration), NoRoom> {
+        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Ok((Slot(permit), Duration::ZERO));
+        }
+        let started = Instant::now();
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.queue_max {
+            drop(Waiting(&self.waiting));
+            return Err(NoRoom::QueueFull);
+        }
+        let _waiting = Waiting(&self.waiting);
+        match tokio::time::timeout(self.queue_wait, Arc::clone(&self.slots).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok((Slot(permit), started.elapsed())),
+            Ok(Err(_)) | Err(_) => Err(NoRoom::WaitedTooLong),
+        }
+    }
+
+    /// An account for the memory of one body.
+    pub fn body_memory(&self) -> BodyMemory {
+        BodyMemory { budget: Arc::clone(&self.body_bytes), held: None }
+    }
+
+    /// (free, used, waiting)
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let free = self.slots.available_permits();
+        (free, self.slots_max.saturating_sub(free), self.waiting.load(Ordering::Relaxed))
+    }
+}
+
+impl BodyMemory {
+    /// Takes `bytes` more from the budget.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let bytes = u32::try_from(bytes).map_err(|_| NoRoom::BodyBudget)?;
+        let more = Arc::clone(&self.budget).try_acquire_many_owned(bytes).map_err(|_| NoRoom::BodyBudget)?;
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! Bodies: read under a deadline, a size and the memory of all, and inflated only after they were verified.
+
+use std::io::Read;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use super::admission::BodyMemory;
+use super::problem::{ErrorType, Problem};
+use crate::settings::{BODY_DEADLINE, INFLATE_RATIO_FROM_BYTES, INFLATE_RATIO_MAX};
+
+fn too_large(request: &HttpRequest, max_bytes: usize) -> Problem {
+    let detail = format!("a body here may have {max_bytes} bytes, inflated too: send less at a time");
+    Problem::new(request, ErrorType::PayloadTooLarge, detail)
+}
+
+/// What `Content-Length` says, checked against `max_bytes` before anything is read.
+pub(super) fn check_length(request: &HttpRequest, max_bytes: usize) -> Result<Option<usize>, Problem> {
+    let Some(length) = request.headers().get(header::CONTENT_LENGTH) else { return Ok(None) };
+    let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
+    match length.and_then(|length| usize::try_from(length).ok()) {
+        Some(length) if length <= max_bytes => Ok(Some(length)),
+        _ => Err(too_large(request, max_bytes)),
+    }
+}
+
+/// Reads a body of at most `max_bytes`, within the deadline.
+pub(super) async fn read(
+    request: &HttpRequest,
+    payload: web::Payload,
+    max_bytes: usize,
+    memory: &mut BodyMemory,
+) -> Result<Bytes, Problem> {
+    let length = check_length(request, max_bytes)?;
+    let no_room = |error: super::admission::NoRoom| {
+        Problem::new(request, ErrorType::BackPressure, format!("{error}: try again"))
+    };
+    memory.grow(length.unwrap_or(0)).map_err(no_room)?;
+    let read = async {
+        let mut payload = payload;
+        let mut body = BytesMut::with_capacity(length.unwrap_or(0));
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| {
+                Problem::new(
+                    request,
+                    ErrorType::ValidationError,
+                    "the body ended before its announced length",
+                )
+            })?;
+            if body.len() + chunk.len() > max_bytes {
+                return Err(too_large(request, max_bytes));
+            }
+            if length.is_none() {
+                memory.grow(chunk.len()).map_err(no_room)?;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    tokio::time::timeout(BODY_DEADLINE, read).await.unwrap_or_else(|_| {
+        let detail = format!("a body must arrive within {} seconds", BODY_DEADLINE.as_secs());
+        Err(Problem::new(request, ErrorType::RequestTimeout, detail))
+    })
+}
+
+/// The body that `Content-Encoding` wraps: as it is, or one layer of gzip taken off. To be called only with verified
+/// bytes: what is signed is what was on the wire.
+pub(super) fn inflate(
+    request: &HttpRequest,
+    wire: &Bytes,
+    max_bytes: usize,
+    memory: &mut BodyMemory,
+) -> Result<Bytes, Problem> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    let encoding = match (encodings.next().map(header::HeaderValue::to_str), encodings.next()) {
+        (None, None) => return Ok(wire.clone()),
+        (Some(Ok(encoding)), None) => encoding.trim(),
+        _ => "",
+    };
+    if encoding.eq_ignore_ascii_case("identity") {
+        return Ok(wire.clone());
+    }
+    if !encoding.eq_ignore_ascii_case("gzip") {
+        let detail = "send the body plain, or in one layer of Content-Encoding: gzip";
+        return Err(Problem::new(request, ErrorType::UnsupportedMediaType, detail));
+    }
+    let ratio_max_bytes = INFLATE_RATIO_FROM_BYTES.max(wire.len().saturating_mul(INFLATE_RATIO_MAX));
+    let limit = max_bytes.min(ratio_max_bytes);
+    let mut inflated = Vec::new();
+    let mut reader = flate2::read::GzDecoder::new(&wire[..]).take(limit as u64 + 1);
+    if reader.read_to_end(&mut inflated).is_err() {
+        return Err(Problem::new(request, ErrorType::ValidationError, "the body is not gzip, or is cut off"));
+    }
+    if inflated.len() > limit {
+        return Err(too_large(request, max_bytes));
+    }
+    memory
+        .grow(inflated.len())
+        .map_err(|error| Problem::new(request, ErrorType::BackPressure, format!("{error}: try again")))?;
+    Ok(inflated.into())
+}
+
+/// 415 for what is said to be something else than JSON; nothing said counts as JSON.
+pub(super) fn check_json(request: &HttpRequest) -> Result<(), Problem> {
+    let is_json = match request.headers().get(header::CONTENT_TYPE) {
+        None => true,
+        Some(value) => value.to_str().is_ok_and(|value| {
+            let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            essence == "application/json"
+                || (essence.starts_with("application/") && essence.ends_with("+json"))
+        }),
+    };
+    if is_json {
+        return Ok(());
+    }
+    Err(Problem::new(request, ErrorType::UnsupportedMediaType, "send Content-Type: application/json"))
+}

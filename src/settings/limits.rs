@@ -1,0 +1,31 @@
+//! Limits that are not settings, each with its unit in its name, and what must hold between them.
+
+use std::time::Duration;
+
+/// How long a request's body may take, from its head to its last byte.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a request's head may take.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a connection may idle between requests.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// HealthKit bodies are held in memory up to this size; larger ones are refused.
+pub const HEALTHKIT_MEMORY_MAX_BYTES: usize = 16 << 20;
+/// A body may not inflate by more than this …
+pub const INFLATE_RATIO_MAX: usize = 100;
+/// … once it is larger than this.
+pub const INFLATE_RATIO_FROM_BYTES: usize = 1 << 20;
+/// How long `/admin/inject?wait=applied` waits.
+pub const APPLIED_WAIT: Duration = Duration::from_secs(5);
+/// What a 503 asks a sender to wait.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+/// Events on one page when nothing else is asked for, and at most.
+pub const PAGE_DEFAULT: usize = 100;
+/// At most so many rows on a page.
+pub const PAGE_MAX: usize = 1_000;
+/// A body of `/admin`.
+pub const ADMIN_BODY_MAX_BYTES: usize = 8 << 20;
+/// Connections of one HTTP thread.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+const _: () = assert!(ADMIN_BODY_MAX_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);
+const _: () = assert!(INFLATE_RATIO_FROM_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);

@@ -1,0 +1,268 @@
+//! Settings: typed, validated all at once, from the environment, `./.env`, `config/bridge.toml` and defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+mod limits;
+mod reader;
+mod secret;
+
+pub use limits::*;
+pub use reader::{Problem, Sources, Variable};
+pub use secret::Secret;
+
+use reader::Reader;
+
+/// The commented defaults that are compiled in.
+pub const DEFAULT_CONFIG: &str = include_str!("../../config/bridge.toml");
+/// Where the operator's own file is looked for.
+pub const CONFIG_PATH: &str = "config/bridge.toml";
+/// Where the thresholds are looked for when nothing else is named; there it may be missing.
+pub const THRESHOLDS_PATH: &str = "config/biometric_thresholds.yaml";
+/// The thresholds that are compiled in.
+pub const DEFAULT_THRESHOLDS: &str = include_str!("../../config/biometric_thresholds.yaml");
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The listening sockets.
+    pub server: ServerSettings,
+    /// Keys and masks.
+    pub keys: KeySettings,
+    /// What is let in, and how much of it at once.
+    pub intake: IntakeSettings,
+    /// Oura's side of the door.
+    pub oura: OuraSettings,
+    /// HealthKit's side of the door.
+    pub healthkit: HealthKitSettings,
+    /// The log and the states behind it.
+    pub stream: StreamSettings,
+    /// What is told of it all.
+    pub telemetry: TelemetrySettings,
+    /// Where everything durable is (`DATA_DIR`).
+    pub data_dir: PathBuf,
+    /// The thresholds' file (`BIOMETRIC_CONFIG`), and whether the operator named it.
+    pub thresholds_path: PathBuf,
+    /// A file that is named must be readable; the default one may be missing.
+    pub thresholds_named: bool,
+}
+
+/// Where it listens.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// `BIND_ADDR`.
+    pub bind_addr: SocketAddr,
+    /// `BASE_PATH`: empty, or `/something`.
+    pub base_path: String,
+    /// `WORKERS`: HTTP threads.
+    pub workers: usize,
+    /// `METRICS_PORT`: `/metrics` there as well.
+    pub metrics_port: Option<u16>,
+    /// `SHUTDOWN_TIMEOUT_SECONDS`.
+    pub shutdown_timeout: Duration,
+}
+
+/// Who may ask.
+#[derive(Debug, Clone)]
+pub struct KeySettings {
+    /// `API_KEY`: opens `/v1`.
+    pub api_key: Option<Secret>,
+    /// `ADMIN_API_KEY`: opens `/admin`, and `/v1` too.
+    pub admin_api_key: Option<Secret>,
+    /// `LOG_MASK_KEY`: random for each process when unset.
+    pub log_mask_key: Option<Secret>,
+    /// `ENABLE_INJECTION`: events and faults by hand.
+    pub enable_injection: bool,
+}
+
+/// How much is taken in at once.
+#[derive(Debug, Clone)]
+pub struct IntakeSettings {
+    /// `MAX_CONCURRENT_WEBHOOKS`: deliveries processed at once.
+    pub slots: usize,
+    /// `WEBHOOK_QUEUE_MAX`: deliveries that wait for a slot.
+    pub queue_max: usize,
+    /// `WEBHOOK_QUEUE_WAIT_MS`.
+    pub queue_wait: Duration,
+    /// `BODY_BUDGET_BYTES`: all bodies in memory together.
+    pub body_budget_bytes: usize,
+    /// `MAX_BODY_BYTES`: one body, wire and inflated.
+    pub body_max_bytes: usize,
+    /// `HEALTHKIT_MAX_BODY_BYTES`: one body of HealthKit.
+    pub healthkit_body_max_bytes: usize,
+    /// `WEBHOOK_TOLERANCE_SECONDS`: around a signed time.
+    pub tolerance_s: u32,
+}
+
+/// `OURA_*`.
+#[derive(Debug, Clone)]
+pub struct OuraSettings {
+    /// `OURA_ENABLED`.
+    pub enabled: bool,
+    /// `OURA_WEBHOOK_SECRET`.
+    pub webhook_secret: Option<Secret>,
+    /// `OURA_VERIFICATION_TOKEN`.
+    pub verification_token: Option<Secret>,
+}
+
+/// `HEALTHKIT_*` and `APPLE_HEALTHKIT_SECRET`.
+#[derive(Debug, Clone)]
+pub struct HealthKitSettings {
+    /// `HEALTHKIT_ENABLED`.
+    pub enabled: bool,
+    /// The keys that open it (`HEALTHKIT_API_KEY`, `HEALTHKIT_WEBHOOK_SECRET`, or, with neither, the one below).
+    pub api_keys: Vec<Secret>,
+    /// `APPLE_HEALTHKIT_SECRET`: signs bodies.
+    pub signature_secret: Option<Secret>,
+}
+
+/// The log and its consumer.
+#[derive(Debug, Clone)]
+pub struct StreamSettings {
+    /// `KAFKA_PARTITIONS`: of the embedded log too.
+    pub partitions: u32,
+    /// `KAFKA_GROUP_ID`.
+    pub group_id: String,
+    /// `KAFKA_QUEUE_MAX`: messages in the outbox beyond which intake answers 503.
+    pub outbox_max: u64,
+    /// `CHECKPOINT_INTERVAL_SECONDS`.
+    pub checkpoint_interval: Duration,
+}
+
+/// Logs and metrics.
+#[derive(Debug, Clone)]
+pub struct TelemetrySettings {
+    /// `SERVICE_NAME`.
+    pub service_name: String,
+    /// `LOG_LEVEL` (`DEBUG` stands for `LOG_LEVEL=DEBUG`).
+    pub log_level: String,
+    /// `METRICS_NAMESPACE`: `None` keeps the Python system's names.
+    pub metrics_namespace: Option<String>,
+}
+
+impl Settings {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// Every mistake, each with its variable and what is allowed; never a secret's value.
+    pub fn read(sources: Sources) -> Result<Self, Vec<Problem>> {
+        let mut reader = Reader::new(sources);
+        let settings = Self::read_from(&mut reader);
+        reader.finish().map(|()| settings)
+    }
+
+    /// Every variable that is read, for documentation and for the test of `.env.example`.
+    pub fn variables() -> Vec<Variable> {
+        let mut reader = Reader::new(Sources::from_pairs([]));
+        Self::read_from(&mut reader);
+        reader.into_variables()
+    }
+
+    fn read_from(reader: &mut Reader) -> Self {
+        let thresholds_path = PathBuf::from(reader.text("BIOMETRIC_CONFIG"));
+        let settings = Self {
+            server: read_server(reader),
+            keys: KeySettings {
+                api_key: reader.secret("API_KEY"),
+                admin_api_key: reader.secret("ADMIN_API_KEY"),
+                log_mask_key: reader.secret("LOG_MASK_KEY"),
+                enable_injection: reader.switch("ENABLE_INJECTION"),
+            },
+            intake: read_intake(reader),
+            oura: OuraSettings {
+                enabled: reader.switch("OURA_ENABLED"),
+                webhook_secret: reader.secret("OURA_WEBHOOK_SECRET"),
+                verification_token: reader.secret("OURA_VERIFICATION_TOKEN"),
+            },
+            healthkit: read_healthkit(reader),
+            stream: StreamSettings {
+                partitions: reader.number("KAFKA_PARTITIONS", 1, 1_000),
+                group_id: reader.text("KAFKA_GROUP_ID"),
+                outbox_max: reader.number("KAFKA_QUEUE_MAX", 1, 1_000_000_000),
+                checkpoint_interval: Duration::from_secs(reader.number(
+                    "CHECKPOINT_INTERVAL_SECONDS",
+                    1,
+                    3_600,
+                )),
+            },
+            telemetry: read_telemetry(reader),
+            data_dir: PathBuf::from(reader.text("DATA_DIR")),
+            thresholds_named: thresholds_path != Path::new(THRESHOLDS_PATH),
+            thresholds_path,
+        };
+        for (name, what) in
+            [("POSTGRES_URL", "store"), ("REDIS_URL", "cache"), ("KAFKA_BOOTSTRAP_SERVERS", "event log")]
+        {
+            reader.refuse(name, format!("this build has only the embedded {what}: unset it"));
+        }
+        settings
+    }
+}
+
+fn read_server(reader: &mut Reader) -> ServerSettings {
+    // Not more than a thread a core, unless the operator says so.
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(256);
+    ServerSettings {
+        bind_addr: reader.parsed(
+            "BIND_ADDR",
+            "an address and port, as 127.0.0.1:8889",
+            SocketAddr::from(([127, 0, 0, 1], 8889)),
+        ),
+        base_path: reader.checked(
+            "BASE_PATH",
+            "empty, or a path as /bridge without a slash at its end",
+            |path| {
+                path.is_empty()
+                    || (path.starts_with('/') && !path.ends_with('/') && !path.contains(['?', '#', '{', ' ']))
+            },
+        ),
+        workers: reader.optional_number("WORKERS", 1, 256).unwrap_or(cores),
+        metrics_port: reader.optional_number("METRICS_PORT", 1, 65_535),
+        shutdown_timeout: Duration::from_secs(reader.number("SHUTDOWN_TIMEOUT_SECONDS", 1, 3_600)),
+    }
+}
+
+fn read_intake(reader: &mut Reader) -> IntakeSettings {
+    IntakeSettings {
+        slots: reader.number("MAX_CONCURRENT_WEBHOOKS", 1, 1_000),
+        queue_max: reader.number("WEBHOOK_QUEUE_MAX", 0, 100_000),
+        queue_wait: Duration::from_millis(reader.number("WEBHOOK_QUEUE_WAIT_MS", 0, 60_000)),
+        body_budget_bytes: reader.number("BODY_BUDGET_BYTES", 1 << 20, 1 << 30),
+        body_max_bytes: reader.number("MAX_BODY_BYTES", 1 << 10, 64 << 20),
+        healthkit_body_max_bytes: reader.number("HEALTHKIT_MAX_BODY_BYTES", 1 << 10, 1 << 30),
+        tolerance_s: reader.number("WEBHOOK_TOLERANCE_SECONDS", 1, 86_400),
+    }
+}
+
+fn read_healthkit(reader: &mut Reader) -> HealthKitSettings {
+    let enabled = reader.switch("HEALTHKIT_ENABLED");
+    let signature_secret = reader.secret("APPLE_HEALTHKIT_SECRET");
+    let mut api_keys: Vec<Secret> =
+        [reader.secret("HEALTHKIT_API_KEY"), reader.secret("HEALTHKIT_WEBHOOK_SECRET")]
+            .into_iter()
+            .flatten()
+            .collect();
+    if api_keys.is_empty() {
+        api_keys.extend(signature_secret.clone());
+    }
+    HealthKitSettings { enabled, api_keys, signature_secret }
+}
+
+fn read_telemetry(reader: &mut Reader) -> TelemetrySettings {
+    let is_debug = reader.switch("DEBUG");
+    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR"];
+    let level = reader.checked("LOG_LEVEL", "one of TRACE, DEBUG, INFO, WARN, ERROR", |level| {
+        levels.contains(&level.to_ascii_uppercase().as_str())
+    });
+    let log_level = match level.to_ascii_uppercase() {
+        _ if is_debug => "DEBUG".to_owned(),
+        level if level == "WARNING" => "WARN".to_owned(),
+        level => level,
+    };
+    TelemetrySettings {
+        service_name: reader.text("SERVICE_NAME"),
+        log_level,
+        metrics_namespace: reader.namespace("METRICS_NAMESPACE"),
+    }
+}

@@ -1,0 +1,201 @@
+//! Typed events: each emits its log line and its metric together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::domain::delivery::VerifyError;
+use actors::domain::ids::{MaskedUserId, RequestId};
+use actors::ports::Telemetry;
+use actors::ports::telemetry::{PipelineEvent, Skipped};
+use actors::supervision::{Change, Observer, SupervisionEvent};
+
+use super::Metrics;
+
+/// Tells everything. Cheap to clone.
+#[derive(Clone)]
+pub struct Teller {
+    metrics: Arc<Metrics>,
+}
+
+/// A delivery as it is taken up.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    /// The device's path segment.
+    pub device: &'static str,
+    /// The family of devices of its events.
+    pub device_type: &'static str,
+    /// Of the request.
+    pub request_id: &'a RequestId,
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryEnd<'a> {
+    /// The answer's status code.
+    pub status: u16,
+    /// `processed`, `duplicate` … or the problem's `error_type`.
+    pub outcome: &'a str,
+    /// Whose, masked; `None` while unknown.
+    pub user: Option<MaskedUserId>,
+    /// New events.
+    pub events: usize,
+    /// New readings.
+    pub readings: usize,
+    /// Refused samples.
+    pub rejected: usize,
+    /// Since the head arrived.
+    pub duration: Duration,
+}
+
+impl Teller {
+    /// A teller into `metrics`.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+
+    /// A webhook is taken up.
+    pub fn delivery_taken_up(&self, delivery: Delivery<'_>) {
+        self.metrics.active_webhook_tasks.inc();
+        tracing::info!(request_id = %delivery.request_id, device = delivery.device, "webhook taken up");
+    }
+
+    /// A webhook's signature or key was checked.
+    pub fn signature_checked(&self, device: &'static str, result: Result<(), VerifyError>) {
+        let outcome = result.err().map_or("valid", VerifyError::outcome);
+        self.metrics.webhook_signatures.with_label_values(&[device, outcome]).inc();
+    }
+
+    /// A webhook waited so long for its slot.
+    pub fn slot_waited(&self, waited: Duration) {
+        self.metrics.semaphore_wait.observe(waited.as_secs_f64());
+    }
+
+    /// A webhook is done.
+    pub fn delivery_done(&self, delivery: Delivery<'_>, end: DeliveryEnd<'_>) {
+        let metrics = &self.metrics;
+        metrics.active_webhook_tasks.dec();
+        let seconds = end.duration.as_secs_f64();
+        metrics.webhook_process_duration.with_label_values(&[delivery.device]).observe(seconds);
+        let is_duplicate = end.outcome == "duplicate";
+        if end.status < 400 && !is_duplicate {
+            metrics.webhook_events.with_label_values(&[delivery.device, delivery.device_type]).inc();
+        } else {
+            let error_type = if is_duplicate { "duplicate_event" } else { end.outcome };
+            metrics
+                .webhook_events_failed
+                .with_label_values(&[delivery.device, delivery.device_type, error_type])
+                .inc();
+        }
+        if delivery.device == "healthkit" {
+            metrics.healthkit_batch.observe(seconds);
+            metrics.healthkit_errors.with_label_values(&["validation_error"]).inc_by(end.rejected as u64);
+            metrics.healthkit_samples.with_label_values(&["all", "rejected"]).inc_by(end.rejected as u64);
+        }
+        let user = end.user.map_or_else(|| "unknown".to_owned(), |user| user.to_string());
+        let duration_ms = (seconds * 1e6).round() / 1e3;
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = %delivery.request_id,
+                    device = delivery.device,
+                    masked_user_id = user,
+                    status = end.status,
+                    outcome = end.outcome,
+                    events = end.events,
+                    readings = end.readings,
+                    rejected = end.rejected,
+                    duration_ms,
+                    "webhook done"
+                )
+            };
+        }
+        match end.status {
+            500.. => line!(error),
+            400.. => line!(warn),
+            _ if is_duplicate => line!(warn),
+            _ => line!(info),
+        }
+    }
+
+    /// Another request than a webhook is done. `route` is its pattern, never its path.
+    pub fn request_done(&self, request_id: &RequestId, route: &str, status: u16, duration: Duration) {
+        let duration_ms = duration.as_secs_f64() * 1e3;
+        tracing::debug!(%request_id, route, status, duration_ms, "request done");
+    }
+
+    /// Something of the process's own life, at INFO.
+    pub fn note(&self, message: &str) {
+        tracing::info!(request_id = "none", "{message}");
+    }
+
+    /// Something that an operator should look at.
+    pub fn warn(&self, message: &str) {
+        tracing::warn!(request_id = "none", "{message}");
+    }
+
+    /// Shutdown has begun.
+    pub fn shutdown_started(&self, signal: &str) {
+        tracing::info!(request_id = "none", signal, "shutdown started");
+    }
+
+    /// What shutdown came to.
+    pub fn shutdown_ended(&self, outbox_left: u64, is_flushed: bool, duration: Duration) {
+        let duration_ms = duration.as_secs_f64() * 1e3;
+        tracing::info!(request_id = "none", outbox_left, is_flushed, duration_ms, "shutdown ended");
+    }
+}
+
+impl Telemetry for Teller {
+    fn emit(&self, event: PipelineEvent<'_>) {
+        let metrics = &self.metrics;
+        match event {
+            PipelineEvent::Applied { event } => {
+                metrics.messages_processed.with_label_values(&["applied"]).inc();
+                let device_type = event.device_type.name();
+                for reading in &event.readings {
+                    let metric = reading.metric.name();
+                    metrics.biometric_values.with_label_values(&[metric, device_type]).observe(reading.value);
+                    if device_type == "apple_health" {
+                        metrics.healthkit_samples.with_label_values(&[metric, "processed"]).inc();
+                    }
+                }
+            }
+            PipelineEvent::Skipped(skipped) => {
+                metrics.messages_processed.with_label_values(&[skipped.name()]).inc();
+                if skipped == Skipped::DeadLettered {
+                    metrics.dlq_messages.with_label_values(&["sent"]).inc();
+                    tracing::error!(request_id = "none", "a message was set aside as a dead letter");
+                }
+            }
+            PipelineEvent::Decided { seconds, .. } => metrics.mode_decision.observe(seconds),
+            PipelineEvent::Switched { user, from, to, reason } => {
+                metrics.mode_switches.with_label_values(&[from, to, reason]).inc();
+                tracing::info!(request_id = "none", masked_user_id = %user, from, to, reason, "mode switched");
+            }
+            PipelineEvent::CheckpointsSaved { seconds, .. } => metrics.checkpoint_save.observe(seconds),
+            PipelineEvent::Published { messages } => metrics.events_sent.inc_by(messages as u64),
+            PipelineEvent::Lag { messages } => metrics.consumer_lag.set(messages),
+            PipelineEvent::Retrying { actor, error } => {
+                tracing::warn!(request_id = "none", actor, error, "trying again");
+            }
+        }
+    }
+}
+
+impl Observer for Teller {
+    fn on(&self, event: &SupervisionEvent) {
+        let path = &event.path;
+        match &event.change {
+            Change::Restarted { .. } => {
+                self.metrics.actor_restarts.with_label_values(&[label(path)]).inc();
+                tracing::warn!(request_id = "none", actor = %path, change = ?event.change, "actor restarted");
+            }
+            change => tracing::debug!(request_id = "none", actor = %path, ?change, "actor changed"),
+        }
+    }
+}
+
+/// A user's actor counts as its pool: labels are a closed set.
+fn label(path: &str) -> &str {
+    if path.starts_with("users/") { "users" } else { path }
+}

@@ -1,0 +1,45 @@
+//! Log lines: JSON, or pretty on a terminal; what is not ours is capped at WARN.
+
+use std::io::IsTerminal;
+
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// Writes out what is buffered when it goes.
+#[must_use = "log lines are lost when this goes too early"]
+pub struct LogGuard(#[expect(dead_code, reason = "kept for its Drop")] WorkerGuard);
+
+/// Where log lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard output: for a service, whose output they are.
+    Stdout,
+    /// Standard error: beside a command's own output.
+    Stderr,
+}
+
+/// Sends log lines to `sink` from now on. A sink that blocks costs lines, never a webhook.
+///
+/// A second call in one process changes nothing.
+pub fn init(level: &str, sink: Sink) -> LogGuard {
+    let ((writer, guard), is_terminal) = match sink {
+        Sink::Stdout => (tracing_appender::non_blocking(std::io::stdout()), std::io::stdout().is_terminal()),
+        Sink::Stderr => (tracing_appender::non_blocking(std::io::stderr()), std::io::stderr().is_terminal()),
+    };
+    let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
+    let targets = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("biometric_bridge", level)
+        .with_target("actors", level);
+    let lines = fmt::layer().with_writer(writer);
+    let lines = if is_terminal {
+        lines.with_target(false).boxed()
+    } else {
+        lines.with_ansi(false).json().flatten_event(true).boxed()
+    };
+    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+    LogGuard(guard)
+}

@@ -1,0 +1,250 @@
+//! Every metric, under the names that the Python system's dashboards know. Labels come from closed sets.
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use actors::supervision::NodeSnapshot;
+
+/// Names without a prefix when no namespace is set; all others get `auren_`.
+const BARE: &[&str] = &["webhook_", "biometric_values", "active_webhook_tasks", "semaphore_wait_seconds"];
+/// Seconds from the fast path's tenth of a millisecond to a sender's patience.
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// All of them.
+pub struct Metrics {
+    registry: Registry,
+    pub(super) webhook_events: IntCounterVec,
+    pub(super) webhook_events_failed: IntCounterVec,
+    pub(super) webhook_process_duration: HistogramVec,
+    pub(super) webhook_signatures: IntCounterVec,
+    pub(super) biometric_values: HistogramVec,
+    pub(super) active_webhook_tasks: IntGauge,
+    pub(super) semaphore_wait: Histogram,
+    semaphore_slots: IntGaugeVec,
+    pub(super) mode_switches: IntCounterVec,
+    pub(super) mode_decision: Histogram,
+    pub(super) messages_processed: IntCounterVec,
+    pub(super) consumer_lag: IntGauge,
+    pub(super) checkpoint_save: Histogram,
+    pub(super) healthkit_samples: IntCounterVec,
+    pub(super) healthkit_batch: Histogram,
+    pub(super) healthkit_errors: IntCounterVec,
+    pub(super) events_sent: IntCounter,
+    pub(super) actor_restarts: IntCounterVec,
+    actor_mailbox_depth: IntGaugeVec,
+    actor_messages: GaugeVec,
+    outbox_depth: IntGauge,
+    dlq_depth: IntGauge,
+    pub(super) dlq_messages: IntCounterVec,
+    uptime: Gauge,
+}
+
+/// What is read off at the moment of a scrape.
+pub struct Gauges<'a> {
+    /// Free slots, used slots, and deliveries waiting for one.
+    pub slots: (usize, usize, usize),
+    /// Messages in the outbox.
+    pub outbox_depth: u64,
+    /// Dead letters kept.
+    pub dlq_depth: u64,
+    /// The supervision tree.
+    pub tree: &'a NodeSnapshot,
+    /// Since the start.
+    pub uptime_seconds: f64,
+}
+
+struct Maker<'a> {
+    registry: &'a Registry,
+    namespace: Option<&'a str>,
+}
+
+impl Maker<'_> {
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        let name = match self.namespace {
+            Some("") => name.to_owned(),
+            Some(namespace) => format!("{namespace}_{name}"),
+            None if BARE.iter().any(|bare| name.starts_with(bare)) => name.to_owned(),
+            None => format!("auren_{name}"),
+        };
+        Opts::new(name, help)
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "names are constants, the namespace was checked, each is registered once"
+    )]
+    fn register<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let collector = made.expect("a valid metric");
+        self.registry.register(Box::new(collector.clone())).expect("registered once");
+        collector
+    }
+
+    fn counters(&self, name: &str, labels: &[&str], help: &str) -> IntCounterVec {
+        self.register(IntCounterVec::new(self.opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(self.opts(name, help)))
+    }
+
+    fn gauges(&self, name: &str, labels: &[&str], help: &str) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(self.opts(name, help), labels))
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Histogram {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(SECONDS.to_vec());
+        self.register(Histogram::with_opts(opts))
+    }
+
+    fn histograms(&self, name: &str, labels: &[&str], buckets: &[f64], help: &str) -> HistogramVec {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets.to_vec());
+        self.register(HistogramVec::new(opts, labels))
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero. `namespace` as `METRICS_NAMESPACE` has it.
+    pub fn new(namespace: Option<&str>) -> Self {
+        let registry = Registry::new();
+        let make = Maker { registry: &registry, namespace };
+        let values: Vec<f64> = (1..=10).map(|step| f64::from(step * 20)).collect();
+        Self {
+            webhook_events: make.counters(
+                "webhook_events_total",
+                &["source", "device_type"],
+                "Deliveries answered with success",
+            ),
+            webhook_events_failed: make.counters(
+                "webhook_events_failed_total",
+                &["source", "device_type", "error_type"],
+                "Deliveries refused, and duplicates",
+            ),
+            webhook_process_duration: make.histograms(
+                "webhook_process_duration_seconds",
+                &["source"],
+                SECONDS,
+                "From a delivery's head to its answer",
+            ),
+            webhook_signatures: make.counters(
+                "webhook_signatures_total",
+                &["source", "outcome"],
+                "Verifications of signatures and keys",
+            ),
+            biometric_values: make.histograms(
+                "biometric_values",
+                &["metric_type", "device_type"],
+                &values,
+                "Readings folded into states",
+            ),
+            active_webhook_tasks: make.gauge("active_webhook_tasks", "Deliveries being processed"),
+            semaphore_wait: make.seconds("semaphore_wait_seconds", "Waiting for a slot"),
+            semaphore_slots: make.gauges("semaphore_slots", &["state"], "Slots for deliveries"),
+            mode_switches: make.counters(
+                "mode_switches_total",
+                &["from_mode", "to_mode", "reason"],
+                "Changes of users' modes",
+            ),
+            mode_decision: make.seconds("mode_decision_seconds", "One user's fold of one batch"),
+            messages_processed: make.counters(
+                "kafka_messages_processed_total",
+                &["status"],
+                "Messages of the log, by what became of them",
+            ),
+            consumer_lag: make.gauge("kafka_consumer_lag_messages", "Messages behind the end of the log"),
+            checkpoint_save: make.seconds("checkpoint_save_seconds", "One flush of dirty states"),
+            healthkit_samples: make.counters(
+                "healthkit_samples_processed_total",
+                &["metric_type", "status"],
+                "HealthKit samples, by what became of them",
+            ),
+            healthkit_batch: make.seconds("healthkit_batch_processing_seconds", "One HealthKit delivery"),
+            healthkit_errors: make.counters(
+                "healthkit_conversion_errors_total",
+                &["error_type"],
+                "HealthKit samples that were refused",
+            ),
+            events_sent: make.register(IntCounter::with_opts(
+                make.opts("kafka_events_sent_total", "Messages moved from the outbox to the log"),
+            )),
+            actor_restarts: make.counters("actor_restarts_total", &["actor"], "Restarts of actors"),
+            actor_mailbox_depth: make.gauges(
+                "actor_mailbox_depth",
+                &["actor"],
+                "Messages waiting for an actor",
+            ),
+            actor_messages: make.register(GaugeVec::new(
+                make.opts("actor_messages_total", "Messages handled by an actor"),
+                &["actor"],
+            )),
+            outbox_depth: make.gauge("outbox_depth", "Committed messages on their way to the log"),
+            dlq_depth: make.gauge("dlq_depth", "Dead letters kept"),
+            dlq_messages: make.counters(
+                "dlq_messages_total",
+                &["outcome"],
+                "Dead letters, by what became of them",
+            ),
+            uptime: make
+                .register(Gauge::with_opts(make.opts("uptime_seconds", "Since the start of the process"))),
+            registry,
+        }
+    }
+
+    fn read_off(&self, gauges: &Gauges<'_>) {
+        let (free, used, waiting) = gauges.slots;
+        for (state, count) in [("free", free), ("used", used), ("waiting", waiting)] {
+            self.semaphore_slots.with_label_values(&[state]).set(count as i64);
+        }
+        self.outbox_depth.set(gauges.outbox_depth as i64);
+        self.dlq_depth.set(gauges.dlq_depth as i64);
+        self.uptime.set(gauges.uptime_seconds);
+        self.read_node(gauges.tree);
+    }
+
+    /// Every named actor; a pool is one, so that labels stay a closed set.
+    fn read_node(&self, node: &NodeSnapshot) {
+        self.actor_mailbox_depth.with_label_values(&[&node.path]).set(node.mailbox.depth as i64);
+        self.actor_messages.with_label_values(&[&node.path]).set(node.handled as f64);
+        if node.live.is_none() {
+            node.children.iter().for_each(|child| self.read_node(child));
+        }
+    }
+
+    /// Prometheus text.
+    pub fn text(&self, gauges: &Gauges<'_>) -> Vec<u8> {
+        self.read_off(gauges);
+        let mut text = Vec::new();
+        // Writing to a Vec cannot fail, and every metric here has a name.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+
+    /// The Python system's JSON summary.
+    pub fn summary(&self) -> serde_json::Value {
+        let total = |counters: &IntCounterVec| -> u64 {
+            let families = prometheus::core::Collector::collect(counters);
+            families
+                .iter()
+                .flat_map(|family| family.get_metric())
+                .map(|metric| metric.get_counter().get_value() as u64)
+                .sum()
+        };
+        let families = prometheus::core::Collector::collect(&self.webhook_process_duration);
+        let durations =
+            families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_histogram());
+        let (seconds, count) = durations.fold((0.0, 0), |(seconds, count), histogram| {
+            (seconds + histogram.get_sample_sum(), count + histogram.get_sample_count())
+        });
+        let (processed, failed) = (total(&self.webhook_events), total(&self.webhook_events_failed));
+        serde_json::json!({
+            "processed_webhooks_total": processed,
+            "circuit_breaker_openings": 0,
+            "kafka_events_sent": self.events_sent.get(),
+            "average_processing_time": if count == 0 { 0.0 } else { seconds / count as f64 },
+            "active_connections": self.active_webhook_tasks.get(),
+            "error_rate": if processed + failed == 0 { 0.0 } else { failed as f64 / (processed + failed) as f64 },
+        })
+    }
+}
