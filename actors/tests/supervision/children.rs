@@ -342,6 +342,5 @@ async fn the_snapshot_shows_a_failure_and_the_age_of_the_oldest_message() {
     gate.open();
     in_hand.await.unwrap();
     queued.await.unwrap();
-    // The driver publishes what it has in hand at the end of its turn; one more answer is past that.
     assert_eq!((child.snapshot().oldest_ms, child.snapshot().mailbox.depth), (0, 0));
 }
