@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Arbiter, AsyncContext as _, Context, Handler, Message};
+use actix::{Actor, Arbiter, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
 use actors::supervision::{
     AskError, Change, ChildRef, ChildSpec, Intensity, NodeState, Observer, Pool, SupervisionEvent, Supervisor,
 };
@@ -251,30 +251,34 @@ async fn a_panic_in_an_observer_is_contained() {
 #[actix::test]
 async fn an_actor_that_fills_its_own_mailbox_still_gets_its_messages() {
     let (root, _events) = tree();
-    let child = root.start(&here(), probe("a").in_flight(2));
-    let own = Tally::default();
-    for round in 0..5 {
-        let own = own.clone();
-        let filled = post(
-            &child,
-            act(move |_, ctx| {
-                let own = own.clone();
-                let to_self = act(move |_, _| own.count());
-                (0..100).filter(|_| ctx.address().try_send(to_self.clone()).is_ok()).count() as u32
-            }),
-        );
-        let beside = post(&child, say(round));
-        assert!(filled.await.unwrap() > 0);
-        assert_eq!(beside.await.unwrap(), round);
+    let child = root.start(&here(), probe("a").in_flight(3));
+    let (gate, own) = (Gate::closed(), Tally::default());
+    let filled = post(&child, {
+        let (gate, own) = (gate.clone(), own.clone());
+        act(move |probe, ctx| {
+            let (gate, own) = (gate.clone(), own.clone());
+            ctx.wait(async move { gate.pass().await }.into_actor(probe));
+            let to_self = act(move |_, _| own.count());
+            (0..100).filter(|_| ctx.address().try_send(to_self.clone()).is_ok()).count() as u32
+        })
+    });
+    let filled = filled.await.unwrap();
+    let asks = [1, 2, 3].map(|number| post(&child, say(number)));
+    // A neighbour on the same arbiter that answers after they were handed over.
+    assert_eq!(post(&root.start(&here(), probe("b")), say(1)).await.unwrap(), 1);
+    gate.open();
+    for (number, ask) in (1..).zip(asks) {
+        assert_eq!(ask.await.unwrap(), number);
     }
-    assert!(own.get() > 0);
+    assert!(filled > 16, "its mailbox was full");
+    assert_eq!((own.get(), child.snapshot().restarts), (filled, 0));
 }
 
 #[actix::test]
 async fn a_restart_on_request_lets_finish_what_is_in_hand_and_counts_not_against_the_limit() {
     let (root, mut events) = tree();
     let limit = Intensity { max_restarts: 0, window: Duration::from_secs(1) };
-    let child = root.start(&here(), probe("a").intensity(limit));
+    let child = root.start(&here(), probe("a").intensity(limit).in_flight(2));
     let (gate, tally) = (Gate::closed(), Tally::default());
     let in_hand = post(&child, {
         let (gate, tally) = (gate.clone(), tally.clone());
@@ -286,7 +290,7 @@ async fn a_restart_on_request_lets_finish_what_is_in_hand_and_counts_not_against
             }
         })
     });
-    events.started(0).await;
+    assert_eq!(post(&child, act(|probe, _| probe.handled_in_this_life)).await.unwrap(), 1);
     root.restart("a").unwrap();
     let queued = post(&child, act(|probe, _| probe.handled_in_this_life));
     gate.open();

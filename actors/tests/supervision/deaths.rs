@@ -124,24 +124,31 @@ async fn an_answer_that_outlives_the_actor_is_given_and_its_message_is_not_tried
 async fn a_panic_in_a_future_that_answers_restarts_the_child_and_blames_its_message_alone() {
     let (root, mut events) = tree();
     let child = root.start(&here(), probe("a").in_flight(3));
-    let (gate, tally) = (Gate::closed(), Tally::default());
+    let (gate, tries, culprits_tries) = (Gate::closed(), Tally::default(), Tally::default());
+    // Interrupted by the culprit at its first try, it dies by itself at its second and still has a third.
     let neighbour = post(&child, {
-        let (gate, tally) = (gate.clone(), tally.clone());
+        let (gate, tries, culprits_tries) = (gate.clone(), tries.clone(), culprits_tries.clone());
         inside(move || {
-            let (gate, tally) = (gate.clone(), tally.clone());
+            let (gate, attempt, culprits_tries) = (gate.clone(), tries.count(), culprits_tries.clone());
             async move {
                 gate.pass().await;
-                tally.count()
+                assert_ne!(attempt, 2, "as told");
+                culprits_tries.get()
             }
         })
     });
-    let culprit = post(&child, outside(|| async { panic!("as told") }));
-    // The neighbour is tried again first, for it was first; only then is the culprit, alone.
+    let culprit = post(&child, {
+        let tries = culprits_tries.clone();
+        outside(move || {
+            tries.count();
+            async { panic!("as told") }
+        })
+    });
     events.started(1).await;
     gate.open();
+    assert_eq!(neighbour.await.unwrap(), 1, "it is tried again before the culprit, for it was first");
     assert!(culprit.await.unwrap_err().may_have_had_effect());
-    assert_eq!(neighbour.await.unwrap(), 1);
-    assert_eq!(child.snapshot().restarts, 2);
+    assert_eq!((tries.get(), culprits_tries.get(), child.snapshot().restarts), (3, 2, 3));
 }
 
 /// How a message of the mixture is handled.
