@@ -42,7 +42,9 @@ where
     let tenure = Tenure { child: Arc::clone(&seed.child), limit: seed.limit.clone() };
     // If the arbiter drops the function unrun, the tenure ends the child.
     arbiter.spawn_fn(move || {
-        actix_rt::spawn(Driver::new(seed, tenure).run());
+        let mut driver = Driver::new(seed, tenure);
+        // By reference: a future keeps what it takes by value twice.
+        actix_rt::spawn(async move { driver.run().await });
     });
 }
 
@@ -103,15 +105,10 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(&mut self) {
         loop {
-            let exit = match Life::begin(&mut self.factory, self.policy.in_flight) {
-                Ok(life) => {
-                    self.life = Some(life);
-                    self.has_started = false;
-                    self.hands.begin_life();
-                    poll_fn(|cx| self.poll_life(cx)).await
-                }
+            let exit = match self.begin_life() {
+                Ok(()) => poll_fn(|cx| self.poll_life(cx)).await,
                 Err(reason) => Exit::Died(Death::Panicked(reason)),
             };
             match self.bury(exit) {
@@ -125,6 +122,13 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
                 Next::Fail { reason } => return self.finish(Some(reason)),
             }
         }
+    }
+
+    fn begin_life(&mut self) -> Result<(), Arc<str>> {
+        self.life = Some(Life::begin(&mut self.factory, self.policy.in_flight)?);
+        self.has_started = false;
+        self.hands.begin_life();
+        Ok(())
     }
 
     /// Hands over, lets the actor work and collects answers, until there is nothing more to do.
@@ -277,7 +281,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
     }
 
     /// Refuses what is left, tells everybody and leaves.
-    fn finish(mut self, failure: Option<Arc<str>>) {
+    fn finish(&mut self, failure: Option<Arc<str>>) {
         let state = if failure.is_some() { NodeState::Failed } else { NodeState::Stopped };
         self.tenure.close(state);
         let refused = self.child.mailbox.empty().len() + self.hands.clear();
