@@ -1,6 +1,6 @@
 //! The fold against a naive second reading of the rules, on thousands of seeded histories full of boundary values.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod cognition_support;
 

@@ -157,7 +157,8 @@ pub(super) fn read_points(bits: &mut BitReader<'_>) -> Option<Vec<Point>> {
     for _ in 0..len {
         hour = hour.checked_add_unsigned(bits.take_gamma()?)?.checked_add(gap_least)?;
         let within_ms = i64::try_from(bits.take(time_bits)?).ok()?.checked_mul(*time_unit)?;
-        let at_ms = hour.checked_mul(MS_PER_HOUR)?.checked_add(within_ms)?;
+        // Wrapping: the very first hour of all begins before the first millisecond of all.
+        let at_ms = hour.wrapping_mul(MS_PER_HOUR).wrapping_add(within_ms);
         let value =
             i64::try_from(bits.take(value_bits)?).ok()?.checked_add(least)?.checked_mul(*value_unit)?;
         points.push(Point { at_ms, milli: i32::try_from(value).ok()? });

@@ -71,7 +71,7 @@ pub struct Oracle {
     offset: Option<i64>,
     last: Option<Switch>,
     events: usize,
-    hourly: RefCell<BTreeMap<(Metric, Option<HrvMethod>), Rc<Hourly>>>,
+    hourly: RefCell<HourlyByMethod>,
     pub borderline: Vec<String>,
     pub valid_until: Option<i64>,
 }
@@ -84,6 +84,7 @@ type Mean = (i64, i64);
 
 /// By clock hour.
 type Hourly = BTreeMap<i64, Seen>;
+type HourlyByMethod = BTreeMap<(Metric, Option<HrvMethod>), Rc<Hourly>>;
 
 const FOUR: [Metric; 4] = [Metric::Hrv, Metric::HeartRate, Metric::StressLevel, Metric::RecoveryScore];
 
