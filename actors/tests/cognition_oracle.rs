@@ -346,7 +346,7 @@ fn compare_views(
 fn every_decision_is_that_of_the_naive_reading_of_the_rules() {
     const THREADS: u64 = 4;
     // More for a long run: ORACLE_SEEDS=20000.
-    let seeds = std::env::var("ORACLE_SEEDS").map_or(600, |seeds| seeds.parse().unwrap());
+    let seeds = std::env::var("ORACLE_SEEDS").map_or(1_500, |seeds| seeds.parse().unwrap());
     println!("seeds 0 to {seeds}");
     let coverage = std::thread::scope(|scope| {
         let run = move |thread: u64| {

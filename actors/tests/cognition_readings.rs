@@ -175,8 +175,11 @@ fn the_newest_128_events_are_known_again() {
     assert!(is_applied(&events[0]), "129 back: the store and the log's position stop this one");
 }
 
-/// What a heart rate of 120 at `START` makes after `before`: minutes before it, and values.
-fn after_rates(minutes: u32, before: &[(f64, f64)]) -> &'static str {
+/// Heart rates and how many minutes ago they were taken: (ago, bpm).
+type MinutesAgo<'a> = &'a [(f64, f64)];
+
+/// What a heart rate of 120 at `START` makes after `before`.
+fn after_rates(minutes: u32, before: MinutesAgo<'_>) -> &'static str {
     let mut subject = Subject::with(&format!("thresholds: {{ heart_rate_sustained_minutes: {minutes} }}"));
     let rates = before
         .iter()
@@ -189,7 +192,7 @@ fn after_rates(minutes: u32, before: &[(f64, f64)]) -> &'static str {
 
 #[test]
 fn an_elevated_heart_rate_must_have_lasted() {
-    let cases: &[(u32, &[(f64, f64)], &str)] = &[
+    let cases: &[(u32, MinutesAgo<'_>, &str)] = &[
         (0, &[], "REFLEX"),
         (0, &[(1.0, 60.0)], "REFLEX"),
         (5, &[], "PATTERN"),
