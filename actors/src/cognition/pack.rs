@@ -22,22 +22,24 @@ const VALUE_UNITS_MILLI: [i64; 4] = [1_000, 100, 10, 1];
 #[derive(Default)]
 pub(super) struct BitWriter {
     bytes: Vec<u8>,
-    used: usize,
+    used: u32,
 }
 
 impl BitWriter {
     /// The lowest `width` bits of `value`.
-    pub(super) fn push(&mut self, value: u64, width: u32) {
-        for bit in 0..width {
-            if self.used.is_multiple_of(8) {
+    pub(super) fn push(&mut self, mut value: u64, mut width: u32) {
+        while width > 0 {
+            let taken = self.used % 8;
+            if taken == 0 {
                 self.bytes.push(0);
             }
-            if value >> bit & 1 == 1
-                && let Some(last) = self.bytes.last_mut()
-            {
-                *last |= 1 << (self.used % 8);
+            let step = width.min(8 - taken);
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= (low_bits(value, step) as u8) << taken;
             }
-            self.used += 1;
+            value >>= step;
+            self.used += step;
+            width -= step;
         }
     }
 
@@ -72,11 +74,14 @@ impl<'a> BitReader<'a> {
     }
 
     pub(super) fn take(&mut self, width: u32) -> Option<u64> {
-        let mut value = 0;
-        for bit in 0..width {
-            let byte = self.bytes.get(self.used / 8)?;
-            value |= u64::from(byte >> (self.used % 8) & 1) << bit;
-            self.used += 1;
+        let (mut value, mut got) = (0, 0);
+        while got < width {
+            let byte = u64::from(*self.bytes.get(self.used / 8)?);
+            let taken = (self.used % 8) as u32;
+            let step = (width - got).min(8 - taken);
+            value |= low_bits(byte >> taken, step) << got;
+            self.used += step as usize;
+            got += step;
         }
         Some(value)
     }
@@ -86,14 +91,18 @@ impl<'a> BitReader<'a> {
         while self.take(1)? == 0 {
             width += 1;
         }
-        let low = self.take(width)?;
-        1_u64.checked_shl(width)?.checked_add(low)?.checked_sub(1)
+        let highest = 1_u64.checked_shl(width)?;
+        Some((highest | self.take(width)?) - 1)
     }
 
     pub(super) fn take_signed(&mut self) -> Option<i64> {
         let value = self.take_gamma()?;
         Some((value >> 1) as i64 ^ -((value & 1) as i64))
     }
+}
+
+fn low_bits(value: u64, width: u32) -> u64 {
+    value & ((1 << width) - 1)
 }
 
 fn bits_of(value: u64) -> u32 {
@@ -157,7 +166,8 @@ pub(super) fn read_points(bits: &mut BitReader<'_>) -> Option<Vec<Point>> {
     for _ in 0..len {
         hour = hour.checked_add_unsigned(bits.take_gamma()?)?.checked_add(gap_least)?;
         let within_ms = i64::try_from(bits.take(time_bits)?).ok()?.checked_mul(*time_unit)?;
-        let at_ms = hour.checked_mul(MS_PER_HOUR)?.checked_add(within_ms)?;
+        // Wrapping: the very first hour of all begins before the first millisecond of all.
+        let at_ms = hour.wrapping_mul(MS_PER_HOUR).wrapping_add(within_ms);
         let value =
             i64::try_from(bits.take(value_bits)?).ok()?.checked_add(least)?.checked_mul(*value_unit)?;
         points.push(Point { at_ms, milli: i32::try_from(value).ok()? });
@@ -193,10 +203,28 @@ mod tests {
         }
 
         #[test]
+        fn numbers_come_back_as_they_were(value in any::<i64>(), shift in 0_u32..64) {
+            let (number, gamma) = (value >> shift, ((value as u64) >> shift).min(u64::MAX - 1));
+            let mut out = BitWriter::default();
+            out.push_signed(number.max(i64::MIN + 1));
+            out.push_gamma(gamma);
+            let bytes = out.into_bytes();
+            let mut bits = BitReader::new(&bytes);
+            prop_assert_eq!(bits.take_signed(), Some(number.max(i64::MIN + 1)));
+            prop_assert_eq!(bits.take_gamma(), Some(gamma));
+        }
+
+        #[test]
         fn damaged_bytes_are_refused_or_read_but_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let points = read_points(&mut BitReader::new(&bytes)).unwrap_or_default();
             prop_assert!(points.len() <= bytes.len() * 8);
         }
+    }
+
+    #[test]
+    fn a_number_of_more_than_64_bits_is_damage() {
+        let bytes = [[0; 9], [0xff; 9], [0xff; 9]].concat();
+        assert_eq!(BitReader::new(&bytes).take_gamma(), None);
     }
 
     #[test]

@@ -129,15 +129,12 @@ impl Series {
     }
 
     fn baseline(&self, clock_hour: i64, defaults: &DefaultBaselines) -> Baseline {
-        let end = self.samples.partition_point(|sample| sample.clock_hour() < clock_hour);
-        let (mut sum_milli, mut count) = (0, 0);
-        for sample in self.samples[..end].iter().rev() {
-            if sample.clock_hour() < clock_hour.saturating_sub(BASELINE_HOURS) {
-                break;
-            }
-            sum_milli += i64::from(sample.milli);
-            count += 1;
-        }
+        let start_ms = clock_hour.saturating_sub(BASELINE_HOURS).saturating_mul(MS_PER_HOUR);
+        let end_ms = clock_hour.saturating_mul(MS_PER_HOUR);
+        let end = self.samples.partition_point(|sample| sample.at_ms < end_ms);
+        let week = self.samples[..end].iter().rev().take_while(|sample| sample.at_ms >= start_ms);
+        let (sum_milli, count) =
+            week.fold((0, 0), |(sum, count), sample| (sum + i64::from(sample.milli), count + 1));
         Baseline::of(sum_milli, count, self.input, defaults)
     }
 

@@ -147,7 +147,7 @@ impl<'a> Situation<'a> {
 /// As long as a user has no baseline of their own, only a heart rate variability under this is down.
 pub(super) const HRV_LOW_WITHOUT_BASELINE_MS: f64 = 25.0;
 
-/// Of a held reading and other devices' that disagree with it the most alarming, and one that disagrees with it.
+/// Of a held reading and other devices' that disagree with it the most alarming, and what it disagrees with most.
 fn consider(
     held: Option<Held>,
     state: &UserState,
@@ -155,23 +155,26 @@ fn consider(
     limits: &Limits,
 ) -> (Option<Held>, Option<Held>) {
     let Some(held) = held else { return (None, None) };
-    let (mut considered, mut other) = (held, None);
+    // Of equally alarming readings the newer one is considered.
+    let alarm = |reading: Held| {
+        let value = nano(reading.value);
+        (if held.input == Input::HeartRate { value } else { -value }, reading.at)
+    };
+    let (mut most, mut least) = (held, None::<Held>);
     for rival in state.held.of_other_devices(held, now) {
         let is_of_workout = held.input == Input::HeartRate && state.workouts.cover(rival.at);
         if is_of_workout || !disagree(held, rival, limits) {
             continue;
         }
-        let is_more_alarming = match held.input {
-            Input::HeartRate => rival.value > considered.value,
-            _ => rival.value < considered.value,
-        };
-        if is_more_alarming {
-            (considered, other) = (rival, Some(held));
-        } else {
-            other = other.or(Some(rival));
+        if alarm(rival) > alarm(most) {
+            most = rival;
+        }
+        if least.is_none_or(|least| alarm(rival) < alarm(least)) {
+            least = Some(rival);
         }
     }
-    (Some(considered), other)
+    let other = if most == held { least } else { Some(held) };
+    (Some(most), other)
 }
 
 fn disagree(one: Held, other: Held, limits: &Limits) -> bool {
