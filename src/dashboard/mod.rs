@@ -95,7 +95,8 @@ mod tests {
     #[test]
     fn data_never_becomes_markup_or_code() {
         for asset in ASSETS.iter().chain([&PAGE]) {
-            for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]
+            for way in
+                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]
             {
                 assert!(!text(asset).contains(way), "{} uses {way}", asset.name);
             }
