@@ -9,7 +9,7 @@ use super::payloads::Person;
 use super::vitals::OPENING;
 
 /// How many people live in a demonstration that was not told otherwise.
-pub const DEFAULT_COUNT: usize = 48;
+pub const DEFAULT_COUNT: usize = 60;
 
 /// Minutes between two pushes of a phone and between two readings of a ring, in the history and after it.
 const PHONE_EVERY: (i64, i64) = (60, 1);

@@ -11,7 +11,7 @@ pub(super) const OPENING: i64 = HISTORY_MS / MS_PER_MINUTE;
 const HOUR: i64 = 60;
 const DAY: i64 = 24 * HOUR;
 /// A waking day is cut into slots of this length, each with at most one stressful episode.
-const SLOT: i64 = 60;
+const SLOT: i64 = 50;
 const EPISODE_LIKELY: f64 = 0.8;
 /// The length of the episode that some are in, or come into, when the history ends.
 const OPENING_EPISODE: i64 = 18;
@@ -218,8 +218,8 @@ impl Body {
         if self.unit(Channel::Episode, slot) >= EPISODE_LIKELY {
             return None;
         }
-        let start = (30.0 * self.unit(Channel::EpisodeStart, slot)) as i64;
-        let length = 14 + (10.0 * self.unit(Channel::EpisodeLength, slot)) as i64;
+        let start = (20.0 * self.unit(Channel::EpisodeStart, slot)) as i64;
+        let length = 13 + (8.0 * self.unit(Channel::EpisodeLength, slot)) as i64;
         let into = awake_for % SLOT - start;
         let strength = if into < 0 { 0.0 } else { strength_until(minute - into + length) };
         let acute = self.unit(Channel::EpisodeKind, slot) < 0.5;
