@@ -14,6 +14,8 @@ pub const DEFAULT_COUNT: usize = 60;
 /// Minutes between two pushes of a phone and between two readings of a ring, in the history and after it.
 const PHONE_EVERY: (i64, i64) = (60, 1);
 const RING_EVERY: (i64, i64) = (30, 3);
+/// The first push comes no earlier, so that it holds at least one heart rate: an empty one would be ignored.
+const FIRST_MINUTE: i64 = 5;
 /// Vendors' notifications follow the data by about half a minute.
 const NOTIFIED_AFTER_MS: i64 = 30 * MS_PER_SECOND;
 
@@ -89,7 +91,7 @@ impl Population {
         for (index, _) in self.people.iter().enumerate() {
             for kind in [Kind::HealthKit, Kind::OuraReading] {
                 let (every, _) = intervals(kind);
-                let first = 1 + (index as i64 * 7) % every;
+                let first = FIRST_MINUTE + (index as i64 * 7) % every;
                 due.push(Reverse(Due {
                     at_ms: due_ms(start_ms, first, index),
                     index,

@@ -199,6 +199,7 @@ fn every_body_is_json_with_values_that_a_body_can_have() {
         for Told { delivery, readings, .. } in first_minute(seed) {
             kinds.insert(delivery.kind);
             assert_eq!(readings.len() as u32, delivery.readings);
+            assert_eq!(readings.is_empty(), delivery.kind == Kind::OuraNotification);
             for Reading { metric, value, .. } in readings {
                 assert!(limits(metric).contains(value), "seed {seed}: {metric} is {value}");
                 metrics.insert(metric);
