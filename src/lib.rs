@@ -7,6 +7,7 @@ pub mod adapters;
 pub mod app;
 pub mod cli;
 pub mod dashboard;
+pub mod demo;
 pub mod http;
 pub mod settings;
 pub mod telemetry;

@@ -64,6 +64,11 @@ fn what_decides_has_no_async_io_or_clock() {
 }
 
 #[test]
+fn log_lines_are_written_by_telemetry_alone() {
+    hold_in_each(tree::rust_sources(), layers::log_lines);
+}
+
+#[test]
 fn a_file_holds_one_thing() {
     hold_in_each(tree::rust_sources(), shape::file_length);
 }

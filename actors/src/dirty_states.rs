@@ -144,10 +144,10 @@ impl DirtyStates {
             self.changed.remove(&user);
             if self.states.get(&user).is_some_and(|held| Arc::ptr_eq(held, &live)) {
                 self.states.remove(&user);
-            } else if let Some(held) = self.states.get(&user) {
-                if significant_change(&live.state, &held.state) {
-                    self.changed.insert(user.clone());
-                }
+            } else if let Some(held) = self.states.get(&user)
+                && significant_change(&live.state, &held.state)
+            {
+                self.changed.insert(user.clone());
             }
             self.saved.insert(user, Saved { live, at: Some(Instant::now()) });
         }

@@ -1,7 +1,5 @@
 //! What is told of it all: typed events become log lines and metrics, here and nowhere else.
 
-#![allow(clippy::disallowed_macros, reason = "the one place that writes log lines, without ids or readings")]
-
 mod events;
 mod logging;
 mod metrics;

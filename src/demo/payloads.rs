@@ -1,0 +1,188 @@
+//! The bodies that phones and rings send, in the variety of spellings and units that real apps use.
+
+use actors::domain::time::{MS_PER_DAY, MS_PER_MINUTE, Timestamp, UtcOffset};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::vitals::{Body, OPENING, noise};
+
+/// Minutes between two heart rates of the history.
+const HEART_RATE_EVERY: i64 = 5;
+/// Minutes that a sample of steps, energy or distance covers in the history.
+const ACTIVITY_EVERY: i64 = 15;
+const METERS_PER_STEP: f64 = 0.72;
+const KCAL_PER_STEP: f64 = 0.04;
+
+/// Someone who wears a ring and a watch and carries a phone.
+#[derive(Debug, Clone)]
+pub(super) struct Person {
+    pub(super) id: String,
+    pub(super) body: Body,
+    index: usize,
+    seed: u64,
+}
+
+/// A body and how many readings it holds.
+pub(super) type Payload = (Vec<u8>, u32);
+
+fn round(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+impl Person {
+    /// The person `index` of `count` in the population of `seed`.
+    pub(super) fn new(seed: u64, index: usize, count: usize) -> Self {
+        let id = format!("demo-{:04x}-{:02}", seed & 0xffff, index + 1);
+        Self { id, body: Body::new(seed, index, count), index, seed }
+    }
+
+    /// One of `styles` ways to write the same fact, the same for all that this person sends.
+    fn style<T: Copy, const N: usize>(&self, styles: [T; N]) -> T {
+        styles[self.index % N]
+    }
+
+    /// `minute` of a story that begins at `start_ms`, in UTC or with the person's own offset.
+    fn time(&self, start_ms: i64, minute: i64) -> String {
+        let at = Timestamp::from_ms(start_ms + minute * MS_PER_MINUTE);
+        let offset = self.utc_offset(start_ms).filter(|_| self.style([true, false]));
+        let Some(offset) = offset.filter(|offset| offset.minutes() != 0) else { return at.to_string() };
+        let local = at.plus_ms(i64::from(offset.minutes()) * MS_PER_MINUTE).to_string();
+        format!("{}{offset}", local.trim_end_matches('Z'))
+    }
+
+    /// The offset, in half hours, under which this person's clock shows the body's time of day.
+    fn utc_offset(&self, start_ms: i64) -> Option<UtcOffset> {
+        let day = MS_PER_DAY / MS_PER_MINUTE;
+        let ahead = self.body.phase - start_ms.rem_euclid(MS_PER_DAY) / MS_PER_MINUTE;
+        let wrapped = (ahead + day / 2).rem_euclid(day) - day / 2;
+        UtcOffset::from_minutes((wrapped.div_euclid(30) * 30) as i32)
+    }
+
+    /// What the phone pushes for the minutes after `from` up to `to`.
+    pub(super) fn healthkit(&self, start_ms: i64, from: i64, to: i64) -> Payload {
+        let mut samples = Vec::new();
+        for minute in from + 1..=to {
+            self.push_measured(&mut samples, start_ms, minute);
+            self.push_activity(&mut samples, start_ms, minute);
+        }
+        let count = samples.len() as u32;
+        (json!({"user_id": self.id, "samples": samples}).to_string().into_bytes(), count)
+    }
+
+    fn push_measured(&self, samples: &mut Vec<Value>, start_ms: i64, minute: i64) {
+        let recent = minute > OPENING;
+        let turn = |every: i64| (minute + self.index as i64) % every == 0;
+        let takes_pulse = recent || minute % HEART_RATE_EVERY == 0;
+        let takes_hrv = turn(if recent { 5 } else { 20 });
+        if !takes_pulse && !takes_hrv {
+            return;
+        }
+        let vitals = self.body.vitals(minute);
+        let mut push = |name: &str, value: f64, unit: &str| {
+            samples.push(json!({
+                "type": self.type_name(name), "value": value, "unit": unit,
+                "timestamp": self.time(start_ms, minute), "source": "Apple Watch",
+            }));
+        };
+        if takes_pulse {
+            let bpm = vitals.heart_rate.round();
+            let (value, unit) =
+                self.style([(bpm, "bpm"), (bpm, "count/min"), (round(bpm / 60.0, 4), "count/s")]);
+            push("HeartRate", value, unit);
+        }
+        if takes_hrv {
+            let ms = round(vitals.sdnn, 1);
+            let (value, unit) = self.style([(ms, "ms"), (round(ms / 1000.0, 4), "s")]);
+            push("HeartRateVariabilitySDNN", value, unit);
+        }
+        if turn(60) {
+            let percent = vitals.blood_oxygen.round();
+            push("OxygenSaturation", self.style([percent, percent / 100.0]), "%");
+            push("RespiratoryRate", round(vitals.respiratory_rate, 1), "count/min");
+            let celsius = round(vitals.body_temperature, 2);
+            let styles = [
+                (celsius, "degC"),
+                (round(celsius * 1.8 + 32.0, 2), "degF"),
+                (round(celsius + 273.15, 2), "K"),
+            ];
+            let (value, unit) = self.style(styles);
+            push("BodyTemperature", value, unit);
+        }
+        if turn(24 * 60) {
+            push("RestingHeartRate", self.body.resting_heart_rate, "count/min");
+        }
+    }
+
+    /// Steps, and what follows from them, once per interval in which any were taken.
+    fn push_activity(&self, samples: &mut Vec<Value>, start_ms: i64, minute: i64) {
+        let every = if minute > OPENING { 1 } else { ACTIVITY_EVERY };
+        let steps: i64 = (minute - every + 1..=minute).map(|m| self.body.steps(m)).sum();
+        if minute % every != 0 || steps == 0 {
+            return;
+        }
+        let walked = steps as f64;
+        let (meters, kcal) = (walked * METERS_PER_STEP, walked * KCAL_PER_STEP);
+        let distance = self.style([(meters, "m"), (meters / 1000.0, "km"), (meters / 1609.344, "mi")]);
+        let energy = self.style([(kcal, "kcal"), (kcal * 4.184, "kJ"), (kcal, "Cal")]);
+        let quantities = [
+            ("StepCount", (walked, "count"), "iPhone"),
+            ("DistanceWalkingRunning", distance, "iPhone"),
+            ("ActiveEnergyBurned", energy, "Apple Watch"),
+        ];
+        samples.extend(quantities.map(|(name, (value, unit), source)| {
+            json!({
+                "type": self.type_name(name), "value": round(value, 4), "unit": unit, "source": source,
+                "startDate": self.time(start_ms, minute - every), "endDate": self.time(start_ms, minute),
+            })
+        }));
+    }
+
+    /// Apps write `heartRate` or HealthKit's own `HKQuantityTypeIdentifierHeartRate`.
+    fn type_name(&self, name: &str) -> String {
+        let (first, rest) = name.split_at(1);
+        self.style([
+            format!("{}{rest}", first.to_lowercase()).as_str(),
+            &format!("HKQuantityTypeIdentifier{name}"),
+        ])
+        .to_owned()
+    }
+
+    /// What the ring tells at minute `to`, in the inline format; scores that became known after `from` with it.
+    pub(super) fn ring(&self, start_ms: i64, from: i64, to: i64) -> Payload {
+        let vitals = self.body.vitals(to);
+        let mut told = json!({
+            "user_id": self.id,
+            "timestamp": self.time(start_ms, to),
+            "hrv_data": {"rmssd": round(vitals.rmssd, 1)},
+            "stress": {"level": round(vitals.stress.clamp(0.0, 1.0), 3)},
+        });
+        let mut readings = 2;
+        if let Some(night) = self.body.night_told(from, to) {
+            told["sleep"] = json!({"score": night.sleep_score});
+            told["recovery"] = json!({"score": night.recovery_score});
+            readings += 2;
+        } else if let Some(score) = self.body.nap_told(from, to) {
+            told["recovery"] = json!({"score": score});
+            readings += 1;
+        }
+        (told.to_string().into_bytes(), readings)
+    }
+
+    /// Oura's own notification that a new readiness record exists; it carries no data.
+    pub(super) fn notification(&self, start_ms: i64, minute: i64) -> Vec<u8> {
+        let id_bits = (noise(self.seed, self.index as u64, minute) * u64::MAX as f64) as u64;
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&id_bits.to_be_bytes());
+        bytes[8..].copy_from_slice(&id_bits.rotate_left(29).to_be_bytes());
+        json!({
+            "event_type": "update",
+            "data_type": "daily_readiness",
+            "object_id": Uuid::new_v8(bytes).to_string(),
+            "event_time": Timestamp::from_ms(start_ms + minute * MS_PER_MINUTE).to_string(),
+            "user_id": self.id.to_uppercase(),
+        })
+        .to_string()
+        .into_bytes()
+    }
+}

@@ -1,0 +1,285 @@
+//! One person's body as a pure function of time: days and nights, walks, stress, good and bad sleep.
+//!
+//! Times are minutes of the story, which begins with the run's history. The same seed tells the same story
+//! whenever it is started. Levels are ordinary adult ones; they are illustrations, not a physiological model.
+
+use super::pace::HISTORY_MS;
+use actors::domain::time::MS_PER_MINUTE;
+
+/// The minute of the story at which the history ends and everything is fresh.
+pub(super) const OPENING: i64 = HISTORY_MS / MS_PER_MINUTE;
+const HOUR: i64 = 60;
+const DAY: i64 = 24 * HOUR;
+/// A waking day is cut into slots of this length, each with at most one stressful episode.
+const SLOT: i64 = 50;
+const EPISODE_LIKELY: f64 = 0.8;
+/// The length of the episode that some are in, or come into, when the history ends.
+const OPENING_EPISODE: i64 = 18;
+const BAD_NIGHT_LIKELY: f64 = 0.2;
+/// Minutes in which the body calms down after an episode.
+const CALMING: i64 = 4;
+const NAP: i64 = 45;
+
+/// A number in 0..1 that depends on nothing but its arguments (the finaliser of SplitMix64).
+pub(super) fn noise(seed: u64, channel: u64, index: i64) -> f64 {
+    let mut z = seed
+        ^ channel.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ (index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03);
+    for _ in 0..2 {
+        z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+    }
+    (z >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// What a body shows at one minute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Vitals {
+    /// bpm.
+    pub(super) heart_rate: f64,
+    /// HRV as the ring measures it (rMSSD), ms.
+    pub(super) rmssd: f64,
+    /// HRV as the watch measures it (SDNN), ms.
+    pub(super) sdnn: f64,
+    /// 0 to 1.
+    pub(super) stress: f64,
+    /// Breaths per minute.
+    pub(super) respiratory_rate: f64,
+    /// Percent.
+    pub(super) blood_oxygen: f64,
+    /// °C.
+    pub(super) body_temperature: f64,
+}
+
+/// The scores that a ring shows in the morning, 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Night {
+    /// How well the night went.
+    pub(super) sleep_score: i64,
+    /// How well the body has recovered.
+    pub(super) recovery_score: i64,
+    /// The recovery score after a nap, which people take after a bad night.
+    pub(super) after_nap: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Episode {
+    acute: bool,
+    /// 1 inside the episode, falling to 0 while the body calms down.
+    strength: f64,
+}
+
+/// A person's constitution and habits.
+#[derive(Debug, Clone)]
+pub(super) struct Body {
+    seed: u64,
+    /// The local time of day, in minutes, at which the story begins.
+    pub(super) phase: i64,
+    pub(super) resting_heart_rate: f64,
+    rmssd: f64,
+    /// How much later than others this person rises and goes to bed, minutes.
+    shift: i64,
+    /// When an acute episode begins around the end of the history, so that the first minutes of a run have
+    /// something to show; `None` for most people, and for who is asleep then.
+    opening_episode: Option<i64>,
+    /// Badly rested when the history ends.
+    opens_tired: bool,
+}
+
+/// What [`noise`] is asked for; each gives independent numbers.
+#[derive(Clone, Copy)]
+enum Channel {
+    Constitution,
+    Wake,
+    NightKind,
+    SleepScore,
+    RecoveryScore,
+    Episode,
+    EpisodeStart,
+    EpisodeLength,
+    EpisodeKind,
+    HeartRate,
+    Hrv,
+    Stress,
+    Breath,
+    Oxygen,
+    Temperature,
+    Walk,
+    Steps,
+}
+
+impl Body {
+    /// The body of the person `index` of `count`, who live spread around the world: whenever a run is
+    /// started, some are at work, some asleep and some getting up.
+    pub(super) fn new(seed: u64, index: usize, count: usize) -> Self {
+        let (i, n) = (index as i64, count.max(1) as i64);
+        let mut body = Self {
+            seed: seed.wrapping_add((i as u64).wrapping_mul(0xA076_1D64_78BD_642F)),
+            phase: (11 * HOUR + i * DAY / n - OPENING).rem_euclid(DAY),
+            resting_heart_rate: 0.0,
+            rmssd: 0.0,
+            shift: 0,
+            opening_episode: index.is_multiple_of(4).then_some(OPENING - 15 + 3 * (i / 4 % 12)),
+            opens_tired: index % 4 == 1,
+        };
+        body.resting_heart_rate = (50.0 + 12.0 * body.unit(Channel::Constitution, 0)).round();
+        body.rmssd = 46.0 + 32.0 * body.unit(Channel::Constitution, 1);
+        body.shift = (90.0 * body.unit(Channel::Constitution, 2)) as i64 - 45;
+        let mut around = (OPENING - HOUR..=OPENING + HOUR).step_by(15);
+        body.opening_episode = body.opening_episode.filter(|_| around.all(|minute| !body.is_asleep(minute)));
+        body
+    }
+
+    fn unit(&self, channel: Channel, index: i64) -> f64 {
+        noise(self.seed, channel as u64 + 1, index)
+    }
+
+    /// −1 to 1.
+    fn swing(&self, channel: Channel, index: i64) -> f64 {
+        2.0 * self.unit(channel, index) - 1.0
+    }
+
+    fn day_and_time(&self, minute: i64) -> (i64, i64) {
+        let local = self.phase + minute;
+        (local.div_euclid(DAY), local.rem_euclid(DAY))
+    }
+
+    fn wake_time(&self, day: i64) -> i64 {
+        7 * HOUR + self.shift + (20.0 * self.swing(Channel::Wake, day)) as i64
+    }
+
+    fn bed_time(&self) -> i64 {
+        23 * HOUR + self.shift
+    }
+
+    fn nap_end_time(&self, day: i64) -> i64 {
+        self.wake_time(day) + 7 * HOUR
+    }
+
+    /// Whether the person sleeps at this minute, at night or in a nap.
+    pub(super) fn is_asleep(&self, minute: i64) -> bool {
+        let (day, time) = self.day_and_time(minute);
+        let nap_end = self.nap_end_time(day);
+        let naps = (nap_end - NAP..nap_end).contains(&time) && self.night_before(day).after_nap.is_some();
+        time < self.wake_time(day) || time >= self.bed_time() || naps
+    }
+
+    /// The night that ended on this local day.
+    fn night_before(&self, day: i64) -> Night {
+        let (opening_day, opening_time) = self.day_and_time(OPENING);
+        let last_day = if opening_time > self.wake_time(opening_day) { opening_day } else { opening_day - 1 };
+        let bad =
+            self.unit(Channel::NightKind, day) < BAD_NIGHT_LIKELY || (self.opens_tired && day == last_day);
+        let (sleep, recovery) = (self.unit(Channel::SleepScore, day), self.unit(Channel::RecoveryScore, day));
+        let score = |low: f64, width: f64, unit: f64| (low + width * unit).round() as i64;
+        if bad {
+            Night {
+                sleep_score: score(40.0, 18.0, sleep),
+                recovery_score: score(20.0, 17.0, recovery),
+                after_nap: Some(score(62.0, 8.0, recovery)),
+            }
+        } else {
+            Night {
+                sleep_score: score(71.0, 24.0, sleep),
+                recovery_score: score(63.0, 30.0, recovery),
+                after_nap: None,
+            }
+        }
+    }
+
+    /// The night whose scores became known after minute `from`, up to and including `to`.
+    pub(super) fn night_told(&self, from: i64, to: i64) -> Option<Night> {
+        let (day, time) = self.day_and_time(to);
+        let since = time - self.wake_time(day);
+        (0..to - from).contains(&since).then(|| self.night_before(day))
+    }
+
+    /// The recovery score that a nap ended after minute `from`, up to and including `to`, has raised.
+    pub(super) fn nap_told(&self, from: i64, to: i64) -> Option<i64> {
+        let (day, time) = self.day_and_time(to);
+        let since = time - self.nap_end_time(day);
+        (0..to - from).contains(&since).then(|| self.night_before(day).after_nap).flatten()
+    }
+
+    fn episode_at(&self, minute: i64) -> Option<Episode> {
+        let strength_until = |end: i64| 1.0 - ((minute - end + 1).max(0) as f64 / CALMING as f64).min(1.0);
+        if let Some(start) = self.opening_episode.filter(|_| (minute - OPENING).abs() < HOUR) {
+            let strength = if minute < start { 0.0 } else { strength_until(start + OPENING_EPISODE) };
+            return (strength > 0.0).then_some(Episode { acute: true, strength });
+        }
+        let (day, time) = self.day_and_time(minute);
+        let awake_for = time - self.wake_time(day) - HOUR;
+        if awake_for < 0 || time >= self.bed_time() - HOUR || self.is_asleep(minute) {
+            return None;
+        }
+        let slot = day * DAY + awake_for / SLOT;
+        if self.unit(Channel::Episode, slot) >= EPISODE_LIKELY {
+            return None;
+        }
+        let start = (20.0 * self.unit(Channel::EpisodeStart, slot)) as i64;
+        let length = 13 + (8.0 * self.unit(Channel::EpisodeLength, slot)) as i64;
+        let into = awake_for % SLOT - start;
+        let strength = if into < 0 { 0.0 } else { strength_until(minute - into + length) };
+        let acute = self.unit(Channel::EpisodeKind, slot) < 0.5;
+        (strength > 0.0).then_some(Episode { acute, strength })
+    }
+
+    /// Steps taken in this one minute: walks come in stretches of ten minutes.
+    pub(super) fn steps(&self, minute: i64) -> i64 {
+        if self.is_asleep(minute) || self.episode_at(minute).is_some() {
+            return 0;
+        }
+        let pace = self.unit(Channel::Steps, minute);
+        if self.unit(Channel::Walk, minute.div_euclid(10)) < 0.18 {
+            return 90 + (25.0 * pace) as i64;
+        }
+        if pace < 0.12 { 5 + (100.0 * pace) as i64 } else { 0 }
+    }
+
+    /// The state of the body at this minute.
+    pub(super) fn vitals(&self, minute: i64) -> Vitals {
+        let asleep = self.is_asleep(minute);
+        let (_, time) = self.day_and_time(minute);
+        // Lowest at 4 in the morning, highest at 16: the circadian course of pulse and temperature.
+        let course = -((time - 4 * HOUR) as f64 / DAY as f64 * std::f64::consts::TAU).cos();
+        let walking = if self.steps(minute) >= 90 { 10.0 } else { 0.0 };
+        let level = |awake: f64, sleeping: f64| if asleep { sleeping } else { awake };
+        let calm = Vitals {
+            heart_rate: self.resting_heart_rate + level(14.0, 3.0) + 2.0 * course + walking,
+            rmssd: self.rmssd * level(0.96, 1.07),
+            sdnn: 0.0,
+            stress: level(0.26, 0.08),
+            respiratory_rate: level(15.2, 13.4),
+            blood_oxygen: 97.0,
+            body_temperature: 36.5 + 0.3 * course,
+        };
+        let felt = self.episode_at(minute).map_or(calm, |episode| under(episode, calm));
+        let rmssd = felt.rmssd * (1.0 + 0.07 * self.swing(Channel::Hrv, minute));
+        Vitals {
+            heart_rate: felt.heart_rate + 3.0 * self.swing(Channel::HeartRate, minute),
+            rmssd,
+            sdnn: 4.0 + 0.85 * rmssd,
+            stress: felt.stress + level(0.04, 0.03) * self.swing(Channel::Stress, minute),
+            respiratory_rate: felt.respiratory_rate + self.swing(Channel::Breath, minute),
+            blood_oxygen: felt.blood_oxygen + 1.4 * self.swing(Channel::Oxygen, minute),
+            body_temperature: felt.body_temperature + 0.1 * self.swing(Channel::Temperature, minute),
+        }
+    }
+}
+
+/// What an episode makes of a calm body: an acute one meets every condition of the mode REFLEX, a tense one
+/// two indicators of GUARDIAN (heart rate over 80, stress over 0.7) and none of REFLEX.
+fn under(Episode { acute, strength }: Episode, calm: Vitals) -> Vitals {
+    let (heart_rate, hrv_share, stress, breaths) =
+        if acute { (114.0, 0.48, 0.93, 19.0) } else { (91.0, 0.84, 0.77, 17.0) };
+    let towards = |from: f64, to: f64| from + (to - from) * strength;
+    Vitals {
+        heart_rate: towards(calm.heart_rate, heart_rate),
+        rmssd: towards(calm.rmssd, calm.rmssd * hrv_share),
+        stress: towards(calm.stress, stress),
+        respiratory_rate: towards(calm.respiratory_rate, breaths),
+        ..calm
+    }
+}
