@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use tokio::sync::oneshot;
 
 use crate::kafka_publisher::KafkaPublisher;
@@ -80,7 +80,8 @@ impl Actor for EventWriter {
 }
 
 impl Handler<CommitDelivery> for EventWriter {
-    type Result = ResponseFuture<Result<Committed, CommitError>>;
+    // Ends with the actor, unlike a `ResponseFuture`: what a dead writer held is tried once more by the next one.
+    type Result = ResponseActFuture<Self, Result<Committed, CommitError>>;
 
     fn handle(
         &mut self,
@@ -88,11 +89,11 @@ impl Handler<CommitDelivery> for EventWriter {
         context: &mut Context<Self>,
     ) -> Self::Result {
         if self.store.outbox_depth() >= self.outbox_max_entries {
-            return Box::pin(async { Err(CommitError::Backlog) });
+            return Box::pin(async { Err(CommitError::Backlog) }.into_actor(self));
         }
         let (reply, answer) = oneshot::channel();
         self.waiting.push((delivery, reply));
         self.commit_waiting(context);
-        Box::pin(async move { answer.await.unwrap_or(Err(CommitError::Crashed)) })
+        Box::pin(async move { answer.await.unwrap_or(Err(CommitError::Crashed)) }.into_actor(self))
     }
 }

@@ -3,6 +3,7 @@
 //! If the process dies between the two, the next life appends them again: consumers see a run of messages twice,
 //! and apply each once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,21 +11,22 @@ use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::cognition::state::APPLIED_IDS_MAX;
 use crate::messages::EventsCommitted;
 use crate::ports::store::OutboxEntry;
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{EventLog, Store, Telemetry};
 use crate::supervision::Backoff;
 
-/// Messages moved at a time. Not more than the ids that a state remembers, so that a run that comes twice is known.
+/// Messages moved at a time.
 pub const PUBLISH_BATCH_MAX: usize = 500;
+/// Messages of one key moved at a time: as many as a state remembers, so that it knows every one that comes twice.
+const KEY_BATCH_MAX: usize = APPLIED_IDS_MAX;
 /// How long the outbox goes unwatched when nobody says that there is something in it.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 
 /// After so long without a failure, delays begin with the shortest again.
 const QUIET: Duration = Duration::from_secs(30);
-
-const _: () = assert!(PUBLISH_BATCH_MAX <= crate::cognition::state::APPLIED_IDS_MAX);
 
 /// The one publisher of an outbox.
 pub struct KafkaPublisher {
@@ -77,13 +79,50 @@ async fn publish(store: &dyn Store, log: &dyn EventLog, telemetry: &dyn Telemetr
 
 /// Moves the oldest batch, and tells how many messages it had.
 async fn move_batch(store: &dyn Store, log: &dyn EventLog) -> Result<usize, String> {
-    let entries = store.read_outbox(0, PUBLISH_BATCH_MAX).await.map_err(|error| error.to_string())?;
+    let mut entries = store.read_outbox(0, PUBLISH_BATCH_MAX).await.map_err(|error| error.to_string())?;
     if entries.is_empty() {
         return Ok(0);
     }
+    entries.truncate(batch_len(&entries));
     let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
     let messages: Vec<_> = entries.into_iter().map(|OutboxEntry { id, message }| (id, message)).collect();
     log.append(&messages).await.map_err(|error| error.to_string())?;
     store.delete_outbox(&ids).await.map_err(|error| error.to_string())?;
     Ok(ids.len())
+}
+
+/// How many of the oldest entries make a batch: it ends where one key would have too many in it.
+fn batch_len(entries: &[OutboxEntry]) -> usize {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (place, entry) in entries.iter().enumerate() {
+        let count = counts.entry(&entry.message.key).or_default();
+        if *count == KEY_BATCH_MAX {
+            return place;
+        }
+        *count += 1;
+    }
+    entries.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::message::{Message, Topic};
+
+    fn entry(id: usize, key: &str) -> OutboxEntry {
+        let message = Message {
+            topic: Topic::BiometricEvents,
+            key: key.into(),
+            value: Vec::new(),
+            headers: Vec::new(),
+        };
+        OutboxEntry { id: id as i64, message }
+    }
+
+    #[test]
+    fn a_batch_that_comes_twice_holds_no_more_of_a_user_than_a_state_remembers() {
+        let entries: Vec<_> = (0..300).map(|id| entry(id, if id % 2 == 0 { "a" } else { "b" })).collect();
+        assert_eq!(batch_len(&entries), 2 * APPLIED_IDS_MAX);
+        assert_eq!(batch_len(&entries[..100]), 100);
+    }
 }

@@ -23,7 +23,7 @@ use super::workouts::Workouts;
 
 /// How many of the newest events are known again. Older repeats are stopped by the store, which deduplicates for
 /// ever, and by the log's position.
-pub const APPLIED_IDS_MAX: usize = 512;
+pub const APPLIED_IDS_MAX: usize = 128;
 /// Vectors of ids grow by this many.
 const APPLIED_IDS_GROWTH: usize = 16;
 
