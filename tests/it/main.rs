@@ -1,0 +1,9 @@
+//! The promises, held through the real program: its HTTP server, its SQLite file, its command line.
+
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
+#![allow(dead_code, reason = "each test program uses its part of the common helpers")]
+
+#[path = "../support/bridge.rs"]
+mod bridge;
+
+mod webhooks;
