@@ -101,114 +101,144 @@ pub struct Tree {
     pub flusher: ChildRef<CheckpointFlusher>,
     /// The active users.
     pub users: Arc<UserDirectory>,
-    arbiters: Vec<Arbiter>,
+    threads: Threads,
 }
 
-/// Starts every actor on `foundation`.
+/// Starts every actor on `foundation`, each with the addresses of the stages behind it.
 pub fn start(foundation: Foundation) -> Tree {
-    let Foundation { store, log, clock, telemetry, observer, masker, thresholds, devices, limits } =
-        foundation;
-    let root = Supervisor::root(observer);
-    // One thread a class of work: decoding, moving, and folding do not wait for each other.
-    let (decoding, moving, folding) = (Arbiter::new(), Arbiter::new(), Arbiter::new());
     let users = Arc::new(UserDirectory::default());
+    let stages = Stages::new(foundation);
+    let flusher = stages.flusher();
+    let router = stages.router(&users, &flusher);
+    let consumer = stages.consumer(&router);
+    let publisher = stages.publisher();
+    let writer = stages.writer(&publisher);
+    let devices = stages.devices(&writer);
+    let Stages { root, threads, .. } = stages;
+    Tree { root, devices, writer, publisher, consumer, router, flusher, users, threads }
+}
 
-    let flusher_parts = Arc::new(FlusherParts {
-        store: Arc::clone(&store),
-        clock: Arc::clone(&clock),
-        telemetry: Arc::clone(&telemetry),
-        thresholds: Arc::clone(&thresholds),
-        group: Arc::clone(&limits.group),
-        partitions: log.partitions(),
-        interval: limits.checkpoint_interval,
-        dirty: parking_lot::Mutex::new(DirtyStates::default()),
-        wake: tokio::sync::Notify::new(),
-        flushing: tokio::sync::Mutex::new(()),
-    });
-    let flusher = root.start(
-        &moving.handle(),
-        ChildSpec::new("flusher", "checkpoint_flusher", FLUSHER_MAILBOX, move || {
-            CheckpointFlusher::new(Arc::clone(&flusher_parts))
-        })
-        .intensity(STAGE_INTENSITY)
-        .in_flight(2),
-    );
+/// One thread a class of work: decoding, moving and folding do not wait for each other.
+struct Threads {
+    decoding: Arbiter,
+    moving: Arbiter,
+    folding: Arbiter,
+}
 
-    let pool = root.pool::<UserStateActor>(
-        "users",
-        "user_state",
-        PoolSpec::new(USER_MAILBOX, USERS_INTENSITY).backoff(Backoff::default()),
-    );
-    let router_parts = Arc::new(RouterParts {
-        store: Arc::clone(&store),
-        clock,
-        telemetry: Arc::clone(&telemetry),
-        masker,
-        thresholds: Arc::clone(&thresholds),
-        directory: Arc::clone(&users),
-        pool,
-        arbiter: folding.handle(),
-        flusher: flusher.clone(),
-    });
-    let router = root.start(
-        &folding.handle(),
-        ChildSpec::new("router", "user_router", ROUTER_MAILBOX, move || {
-            UserRouter::new(Arc::clone(&router_parts))
-        })
-        .intensity(STAGE_INTENSITY),
-    );
+impl Threads {
+    fn stop(&self) {
+        for arbiter in [&self.decoding, &self.moving, &self.folding] {
+            // False only for one that has stopped already.
+            let _ = arbiter.stop();
+        }
+    }
+}
 
-    let consumer = {
-        let (store, log, telemetry) = (Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry));
-        let (router, group, cell) = (router.clone(), Arc::clone(&limits.group), StateCell::new(None));
-        let consumer = LogConsumer::new(store, log, telemetry, router, group, cell);
-        root.start(
-            &moving.handle(),
-            ChildSpec::new("consumer", "log_consumer", CONSUMER_MAILBOX, move || consumer.clone())
-                .intensity(STAGE_INTENSITY),
-        )
-    };
+/// What each stage is made of: its place under the root, its thread, its limits and its factory.
+struct Stages {
+    foundation: Foundation,
+    root: Supervisor,
+    threads: Threads,
+}
 
-    let publisher = {
-        let (store, log, telemetry) = (Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry));
-        root.start(
-            &moving.handle(),
-            ChildSpec::new("publisher", "kafka_publisher", PUBLISHER_MAILBOX, move || {
-                KafkaPublisher::new(Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry))
-            })
-            .intensity(STAGE_INTENSITY),
-        )
-    };
+impl Stages {
+    fn new(foundation: Foundation) -> Self {
+        let root = Supervisor::root(Arc::clone(&foundation.observer));
+        let threads = Threads { decoding: Arbiter::new(), moving: Arbiter::new(), folding: Arbiter::new() };
+        Self { foundation, root, threads }
+    }
 
-    let writer = {
-        let (store, publisher) = (Arc::clone(&store), publisher.clone());
+    fn flusher(&self) -> ChildRef<CheckpointFlusher> {
+        let Foundation { store, log, clock, telemetry, thresholds, limits, .. } = &self.foundation;
+        let parts = Arc::new(FlusherParts {
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            telemetry: Arc::clone(telemetry),
+            thresholds: Arc::clone(thresholds),
+            group: Arc::clone(&limits.group),
+            partitions: log.partitions(),
+            interval: limits.checkpoint_interval,
+            dirty: parking_lot::Mutex::new(DirtyStates::default()),
+            wake: tokio::sync::Notify::new(),
+            flushing: tokio::sync::Mutex::new(()),
+        });
+        let spec = ChildSpec::new("flusher", "checkpoint_flusher", FLUSHER_MAILBOX, move || {
+            CheckpointFlusher::new(Arc::clone(&parts))
+        });
+        self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY).in_flight(2))
+    }
+
+    fn router(
+        &self,
+        users: &Arc<UserDirectory>,
+        flusher: &ChildRef<CheckpointFlusher>,
+    ) -> ChildRef<UserRouter> {
+        let Foundation { store, clock, telemetry, masker, thresholds, .. } = &self.foundation;
+        let pool = PoolSpec::new(USER_MAILBOX, USERS_INTENSITY).backoff(Backoff::default());
+        let parts = Arc::new(RouterParts {
+            store: Arc::clone(store),
+            clock: Arc::clone(clock),
+            telemetry: Arc::clone(telemetry),
+            masker: masker.clone(),
+            thresholds: Arc::clone(thresholds),
+            directory: Arc::clone(users),
+            pool: self.root.pool::<UserStateActor>("users", "user_state", pool),
+            arbiter: self.threads.folding.handle(),
+            flusher: flusher.clone(),
+        });
+        let spec = ChildSpec::new("router", "user_router", ROUTER_MAILBOX, move || {
+            UserRouter::new(Arc::clone(&parts))
+        });
+        self.root.start(&self.threads.folding.handle(), spec.intensity(STAGE_INTENSITY))
+    }
+
+    fn consumer(&self, router: &ChildRef<UserRouter>) -> ChildRef<LogConsumer> {
+        let Foundation { store, log, telemetry, limits, .. } = &self.foundation;
+        let consumer = LogConsumer::new(
+            Arc::clone(store),
+            Arc::clone(log),
+            Arc::clone(telemetry),
+            router.clone(),
+            Arc::clone(&limits.group),
+            StateCell::new(None),
+        );
+        let spec = ChildSpec::new("consumer", "log_consumer", CONSUMER_MAILBOX, move || consumer.clone());
+        self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY))
+    }
+
+    fn publisher(&self) -> ChildRef<KafkaPublisher> {
+        let Foundation { store, log, telemetry, .. } = &self.foundation;
+        let (store, log, telemetry) = (Arc::clone(store), Arc::clone(log), Arc::clone(telemetry));
+        let spec = ChildSpec::new("publisher", "kafka_publisher", PUBLISHER_MAILBOX, move || {
+            KafkaPublisher::new(Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry))
+        });
+        self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY))
+    }
+
+    fn writer(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<EventWriter> {
+        let Foundation { store, thresholds, limits, .. } = &self.foundation;
+        let (store, thresholds, publisher) = (Arc::clone(store), Arc::clone(thresholds), publisher.clone());
+        let outbox_max_entries = limits.outbox_max_entries;
         let encode: EncodeEvent =
             Arc::new(move |event, request_id| event_message::encode(event, request_id, &thresholds.load()));
-        root.start(
-            &moving.handle(),
-            ChildSpec::new("writer", "event_writer", WRITER_MAILBOX, move || {
-                let (store, encode) = (Arc::clone(&store), Arc::clone(&encode));
-                EventWriter::new(store, encode, publisher.clone(), limits.outbox_max_entries)
-            })
-            .intensity(STAGE_INTENSITY)
-            .in_flight(2 * GROUP_MAX_DELIVERIES),
-        )
-    };
+        let spec = ChildSpec::new("writer", "event_writer", WRITER_MAILBOX, move || {
+            EventWriter::new(Arc::clone(&store), Arc::clone(&encode), publisher.clone(), outbox_max_entries)
+        });
+        let spec = spec.intensity(STAGE_INTENSITY).in_flight(2 * GROUP_MAX_DELIVERIES);
+        self.root.start(&self.threads.moving.handle(), spec)
+    }
 
-    let handlers = root.group("devices");
-    let devices = devices
-        .into_iter()
-        .map(|device| {
-            let (name, writer) = (device.name(), writer.clone());
+    fn devices(&self, writer: &ChildRef<EventWriter>) -> BTreeMap<&'static str, ChildRef<DeviceHandler>> {
+        let group = self.root.group("devices");
+        let start = |device: &Arc<dyn Device>| {
+            let (name, device, writer) = (device.name(), Arc::clone(device), writer.clone());
             let spec = ChildSpec::new(name, "device_handler", DEVICE_MAILBOX, move || {
                 DeviceHandler::new(Arc::clone(&device), writer.clone())
             });
-            (name, handlers.start(&decoding.handle(), spec.intensity(STAGE_INTENSITY)))
-        })
-        .collect();
-
-    let arbiters = vec![decoding, moving, folding];
-    Tree { root, devices, writer, publisher, consumer, router, flusher, users, arbiters }
+            (name, group.start(&self.threads.decoding.handle(), spec.intensity(STAGE_INTENSITY)))
+        };
+        self.foundation.devices.iter().map(start).collect()
+    }
 }
 
 impl Tree {
@@ -222,10 +252,7 @@ impl Tree {
     pub async fn stop(&self) -> Result<(), StoreError> {
         let flushed = self.flush().await;
         self.root.stop().await;
-        for arbiter in &self.arbiters {
-            // False only for one that has stopped already.
-            let _ = arbiter.stop();
-        }
+        self.threads.stop();
         flushed
     }
 }

@@ -1,6 +1,7 @@
 //! From settings to a running tree behind closed doors.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use actix_web::web;
@@ -19,7 +20,7 @@ use super::data_dir::{DataDir, DataDirError};
 use crate::adapters::embedded_log::EmbeddedLog;
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::sqlite_file::SqliteFile;
-use crate::http::Doors;
+use crate::http::{Admission, Doors};
 use crate::settings::{DEFAULT_THRESHOLDS, Secret, Settings};
 use crate::telemetry::{Metrics, Teller};
 
@@ -72,10 +73,10 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
 
     let tree = tree::start(Foundation {
         store: Arc::clone(&store),
-        log: Arc::clone(&log),
+        log,
         clock: Arc::clone(&clock),
         telemetry: Arc::new(teller.clone()),
-        observer: Arc::new(teller),
+        observer: Arc::new(teller.clone()),
         masker: masker.clone(),
         thresholds: Arc::clone(&thresholds),
         devices: devices.clone(),
@@ -85,9 +86,22 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
             checkpoint_interval: settings.stream.checkpoint_interval,
         },
     });
-    let doors = Doors::new(
-        settings, tree, store, log, clock, masker, devices, metrics, thresholds, warnings, started,
-    );
+    let doors = Doors {
+        admission: Admission::new(&settings.intake),
+        thresholds_loaded_at: clock.now(),
+        stopping: AtomicBool::new(false),
+        settings,
+        tree,
+        store,
+        clock,
+        masker,
+        devices,
+        teller,
+        metrics,
+        thresholds,
+        warnings,
+        started,
+    };
     Ok(Bridge { doors: web::Data::new(doors), file, data_dir })
 }
 

@@ -10,6 +10,7 @@ mod read_api;
 mod state;
 mod webhooks;
 
+pub use admission::{Admission, NoRoom, Slot};
 pub use state::Doors;
 
 use std::time::Instant;
@@ -88,7 +89,8 @@ fn routes(services: &mut web::ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(bad_query))
         .service(web::resource("/webhook/{device}").route(web::to(webhooks::webhook)))
         .service(web::resource("/webhooks/{device}").route(web::to(webhooks::webhook)))
-        .service(readable!(["", "/"], operators::page))
+        .service(readable!("", operators::to_page))
+        .service(readable!("/", operators::page))
         .service(readable!("/dashboard/{name}", operators::asset))
         .service(readable!("/health", operators::health))
         .service(readable!("/ready", operators::ready))

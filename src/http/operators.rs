@@ -16,9 +16,8 @@ pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
     let store = doors.store.check().await;
     let latency_ms = (started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
     let is_up = store.is_ok();
-    let is_healthy = is_up && doors.tree.root.escalations().borrow().is_none() && doors.warnings.is_empty();
+    let is_healthy = is_up && doors.tree.root.escalations().borrow().is_none();
     let state = |is_up: bool| if is_up { "up" } else { "down" };
-    let embedded = |kind: &str| json!({"kind": kind, "state": "up", "latency_ms": 0.0, "detail": null});
     HttpResponse::Ok().json(json!({
         "status": if is_healthy { "healthy" } else { "degraded" },
         "service": doors.settings.telemetry.service_name,
@@ -32,8 +31,7 @@ pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
                 "latency_ms": latency_ms,
                 "detail": store.err().map(|error| error.to_string()),
             },
-            "cache": embedded("memory"),
-            "event_log": embedded("embedded"),
+            "event_log": {"kind": "embedded", "state": "up", "latency_ms": 0.0, "detail": null},
         },
         "thresholds": {
             "thresholds_hash": doors.thresholds.load().hash(),
@@ -94,6 +92,12 @@ pub(super) async fn actor(
         Some(node) => Ok(HttpResponse::Ok().json(node)),
         None => Err(Problem::new(&request, ErrorType::NotFound, "no actor has this path: see /actors")),
     }
+}
+
+/// `GET` of `BASE_PATH` without a slash at its end, from where the page's relative URLs would lead elsewhere.
+pub(super) async fn to_page(request: HttpRequest) -> HttpResponse {
+    let segment = request.path().rsplit('/').next().unwrap_or_default();
+    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, format!("{segment}/"))).finish()
 }
 
 /// `GET /`: the page.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use actors::domain::ids::{Masker, UserId};
-use actors::domain::message::{Topic, partition_of};
-use actors::ports::{Clock, EventLog, Store};
+use actors::cognition::thresholds::Thresholds;
+use actors::domain::ids::Masker;
+use actors::domain::time::Timestamp;
+use actors::ports::{Clock, Store};
 use actors::tree::Tree;
 use actors::vendors::Device;
 use arc_swap::ArcSwap;
@@ -23,8 +24,6 @@ pub struct Doors {
     pub tree: Tree,
     /// For reads.
     pub store: Arc<dyn Store>,
-    /// For reads.
-    pub log: Arc<dyn EventLog>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Masks ids.
@@ -38,55 +37,18 @@ pub struct Doors {
     /// For scrapes.
     pub metrics: Arc<Metrics>,
     /// What modes are decided by.
-    pub thresholds: Arc<ArcSwap<actors::cognition::thresholds::Thresholds>>,
+    pub thresholds: Arc<ArcSwap<Thresholds>>,
     /// Where the thresholds came from, for `/health`.
-    pub thresholds_loaded_at: actors::domain::time::Timestamp,
-    /// What an operator should mend, for `/health`.
+    pub thresholds_loaded_at: Timestamp,
+    /// What works less than an operator may expect, for `/health`.
     pub warnings: Vec<String>,
     /// When the process started.
     pub started: Instant,
-    stopping: AtomicBool,
+    /// Set once, when shutdown begins.
+    pub stopping: AtomicBool,
 }
 
 impl Doors {
-    /// Doors that are open.
-    #[expect(clippy::too_many_arguments, reason = "the composition root names each part once")]
-    pub fn new(
-        settings: Settings,
-        tree: Tree,
-        store: Arc<dyn Store>,
-        log: Arc<dyn EventLog>,
-        clock: Arc<dyn Clock>,
-        masker: Masker,
-        devices: Vec<Arc<dyn Device>>,
-        metrics: Arc<Metrics>,
-        thresholds: Arc<ArcSwap<actors::cognition::thresholds::Thresholds>>,
-        warnings: Vec<String>,
-        started: Instant,
-    ) -> Self {
-        let admission = Admission::new(&settings.intake);
-        let teller = Teller::new(Arc::clone(&metrics));
-        let thresholds_loaded_at = clock.now();
-        let stopping = AtomicBool::new(false);
-        Self {
-            settings,
-            tree,
-            store,
-            log,
-            clock,
-            masker,
-            devices,
-            admission,
-            teller,
-            metrics,
-            thresholds,
-            thresholds_loaded_at,
-            warnings,
-            started,
-            stopping,
-        }
-    }
-
     /// From now on nothing new is taken in.
     pub fn close(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -111,12 +73,6 @@ impl Doors {
             outbox_depth: self.store.outbox_depth(),
             dlq_depth,
             tree: &tree,
-            uptime_seconds: self.started.elapsed().as_secs_f64(),
         })
-    }
-
-    /// The partition of a user.
-    pub fn partition(&self, user: &UserId) -> (Topic, u32) {
-        (Topic::BiometricEvents, partition_of(user.as_str(), self.log.partitions()))
     }
 }

@@ -59,41 +59,42 @@ impl Teller {
 
     /// A webhook is taken up.
     pub fn delivery_taken_up(&self, delivery: Delivery<'_>) {
-        self.metrics.active_webhook_tasks.inc();
+        self.metrics.webhooks.active.inc();
         event!(Level::INFO, request_id = %delivery.request_id, device = delivery.device, "webhook taken up");
     }
 
     /// A webhook's signature or key was checked.
     pub fn signature_checked(&self, device: &'static str, result: Result<(), VerifyError>) {
         let outcome = result.err().map_or("valid", VerifyError::outcome);
-        self.metrics.webhook_signatures.with_label_values(&[device, outcome]).inc();
+        self.metrics.webhooks.signatures.with_label_values(&[device, outcome]).inc();
     }
 
     /// A webhook waited so long for its slot.
     pub fn slot_waited(&self, waited: Duration) {
-        self.metrics.semaphore_wait.observe(waited.as_secs_f64());
+        self.metrics.webhooks.slot_wait.observe(waited.as_secs_f64());
     }
 
     /// A webhook is done.
     pub fn delivery_done(&self, delivery: Delivery<'_>, end: DeliveryEnd<'_>) {
         let metrics = &self.metrics;
-        metrics.active_webhook_tasks.dec();
+        metrics.webhooks.active.dec();
         let seconds = end.duration.as_secs_f64();
-        metrics.webhook_process_duration.with_label_values(&[delivery.device]).observe(seconds);
+        metrics.webhooks.duration.with_label_values(&[delivery.device]).observe(seconds);
         let is_duplicate = end.outcome == "duplicate";
         if end.status < 400 && !is_duplicate {
-            metrics.webhook_events.with_label_values(&[delivery.device, delivery.device_type]).inc();
+            metrics.webhooks.answered.with_label_values(&[delivery.device, delivery.device_type]).inc();
         } else {
             let error_type = if is_duplicate { "duplicate_event" } else { end.outcome };
             metrics
-                .webhook_events_failed
+                .webhooks
+                .failed
                 .with_label_values(&[delivery.device, delivery.device_type, error_type])
                 .inc();
         }
         if delivery.device == "healthkit" {
-            metrics.healthkit_batch.observe(seconds);
-            metrics.healthkit_errors.with_label_values(&["validation_error"]).inc_by(end.rejected as u64);
-            metrics.healthkit_samples.with_label_values(&["all", "rejected"]).inc_by(end.rejected as u64);
+            metrics.healthkit.batch.observe(seconds);
+            metrics.healthkit.errors.with_label_values(&["validation_error"]).inc_by(end.rejected as u64);
+            metrics.healthkit.samples.with_label_values(&["all", "rejected"]).inc_by(end.rejected as u64);
         }
         let user = end.user.map_or_else(|| "unknown".to_owned(), |user| user.to_string());
         let duration_ms = (seconds * 1e6).round() / 1e3;
@@ -155,31 +156,33 @@ impl Telemetry for Teller {
         let metrics = &self.metrics;
         match event {
             PipelineEvent::Applied { event } => {
-                metrics.messages_processed.with_label_values(&["applied"]).inc();
+                metrics.stream.processed.with_label_values(&["applied"]).inc();
                 let device_type = event.device_type.name();
                 for reading in &event.readings {
                     let metric = reading.metric.name();
-                    metrics.biometric_values.with_label_values(&[metric, device_type]).observe(reading.value);
+                    metrics.stream.values.with_label_values(&[metric, device_type]).observe(reading.value);
                     if device_type == "apple_health" {
-                        metrics.healthkit_samples.with_label_values(&[metric, "processed"]).inc();
+                        metrics.healthkit.samples.with_label_values(&[metric, "processed"]).inc();
                     }
                 }
             }
             PipelineEvent::Skipped(skipped) => {
-                metrics.messages_processed.with_label_values(&[skipped.name()]).inc();
+                metrics.stream.processed.with_label_values(&[skipped.name()]).inc();
                 if skipped == Skipped::DeadLettered {
-                    metrics.dlq_messages.with_label_values(&["sent"]).inc();
+                    metrics.stream.dead_letters.with_label_values(&["sent"]).inc();
                     event!(Level::ERROR, request_id = "none", "a message was set aside as a dead letter");
                 }
             }
-            PipelineEvent::Decided { seconds, .. } => metrics.mode_decision.observe(seconds),
+            PipelineEvent::Decided { seconds, .. } => metrics.stream.decision.observe(seconds),
             PipelineEvent::Switched { user, from, to, reason } => {
-                metrics.mode_switches.with_label_values(&[from, to, reason]).inc();
+                metrics.stream.switches.with_label_values(&[from, to, reason]).inc();
                 event!(Level::INFO, request_id = "none", masked_user_id = %user, from, to, reason, "mode switched");
             }
-            PipelineEvent::CheckpointsSaved { seconds, .. } => metrics.checkpoint_save.observe(seconds),
-            PipelineEvent::Published { messages } => metrics.events_sent.inc_by(messages as u64),
-            PipelineEvent::Lag { messages } => metrics.consumer_lag.set(messages),
+            PipelineEvent::CheckpointsSaved { seconds, .. } => {
+                metrics.stream.checkpoint_save.observe(seconds)
+            }
+            PipelineEvent::Published { messages } => metrics.stream.sent.inc_by(messages as u64),
+            PipelineEvent::Lag { messages } => metrics.stream.lag.set(messages),
             PipelineEvent::Retrying { actor, error } => {
                 event!(Level::WARN, request_id = "none", actor, error, "trying again");
             }

@@ -1,11 +1,11 @@
 //! Every metric, under the names that the Python system's dashboards know. Labels come from closed sets.
 
-use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
-};
-
 use actors::supervision::NodeSnapshot;
+use parking_lot::Mutex;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 
 /// Names without a prefix when no namespace is set; all others get `auren_`.
 const BARE: &[&str] = &["webhook_", "biometric_values", "active_webhook_tasks", "semaphore_wait_seconds"];
@@ -16,30 +16,50 @@ const SECONDS: &[f64] =
 /// All of them.
 pub struct Metrics {
     registry: Registry,
-    pub(super) webhook_events: IntCounterVec,
-    pub(super) webhook_events_failed: IntCounterVec,
-    pub(super) webhook_process_duration: HistogramVec,
-    pub(super) webhook_signatures: IntCounterVec,
-    pub(super) biometric_values: HistogramVec,
-    pub(super) active_webhook_tasks: IntGauge,
-    pub(super) semaphore_wait: Histogram,
-    semaphore_slots: IntGaugeVec,
-    pub(super) mode_switches: IntCounterVec,
-    pub(super) mode_decision: Histogram,
-    pub(super) messages_processed: IntCounterVec,
-    pub(super) consumer_lag: IntGauge,
-    pub(super) checkpoint_save: Histogram,
-    pub(super) healthkit_samples: IntCounterVec,
-    pub(super) healthkit_batch: Histogram,
-    pub(super) healthkit_errors: IntCounterVec,
-    pub(super) events_sent: IntCounter,
+    pub(super) webhooks: WebhookMetrics,
+    pub(super) healthkit: HealthKitMetrics,
+    pub(super) stream: StreamMetrics,
     pub(super) actor_restarts: IntCounterVec,
-    actor_mailbox_depth: IntGaugeVec,
-    actor_messages: GaugeVec,
+    gauges: GaugeMetrics,
+}
+
+/// Of deliveries, up to their answers.
+pub(super) struct WebhookMetrics {
+    pub(super) answered: IntCounterVec,
+    pub(super) failed: IntCounterVec,
+    pub(super) duration: HistogramVec,
+    pub(super) signatures: IntCounterVec,
+    pub(super) active: IntGauge,
+    pub(super) slot_wait: Histogram,
+}
+
+/// Of HealthKit's samples, which come by the thousand.
+pub(super) struct HealthKitMetrics {
+    pub(super) samples: IntCounterVec,
+    pub(super) batch: Histogram,
+    pub(super) errors: IntCounterVec,
+}
+
+/// Of messages, from the outbox to users' states.
+pub(super) struct StreamMetrics {
+    pub(super) sent: IntCounter,
+    pub(super) lag: IntGauge,
+    pub(super) processed: IntCounterVec,
+    pub(super) values: HistogramVec,
+    pub(super) decision: Histogram,
+    pub(super) switches: IntCounterVec,
+    pub(super) checkpoint_save: Histogram,
+    pub(super) dead_letters: IntCounterVec,
+}
+
+/// What is set at a scrape, not as it happens.
+struct GaugeMetrics {
+    slots: IntGaugeVec,
     outbox_depth: IntGauge,
     dlq_depth: IntGauge,
-    pub(super) dlq_messages: IntCounterVec,
-    uptime: Gauge,
+    mailbox_depth: IntGaugeVec,
+    // Actors count for themselves; a scrape adds what is new.
+    messages: Mutex<IntCounterVec>,
 }
 
 /// What is read off at the moment of a scrape.
@@ -52,8 +72,6 @@ pub struct Gauges<'a> {
     pub dlq_depth: u64,
     /// The supervision tree.
     pub tree: &'a NodeSnapshot,
-    /// Since the start.
-    pub uptime_seconds: f64,
 }
 
 struct Maker<'a> {
@@ -86,6 +104,10 @@ impl Maker<'_> {
         self.register(IntCounterVec::new(self.opts(name, help), labels))
     }
 
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::with_opts(self.opts(name, help)))
+    }
+
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.register(IntGauge::with_opts(self.opts(name, help)))
     }
@@ -105,116 +127,136 @@ impl Maker<'_> {
     }
 }
 
-impl Metrics {
-    /// All metrics, at zero. `namespace` as `METRICS_NAMESPACE` has it.
-    pub fn new(namespace: Option<&str>) -> Self {
-        let registry = Registry::new();
-        let make = Maker { registry: &registry, namespace };
-        let values: Vec<f64> = (1..=10).map(|step| f64::from(step * 20)).collect();
+impl WebhookMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        let of = ["source", "device_type"];
         Self {
-            webhook_events: make.counters(
-                "webhook_events_total",
-                &["source", "device_type"],
-                "Deliveries answered with success",
-            ),
-            webhook_events_failed: make.counters(
+            answered: make.counters("webhook_events_total", &of, "Deliveries answered with success"),
+            failed: make.counters(
                 "webhook_events_failed_total",
                 &["source", "device_type", "error_type"],
                 "Deliveries refused, and duplicates",
             ),
-            webhook_process_duration: make.histograms(
+            duration: make.histograms(
                 "webhook_process_duration_seconds",
                 &["source"],
                 SECONDS,
                 "From a delivery's head to its answer",
             ),
-            webhook_signatures: make.counters(
+            signatures: make.counters(
                 "webhook_signatures_total",
                 &["source", "outcome"],
                 "Verifications of signatures and keys",
             ),
-            biometric_values: make.histograms(
+            active: make.gauge("active_webhook_tasks", "Deliveries being processed"),
+            slot_wait: make.seconds("semaphore_wait_seconds", "Waiting for a slot"),
+        }
+    }
+}
+
+impl HealthKitMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        Self {
+            samples: make.counters(
+                "healthkit_samples_processed_total",
+                &["metric_type", "status"],
+                "HealthKit samples, by what became of them",
+            ),
+            batch: make.seconds("healthkit_batch_processing_seconds", "One HealthKit delivery"),
+            errors: make.counters(
+                "healthkit_conversion_errors_total",
+                &["error_type"],
+                "HealthKit samples that were refused",
+            ),
+        }
+    }
+}
+
+impl StreamMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        let values: Vec<f64> = (1..=10).map(|step| f64::from(step * 20)).collect();
+        Self {
+            sent: make.counter("kafka_events_sent_total", "Messages moved from the outbox to the log"),
+            lag: make.gauge("kafka_consumer_lag_messages", "Messages behind the end of the log"),
+            processed: make.counters(
+                "kafka_messages_processed_total",
+                &["status"],
+                "Messages of the log, by what became of them",
+            ),
+            values: make.histograms(
                 "biometric_values",
                 &["metric_type", "device_type"],
                 &values,
                 "Readings folded into states",
             ),
-            active_webhook_tasks: make.gauge("active_webhook_tasks", "Deliveries being processed"),
-            semaphore_wait: make.seconds("semaphore_wait_seconds", "Waiting for a slot"),
-            semaphore_slots: make.gauges("semaphore_slots", &["state"], "Slots for deliveries"),
-            mode_switches: make.counters(
+            decision: make.seconds("mode_decision_seconds", "One user's fold of one batch"),
+            switches: make.counters(
                 "mode_switches_total",
                 &["from_mode", "to_mode", "reason"],
                 "Changes of users' modes",
             ),
-            mode_decision: make.seconds("mode_decision_seconds", "One user's fold of one batch"),
-            messages_processed: make.counters(
-                "kafka_messages_processed_total",
-                &["status"],
-                "Messages of the log, by what became of them",
-            ),
-            consumer_lag: make.gauge("kafka_consumer_lag_messages", "Messages behind the end of the log"),
             checkpoint_save: make.seconds("checkpoint_save_seconds", "One flush of dirty states"),
-            healthkit_samples: make.counters(
-                "healthkit_samples_processed_total",
-                &["metric_type", "status"],
-                "HealthKit samples, by what became of them",
-            ),
-            healthkit_batch: make.seconds("healthkit_batch_processing_seconds", "One HealthKit delivery"),
-            healthkit_errors: make.counters(
-                "healthkit_conversion_errors_total",
-                &["error_type"],
-                "HealthKit samples that were refused",
-            ),
-            events_sent: make.register(IntCounter::with_opts(
-                make.opts("kafka_events_sent_total", "Messages moved from the outbox to the log"),
-            )),
-            actor_restarts: make.counters("actor_restarts_total", &["actor"], "Restarts of actors"),
-            actor_mailbox_depth: make.gauges(
-                "actor_mailbox_depth",
-                &["actor"],
-                "Messages waiting for an actor",
-            ),
-            actor_messages: make.register(GaugeVec::new(
-                make.opts("actor_messages_total", "Messages handled by an actor"),
-                &["actor"],
-            )),
-            outbox_depth: make.gauge("outbox_depth", "Committed messages on their way to the log"),
-            dlq_depth: make.gauge("dlq_depth", "Dead letters kept"),
-            dlq_messages: make.counters(
+            dead_letters: make.counters(
                 "dlq_messages_total",
                 &["outcome"],
                 "Dead letters, by what became of them",
             ),
-            uptime: make
-                .register(Gauge::with_opts(make.opts("uptime_seconds", "Since the start of the process"))),
-            registry,
+        }
+    }
+}
+
+impl GaugeMetrics {
+    fn new(make: &Maker<'_>) -> Self {
+        let of = ["actor"];
+        Self {
+            slots: make.gauges("semaphore_slots", &["state"], "Slots for deliveries"),
+            outbox_depth: make.gauge("outbox_depth", "Committed messages on their way to the log"),
+            dlq_depth: make.gauge("dlq_depth", "Dead letters kept"),
+            mailbox_depth: make.gauges("actor_mailbox_depth", &of, "Messages waiting for an actor"),
+            messages: Mutex::new(make.counters("actor_messages_total", &of, "Messages handled by an actor")),
         }
     }
 
     fn read_off(&self, gauges: &Gauges<'_>) {
         let (free, used, waiting) = gauges.slots;
         for (state, count) in [("free", free), ("used", used), ("waiting", waiting)] {
-            self.semaphore_slots.with_label_values(&[state]).set(count as i64);
+            self.slots.with_label_values(&[state]).set(count as i64);
         }
         self.outbox_depth.set(gauges.outbox_depth as i64);
         self.dlq_depth.set(gauges.dlq_depth as i64);
-        self.uptime.set(gauges.uptime_seconds);
-        self.read_node(gauges.tree);
+        // Held over the whole walk: two scrapes at once would both add the same difference.
+        self.read_node(gauges.tree, &self.messages.lock());
     }
 
-    /// Every named actor; a pool is one, so that labels stay a closed set.
-    fn read_node(&self, node: &NodeSnapshot) {
-        self.actor_mailbox_depth.with_label_values(&[&node.path]).set(node.mailbox.depth as i64);
-        self.actor_messages.with_label_values(&[&node.path]).set(node.handled as f64);
-        if node.live.is_none() {
-            node.children.iter().for_each(|child| self.read_node(child));
+    /// Every actor; a pool is one, so that labels stay a closed set, and a group is none.
+    fn read_node(&self, node: &NodeSnapshot, messages: &IntCounterVec) {
+        if node.live.is_none() && !node.children.is_empty() {
+            return node.children.iter().for_each(|child| self.read_node(child, messages));
+        }
+        self.mailbox_depth.with_label_values(&[&node.path]).set(node.mailbox.depth as i64);
+        let counter = messages.with_label_values(&[&node.path]);
+        counter.inc_by(node.handled.saturating_sub(counter.get()));
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero. `namespace` as `METRICS_NAMESPACE` has it.
+    pub fn new(namespace: Option<&str>) -> Self {
+        let registry = Registry::new();
+        let make = Maker { registry: &registry, namespace };
+        Self {
+            webhooks: WebhookMetrics::new(&make),
+            healthkit: HealthKitMetrics::new(&make),
+            stream: StreamMetrics::new(&make),
+            actor_restarts: make.counters("actor_restarts_total", &["actor"], "Restarts of actors"),
+            gauges: GaugeMetrics::new(&make),
+            registry,
         }
     }
 
     /// Prometheus text.
     pub fn text(&self, gauges: &Gauges<'_>) -> Vec<u8> {
-        self.read_off(gauges);
+        self.gauges.read_off(gauges);
         let mut text = Vec::new();
         // Writing to a Vec cannot fail, and every metric here has a name.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -231,19 +273,19 @@ impl Metrics {
                 .map(|metric| metric.get_counter().get_value() as u64)
                 .sum()
         };
-        let families = prometheus::core::Collector::collect(&self.webhook_process_duration);
+        let families = prometheus::core::Collector::collect(&self.webhooks.duration);
         let durations =
             families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_histogram());
         let (seconds, count) = durations.fold((0.0, 0), |(seconds, count), histogram| {
             (seconds + histogram.get_sample_sum(), count + histogram.get_sample_count())
         });
-        let (processed, failed) = (total(&self.webhook_events), total(&self.webhook_events_failed));
+        let (processed, failed) = (total(&self.webhooks.answered), total(&self.webhooks.failed));
         serde_json::json!({
             "processed_webhooks_total": processed,
             "circuit_breaker_openings": 0,
-            "kafka_events_sent": self.events_sent.get(),
+            "kafka_events_sent": self.stream.sent.get(),
             "average_processing_time": if count == 0 { 0.0 } else { seconds / count as f64 },
-            "active_connections": self.active_webhook_tasks.get(),
+            "active_connections": self.webhooks.active.get(),
             "error_rate": if processed + failed == 0 { 0.0 } else { failed as f64 / (processed + failed) as f64 },
         })
     }
