@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's output is its purpose")]
 
 mod config;
+mod demo;
 mod log;
 mod migrate;
 mod serve;
@@ -29,6 +30,8 @@ pub struct Arguments {
 enum Command {
     /// Run the bridge until SIGTERM.
     Serve,
+    /// Run a bridge on a folder of its own, with a built-in sender of real, signed webhooks.
+    Demo(demo::DemoArguments),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -75,6 +78,7 @@ pub fn run(started: Instant) -> ExitCode {
     let Arguments { command, json } = Arguments::parse();
     let result = match command {
         Command::Serve => serve::run(started),
+        Command::Demo(arguments) => demo::run(&arguments, json, started),
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),
         Command::Log(command) => log::run(&command, json),

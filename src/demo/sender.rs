@@ -89,6 +89,23 @@ impl Summary {
         self.latencies.quantile(0.99)
     }
 
+    /// The same as `Display` says, for programs; times in milliseconds.
+    pub fn as_json(&self) -> serde_json::Value {
+        let ms = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1e3);
+        serde_json::json!({
+            "answered": self.answered,
+            "accepted": self.accepted,
+            "readings": self.readings,
+            "people": self.people.len(),
+            "duplicates": self.duplicates,
+            "refused": self.refused,
+            "retries": self.retries,
+            "unanswered": self.unanswered,
+            "p50_ms": ms(self.p50()),
+            "p99_ms": ms(self.p99()),
+        })
+    }
+
     fn merge(mut self, other: Self) -> Self {
         self.answered += other.answered;
         self.accepted += other.accepted;
@@ -182,6 +199,16 @@ pub async fn send(
     let (never_queued, summaries) = join(feed(deliveries, pace, doors, stop.clone()), lanes).await;
     let all = summaries.into_iter().fold(Summary::default(), Summary::merge);
     Ok(Summary { unanswered: all.unanswered + never_queued, ..all })
+}
+
+/// How often modes have switched, as the bridge's metrics tell; `None` if it does not answer.
+pub async fn mode_switches(target: &Target) -> Option<u64> {
+    let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().ok()?;
+    let url = format!("{}/metrics", target.base_url.trim_end_matches('/'));
+    let text = client.get(url).send().await.ok()?.text().await.ok()?;
+    // Whatever METRICS_NAMESPACE has put before the name.
+    let counts = text.lines().filter(|line| !line.starts_with('#') && line.contains("mode_switches_total{"));
+    counts.map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 /// Returns when the sender is to stop.

@@ -58,9 +58,13 @@ impl Sources {
         sources
     }
 
-    /// Puts values over everything else.
+    /// Puts values over everything else, also over files that hold them.
     pub fn over(mut self, pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        self.layers.insert(0, pairs.into_iter().collect());
+        let over: BTreeMap<_, _> = pairs.into_iter().collect();
+        for layer in &mut self.layers {
+            layer.retain(|name, _| !name.strip_suffix("_FILE").is_some_and(|name| over.contains_key(name)));
+        }
+        self.layers.insert(0, over);
         self
     }
 
