@@ -266,3 +266,7 @@ fn read_telemetry(reader: &mut Reader) -> TelemetrySettings {
         metrics_namespace: reader.namespace("METRICS_NAMESPACE"),
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

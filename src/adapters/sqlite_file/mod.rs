@@ -130,13 +130,14 @@ impl SqliteFile {
 
     /// Finishes what is queued and closes the file. Later writes answer that the store is unavailable.
     pub async fn close(&self) {
+        // The last connection to close moves the write-ahead log into the file, and only the writer can.
+        self.readers.close().await;
         // A second close finds the queue closed and the writer taken.
         let _ = self.jobs.send(Item::Stop).await;
         let writer = self.writer.lock().take();
         if let Some(writer) = writer {
             let _ = writer.await;
         }
-        self.readers.close().await;
     }
 }
 
@@ -175,7 +176,7 @@ async fn write_groups(mut connection: SqliteConnection, mut queue: mpsc::Receive
             write_group(&mut connection, group).await;
         }
     }
-    // Moves the write-ahead log into the file; what fails here is done by the next start.
+    // What fails here is done by the next start.
     let _ = connection.close().await;
 }
 

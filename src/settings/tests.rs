@@ -1,0 +1,75 @@
+//! What is documented is what is read.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../.env.example");
+
+/// The variables of `.env.example` with what they are set to there, commented out or not.
+fn documented() -> BTreeMap<&'static str, &'static str> {
+    let assignments = EXAMPLE.lines().map(|line| line.trim_start_matches('#')).filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        is_name.then_some((name, value))
+    });
+    assignments.collect()
+}
+
+#[test]
+fn the_example_lists_every_variable_with_its_default_and_no_other() {
+    let read: BTreeMap<&str, String> =
+        Settings::variables().into_iter().map(|variable| (variable.name, variable.default)).collect();
+    let documented: BTreeMap<&str, String> =
+        documented().into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    assert_eq!(documented, read);
+}
+
+#[test]
+fn nothing_configured_is_a_valid_configuration() {
+    let settings = Settings::read(Sources::from_pairs([])).expect("defaults that are valid");
+    assert_eq!(settings.server.bind_addr.to_string(), "127.0.0.1:8889");
+    assert_eq!(settings.intake.slots, 100);
+    assert!(settings.healthkit.api_keys.is_empty() && settings.keys.api_key.is_none());
+}
+
+#[test]
+fn every_mistake_is_told_at_once_and_no_secret_with_it() {
+    let pairs = [
+        ("MAX_CONCURRENT_WEBHOOKS", "1001"),
+        ("BIND_ADDR", "somewhere"),
+        ("OURA_ENABLED", "perhaps"),
+        ("API_KEY_FILE", "/nowhere/key"),
+        ("ADMIN_API_KEY", "test-admin-secret"),
+        ("ADMIN_API_KEY_FILE", "/nowhere/else"),
+    ];
+    let problems = Settings::read(Sources::from_pairs(pairs)).expect_err("mistakes");
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for name in ["MAX_CONCURRENT_WEBHOOKS", "BIND_ADDR", "OURA_ENABLED", "API_KEY_FILE", "ADMIN_API_KEY"] {
+        assert!(told.iter().any(|line| line.starts_with(&format!("{name}:"))), "{name} in {told:#?}");
+    }
+    assert!(told.iter().any(|line| line.contains("from 1 to 1000")), "{told:#?}");
+    assert!(!told.iter().any(|line| line.contains("test-admin-secret")), "{told:#?}");
+}
+
+#[test]
+fn an_overlay_wins_over_values_and_over_files_that_hold_them() {
+    let sources = Sources::from_pairs([("API_KEY_FILE", "/nowhere/key"), ("DATA_DIR", "elsewhere")]);
+    let over = [("API_KEY", "test-key"), ("DATA_DIR", "here")];
+    let over = over.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let settings = Settings::read(sources.over(over)).expect("settings");
+    assert_eq!(settings.data_dir, PathBuf::from("here"));
+    assert_eq!(settings.keys.api_key, Some(Secret::new("test-key")));
+}
+
+#[test]
+fn without_a_key_of_its_own_healthkit_takes_the_signing_secret_as_one() {
+    let keys = |pairs: &[(&str, &str)]| {
+        let settings = Settings::read(Sources::from_pairs(pairs.iter().copied())).expect("settings");
+        settings.healthkit.api_keys.iter().map(|key| key.expose().to_owned()).collect::<Vec<_>>()
+    };
+    let signing = ("APPLE_HEALTHKIT_SECRET", "signing");
+    assert_eq!(keys(&[signing]), ["signing"]);
+    assert_eq!(keys(&[signing, ("HEALTHKIT_API_KEY", "a")]), ["a"]);
+    assert_eq!(keys(&[("HEALTHKIT_WEBHOOK_SECRET", "b"), ("HEALTHKIT_API_KEY", "a")]), ["a", "b"]);
+}
