@@ -14,10 +14,12 @@ use crate::cognition::thresholds::Thresholds;
 use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES, Scope};
 use crate::domain::ids::UserId;
 use crate::domain::message::{Message, Topic};
-use crate::messages::{FlushCheckpoints, StatesChanged};
+use crate::kafka_publisher::KafkaPublisher;
+use crate::messages::{EventsCommitted, FlushCheckpoints, StatesChanged};
 use crate::ports::store::{Checkpoint, CheckpointBatch, PositionMove, StoreError, SwitchRow};
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{Clock, Store, Telemetry};
+use crate::supervision::ChildRef;
 
 /// How often states that wait for their turn are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -28,6 +30,8 @@ pub struct FlusherParts {
     pub store: Arc<dyn Store>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Woken when a flush has put messages into the outbox.
+    pub publisher: ChildRef<KafkaPublisher>,
     /// Who is told.
     pub telemetry: Arc<dyn Telemetry>,
     /// For what is published of a state.
@@ -113,6 +117,8 @@ impl FlusherParts {
             Ok(()) => {
                 dirty.settle(taken);
                 dirty.store_positions(positions);
+                // A full mailbox means that it is awake already.
+                let _ = self.publisher.try_tell(EventsCommitted);
             }
             // Somebody else moved a position, or whether we did is unknown: ask again.
             Err(_) => dirty.forget_stored_positions(),

@@ -108,10 +108,10 @@ pub struct Tree {
 pub fn start(foundation: Foundation) -> Tree {
     let users = Arc::new(UserDirectory::default());
     let stages = Stages::new(foundation);
-    let flusher = stages.flusher();
+    let publisher = stages.publisher();
+    let flusher = stages.flusher(&publisher);
     let router = stages.router(&users, &flusher);
     let consumer = stages.consumer(&router);
-    let publisher = stages.publisher();
     let writer = stages.writer(&publisher);
     let devices = stages.devices(&writer);
     let Stages { root, threads, .. } = stages;
@@ -148,11 +148,21 @@ impl Stages {
         Self { foundation, root, threads }
     }
 
-    fn flusher(&self) -> ChildRef<CheckpointFlusher> {
+    fn publisher(&self) -> ChildRef<KafkaPublisher> {
+        let Foundation { store, log, telemetry, .. } = &self.foundation;
+        let (store, log, telemetry) = (Arc::clone(store), Arc::clone(log), Arc::clone(telemetry));
+        let spec = ChildSpec::new("publisher", "kafka_publisher", PUBLISHER_MAILBOX, move || {
+            KafkaPublisher::new(Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry))
+        });
+        self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY))
+    }
+
+    fn flusher(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<CheckpointFlusher> {
         let Foundation { store, log, clock, telemetry, thresholds, limits, .. } = &self.foundation;
         let parts = Arc::new(FlusherParts {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
+            publisher: publisher.clone(),
             telemetry: Arc::clone(telemetry),
             thresholds: Arc::clone(thresholds),
             group: Arc::clone(&limits.group),
@@ -203,15 +213,6 @@ impl Stages {
             StateCell::new(None),
         );
         let spec = ChildSpec::new("consumer", "log_consumer", CONSUMER_MAILBOX, move || consumer.clone());
-        self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY))
-    }
-
-    fn publisher(&self) -> ChildRef<KafkaPublisher> {
-        let Foundation { store, log, telemetry, .. } = &self.foundation;
-        let (store, log, telemetry) = (Arc::clone(store), Arc::clone(log), Arc::clone(telemetry));
-        let spec = ChildSpec::new("publisher", "kafka_publisher", PUBLISHER_MAILBOX, move || {
-            KafkaPublisher::new(Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry))
-        });
         self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY))
     }
 
