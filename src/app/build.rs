@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use actix_web::web;
-use actors::cognition::thresholds::Thresholds;
 use actors::domain::ids::Masker;
 use actors::ports::clock::SystemClock;
 use actors::ports::store::StoreError;
@@ -21,7 +20,7 @@ use crate::adapters::embedded_log::EmbeddedLog;
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::sqlite_file::SqliteFile;
 use crate::http::{Admission, Doors};
-use crate::settings::{DEFAULT_THRESHOLDS, Secret, Settings};
+use crate::settings::{Secret, Settings};
 use crate::telemetry::{Metrics, Teller};
 
 /// Everything that runs, before the doors open.
@@ -43,9 +42,12 @@ pub enum StartError {
     /// The store or the log in it.
     #[error("the database cannot be opened: {0}")]
     Store(#[from] StoreError),
-    /// The thresholds.
-    #[error("{0}")]
-    Thresholds(String),
+    /// The log was made with another number of partitions.
+    #[error("KAFKA_PARTITIONS: the log in DATA_DIR has {held} partitions and keeps them: set it to {held}")]
+    Partitions {
+        /// How many it has.
+        held: u32,
+    },
     /// The socket.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -58,11 +60,14 @@ pub enum StartError {
 
 /// Opens the store, starts the tree, and prepares the doors.
 pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, StartError> {
-    let thresholds = Arc::new(ArcSwap::from_pointee(read_thresholds(&settings)?));
+    let thresholds = Arc::new(ArcSwap::from_pointee(settings.thresholds.clone()));
     let data_dir = DataDir::open(&settings.data_dir)?;
     let file = SqliteFile::open(&data_dir.database()).await?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::new(file.clone()).await?);
-    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::new(file.clone(), settings.stream.partitions).await?);
+    let log: Arc<dyn EventLog> = match EmbeddedLog::new(file.clone(), settings.stream.partitions).await? {
+        Ok(log) => Arc::new(log),
+        Err(held) => return Err(StartError::Partitions { held }),
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let masker = masker(settings.keys.log_mask_key.as_ref());
     let metrics = Arc::new(Metrics::new(settings.telemetry.metrics_namespace.as_deref()));
@@ -105,25 +110,6 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
     Ok(Bridge { doors: web::Data::new(doors), file, data_dir })
 }
 
-/// The file that `BIOMETRIC_CONFIG` names, or what is compiled in when the default one is missing.
-pub fn read_thresholds(settings: &Settings) -> Result<Thresholds, StartError> {
-    let path = &settings.thresholds_path;
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !settings.thresholds_named => {
-            DEFAULT_THRESHOLDS.to_owned()
-        }
-        Err(error) => {
-            return Err(StartError::Thresholds(format!(
-                "BIOMETRIC_CONFIG: {} cannot be read: {error}",
-                path.display()
-            )));
-        }
-    };
-    Thresholds::parse(&text)
-        .map_err(|error| StartError::Thresholds(format!("BIOMETRIC_CONFIG: {}: {error}", path.display())))
-}
-
 fn masker(key: Option<&Secret>) -> Masker {
     match key {
         Some(key) => Masker::new(key.expose().as_bytes()),
@@ -159,11 +145,14 @@ fn warnings(settings: &Settings) -> Vec<String> {
     if settings.oura.enabled && settings.oura.webhook_secret.is_none() {
         warnings.push("OURA_WEBHOOK_SECRET is not set: every Oura delivery is answered 401".to_owned());
     }
+    if settings.oura.enabled && settings.oura.verification_token.is_none() {
+        warnings.push("OURA_VERIFICATION_TOKEN is not set: Oura's handshake is answered 401".to_owned());
+    }
     if settings.healthkit.enabled && settings.healthkit.api_keys.is_empty() {
         warnings.push("HEALTHKIT_API_KEY is not set: every HealthKit delivery is answered 401".to_owned());
     }
-    if settings.keys.api_key.is_none() && settings.keys.admin_api_key.is_none() {
-        warnings.push("API_KEY is not set: /v1 is answered 401".to_owned());
+    if settings.keys.api_key.is_none() {
+        warnings.push("API_KEY is not set: no such key opens /v1".to_owned());
     }
     if settings.keys.admin_api_key.is_none() {
         warnings.push("ADMIN_API_KEY is not set: /admin is answered 401".to_owned());

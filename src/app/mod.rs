@@ -5,7 +5,7 @@ mod data_dir;
 mod run;
 mod tools;
 
-pub use build::{Bridge, StartError, build, read_thresholds};
+pub use build::{Bridge, StartError, build};
 pub use data_dir::{DataDir, DataDirError};
 pub use run::{Ending, Reason, Running};
 pub use tools::{LogReader, SchemaMove, move_schema};

@@ -64,7 +64,7 @@ impl Failure {
 
 impl From<crate::app::StartError> for Failure {
     fn from(error: crate::app::StartError) -> Self {
-        let code = if matches!(error, crate::app::StartError::Thresholds(_)) { 2 } else { 1 };
+        let code = if matches!(error, crate::app::StartError::Partitions { .. }) { 2 } else { 1 };
         Self { messages: vec![error.to_string()], code }
     }
 }

@@ -1,8 +1,10 @@
 //! Settings: typed, validated all at once, from the environment, `./.env`, `config/bridge.toml` and defaults.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use actors::cognition::thresholds::Thresholds;
 
 mod limits;
 mod reader;
@@ -18,8 +20,6 @@ use reader::Reader;
 pub const DEFAULT_CONFIG: &str = include_str!("../../config/bridge.toml");
 /// Where the operator's own file is looked for.
 pub const CONFIG_PATH: &str = "config/bridge.toml";
-/// Where the thresholds are looked for when nothing else is named; there it may be missing.
-pub const THRESHOLDS_PATH: &str = "config/biometric_thresholds.yaml";
 /// The thresholds that are compiled in.
 pub const DEFAULT_THRESHOLDS: &str = include_str!("../../config/biometric_thresholds.yaml");
 
@@ -42,10 +42,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Where everything durable is (`DATA_DIR`).
     pub data_dir: PathBuf,
-    /// The thresholds' file (`BIOMETRIC_CONFIG`), and whether the operator named it.
-    pub thresholds_path: PathBuf,
-    /// A file that is named must be readable; the default one may be missing.
-    pub thresholds_named: bool,
+    /// What modes are decided by: the file that `BIOMETRIC_CONFIG` names, or what is compiled in.
+    pub thresholds: Thresholds,
 }
 
 /// Where it listens.
@@ -152,15 +150,14 @@ impl Settings {
         reader.finish().map(|()| settings)
     }
 
-    /// Every variable that is read, for documentation and for the test of `.env.example`.
-    pub fn variables() -> Vec<Variable> {
-        let mut reader = Reader::new(Sources::from_pairs([]));
+    /// Every variable that is read, with its value in `sources`.
+    pub fn variables(sources: Sources) -> Vec<Variable> {
+        let mut reader = Reader::new(sources);
         Self::read_from(&mut reader);
         reader.into_variables()
     }
 
     fn read_from(reader: &mut Reader) -> Self {
-        let thresholds_path = PathBuf::from(reader.text("BIOMETRIC_CONFIG"));
         let settings = Self {
             server: read_server(reader),
             keys: KeySettings {
@@ -183,13 +180,12 @@ impl Settings {
                 checkpoint_interval: Duration::from_secs(reader.number(
                     "CHECKPOINT_INTERVAL_SECONDS",
                     1,
-                    3_600,
+                    31_536_000,
                 )),
             },
             telemetry: read_telemetry(reader),
             data_dir: PathBuf::from(reader.text("DATA_DIR")),
-            thresholds_named: thresholds_path != Path::new(THRESHOLDS_PATH),
-            thresholds_path,
+            thresholds: read_thresholds(reader),
         };
         for (name, what) in
             [("POSTGRES_URL", "store"), ("REDIS_URL", "cache"), ("KAFKA_BOOTSTRAP_SERVERS", "event log")]
@@ -198,6 +194,26 @@ impl Settings {
         }
         settings
     }
+}
+
+/// A file that is named must be there; the one at the default path may be missing.
+fn read_thresholds(reader: &mut Reader) -> Thresholds {
+    const NAME: &str = "BIOMETRIC_CONFIG";
+    let path = reader.text(NAME);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !reader.is_named(NAME) => {
+            DEFAULT_THRESHOLDS.to_owned()
+        }
+        Err(error) => {
+            reader.problem(NAME, format!("{path} cannot be read: {error}"));
+            return Thresholds::default();
+        }
+    };
+    Thresholds::parse(&text).unwrap_or_else(|error| {
+        reader.problem(NAME, format!("{path}: {error}"));
+        Thresholds::default()
+    })
 }
 
 fn read_server(reader: &mut Reader) -> ServerSettings {
@@ -228,10 +244,10 @@ fn read_intake(reader: &mut Reader) -> IntakeSettings {
         slots: reader.number("MAX_CONCURRENT_WEBHOOKS", 1, 1_000),
         queue_max: reader.number("WEBHOOK_QUEUE_MAX", 0, 100_000),
         queue_wait: Duration::from_millis(reader.number("WEBHOOK_QUEUE_WAIT_MS", 0, 60_000)),
-        body_budget_bytes: reader.number("BODY_BUDGET_BYTES", 1 << 20, 1 << 30),
-        body_max_bytes: reader.number("MAX_BODY_BYTES", 1 << 10, 64 << 20),
-        healthkit_body_max_bytes: reader.number("HEALTHKIT_MAX_BODY_BYTES", 1 << 10, 1 << 30),
-        tolerance_s: reader.number("WEBHOOK_TOLERANCE_SECONDS", 1, 86_400),
+        body_budget_bytes: reader.number("BODY_BUDGET_BYTES", 1, 1 << 30),
+        body_max_bytes: reader.number("MAX_BODY_BYTES", 1, 64 << 20),
+        healthkit_body_max_bytes: reader.number("HEALTHKIT_MAX_BODY_BYTES", 1, 1 << 30),
+        tolerance_s: reader.number("WEBHOOK_TOLERANCE_SECONDS", 1, 4_000_000_000),
     }
 }
 
@@ -251,13 +267,15 @@ fn read_healthkit(reader: &mut Reader) -> HealthKitSettings {
 
 fn read_telemetry(reader: &mut Reader) -> TelemetrySettings {
     let is_debug = reader.switch("DEBUG");
-    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR"];
+    // WARNING and CRITICAL are the Python system's words.
+    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"];
     let level = reader.checked("LOG_LEVEL", "one of TRACE, DEBUG, INFO, WARN, ERROR", |level| {
         levels.contains(&level.to_ascii_uppercase().as_str())
     });
     let log_level = match level.to_ascii_uppercase() {
         _ if is_debug => "DEBUG".to_owned(),
         level if level == "WARNING" => "WARN".to_owned(),
+        level if level == "CRITICAL" => "ERROR".to_owned(),
         level => level,
     };
     TelemetrySettings {

@@ -1,16 +1,20 @@
 //! Looks variables up, checks them, and collects every mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use super::{CONFIG_PATH, DEFAULT_CONFIG, Secret};
+
+/// Where variables may stand that are not in the environment.
+const DOTENV_PATH: &str = ".env";
 
 /// Values by variable, one layer over the other.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     layers: Vec<BTreeMap<String, String>>,
+    /// Variables of the environment whose values are not text.
+    not_text: BTreeSet<String>,
     problems: Vec<Problem>,
 }
 
@@ -33,16 +37,24 @@ impl Sources {
     /// The process's environment, over `./.env`, over `config/bridge.toml`, over the compiled-in defaults.
     pub fn from_process() -> Self {
         let mut sources = Self::default();
-        sources.layers.push(
-            std::env::vars_os()
-                .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
-                .collect(),
-        );
-        sources.push_dotenv(Path::new(".env"));
-        match std::fs::read_to_string(CONFIG_PATH) {
-            Ok(text) => sources.push_toml(CONFIG_PATH, &text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => sources.problem(CONFIG_PATH, format!("cannot be read: {error}")),
+        let mut environment = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => {
+                    environment.insert(name, value);
+                }
+                (Ok(name), Err(_)) => {
+                    sources.not_text.insert(name);
+                }
+                (Err(_), _) => {}
+            }
+        }
+        sources.layers.push(environment);
+        if let Some(text) = sources.read_file(DOTENV_PATH) {
+            sources.push_dotenv(&text);
+        }
+        if let Some(text) = sources.read_file(CONFIG_PATH) {
+            sources.push_toml(CONFIG_PATH, &text);
         }
         sources.push_toml("the compiled-in defaults", DEFAULT_CONFIG);
         sources
@@ -68,8 +80,7 @@ impl Sources {
         self
     }
 
-    /// What a variable is set to, before any check.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    fn get(&self, name: &str) -> Option<&str> {
         self.layers.iter().find_map(|layer| layer.get(name)).map(String::as_str)
     }
 
@@ -77,16 +88,25 @@ impl Sources {
         self.problems.push(Problem { name: name.to_owned(), what });
     }
 
-    fn push_dotenv(&mut self, path: &Path) {
-        let Ok(lines) = dotenvy::from_path_iter(path) else { return };
+    /// A file that may be missing, but not be unreadable.
+    fn read_file(&mut self, path: &str) -> Option<String> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => return Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => self.problem(path, format!("cannot be read: {error}")),
+        }
+        None
+    }
+
+    fn push_dotenv(&mut self, text: &str) {
         let mut layer = BTreeMap::new();
-        for line in lines {
+        for line in dotenvy::from_read_iter(text.as_bytes()) {
             match line {
                 Ok((name, value)) => {
                     layer.insert(name, value);
                 }
                 // The library's message repeats the line, which may hold a secret.
-                Err(_) => self.problem(".env", "has a line that is not NAME=value".to_owned()),
+                Err(_) => self.problem(DOTENV_PATH, "has a line that is not NAME=value".to_owned()),
             }
         }
         self.layers.push(layer);
@@ -124,8 +144,10 @@ impl Sources {
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// Its value when it is not set; empty for none.
-    pub default: String,
+    /// Its value in these sources; empty for none, and always for a secret.
+    pub value: String,
+    /// Whether these sources set it.
+    pub is_set: bool,
     /// Whether `{name}_FILE` is read too, and its value never shown.
     pub is_secret: bool,
 }
@@ -149,14 +171,30 @@ impl Reader {
     }
 
     fn variable(&mut self, name: &'static str, is_secret: bool) {
-        let default = self.value(name).unwrap_or_default();
-        self.variables.push(Variable { name, default, is_secret });
+        if self.sources.not_text.contains(name) {
+            self.sources.problem(name, "is not UTF-8 text".to_owned());
+        }
+        let value = self.value(name);
+        let is_set = value.is_some() || (is_secret && self.value(&format!("{name}_FILE")).is_some());
+        let value = value.filter(|_| !is_secret).unwrap_or_default();
+        self.variables.push(Variable { name, value, is_set, is_secret });
     }
 
     /// The value of a variable; an empty one counts as not set, as it does in `.env` files.
     fn value(&self, name: &str) -> Option<String> {
         let values = self.sources.layers.iter().filter_map(|layer| layer.get(name));
         values.map(|value| value.trim()).find(|value| !value.is_empty()).map(str::to_owned)
+    }
+
+    /// Whether anybody but the compiled-in defaults sets this variable.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        let mut own = self.sources.layers.iter().rev().skip(1);
+        own.any(|layer| layer.get(name).is_some_and(|value| !value.trim().is_empty()))
+    }
+
+    /// Notes a mistake that only the caller can see.
+    pub(super) fn problem(&mut self, name: &str, what: String) {
+        self.sources.problem(name, what);
     }
 
     pub(super) fn refuse(&mut self, name: &'static str, what: String) {

@@ -18,8 +18,10 @@ fn documented() -> BTreeMap<&'static str, &'static str> {
 
 #[test]
 fn the_example_lists_every_variable_with_its_default_and_no_other() {
-    let read: BTreeMap<&str, String> =
-        Settings::variables().into_iter().map(|variable| (variable.name, variable.default)).collect();
+    let read: BTreeMap<&str, String> = Settings::variables(Sources::from_pairs([]))
+        .into_iter()
+        .map(|variable| (variable.name, variable.value))
+        .collect();
     let documented: BTreeMap<&str, String> =
         documented().into_iter().map(|(name, value)| (name, value.to_owned())).collect();
     assert_eq!(documented, read);
@@ -72,4 +74,22 @@ fn without_a_key_of_its_own_healthkit_takes_the_signing_secret_as_one() {
     assert_eq!(keys(&[signing]), ["signing"]);
     assert_eq!(keys(&[signing, ("HEALTHKIT_API_KEY", "a")]), ["a"]);
     assert_eq!(keys(&[("HEALTHKIT_WEBHOOK_SECRET", "b"), ("HEALTHKIT_API_KEY", "a")]), ["a", "b"]);
+}
+
+#[test]
+fn thresholds_that_are_named_must_be_there_and_be_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("thresholds.yaml");
+    let named = path.to_str().expect("a path");
+    let read = || Settings::read(Sources::from_pairs([("BIOMETRIC_CONFIG", named), ("WORKERS", "0")]));
+    let told = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let missing = told(read().expect_err("a missing file"));
+    assert!(missing.iter().any(|line| line.starts_with("BIOMETRIC_CONFIG:")), "{missing:#?}");
+    assert_eq!(missing.len(), 2, "every mistake at once: {missing:#?}");
+    std::fs::write(&path, "thresholds:\n  hrv_drop: 25\n").expect("a file");
+    let wrong = told(read().expect_err("an unknown key"));
+    assert!(wrong.iter().any(|line| line.contains("line 2")), "{wrong:#?}");
+    std::fs::write(&path, "thresholds:\n  hrv_drop_ms: 20\n").expect("a file");
+    let right = Settings::read(Sources::from_pairs([("BIOMETRIC_CONFIG", named)])).expect("settings");
+    assert_ne!(right.thresholds.hash(), Thresholds::default().hash());
 }

@@ -121,7 +121,7 @@ pub struct Thresholds {
 
 /// Why a file was refused, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}; correct the file and save it again, the values in force stay until then")]
+#[error("{problem}")]
 pub struct ThresholdsError {
     /// The line, from 1, where the parser could tell it.
     pub line: Option<u64>,

@@ -78,20 +78,19 @@ impl<A: Actor<Context = actix::Context<A>>> Life<A> {
     }
 }
 
-/// Runs `f`; a panic becomes its text.
+/// Runs `f`; a panic becomes its reason.
 pub(super) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, Arc<str>> {
     // Whatever a panic may have left half-changed is dropped by the caller, never used again.
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| reason_of(&*payload))
 }
 
+/// A literal text is the program's own. One that was formatted may hold what the actor works on: it is not repeated.
 fn reason_of(payload: &(dyn Any + Send)) -> Arc<str> {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a text");
-    match text.char_indices().nth(REASON_MAX_CHARS) {
-        Some((end, _)) => text[..end].into(),
-        None => text.into(),
+    match payload.downcast_ref::<&'static str>() {
+        Some(text) => match text.char_indices().nth(REASON_MAX_CHARS) {
+            Some((end, _)) => text[..end].into(),
+            None => (*text).into(),
+        },
+        None => "a panic whose text may hold data".into(),
     }
 }

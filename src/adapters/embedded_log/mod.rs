@@ -31,21 +31,19 @@ struct Ends {
 }
 
 impl EmbeddedLog {
-    /// The log in `file` with `partitions` partitions a topic. A log made with another number is refused: its users
-    /// would change partition, and with it their order.
-    pub async fn new(file: SqliteFile, partitions: u32) -> Result<Self, StoreError> {
+    /// The log in `file` with `partitions` partitions a topic. A log made with another number is refused, and the
+    /// number given back: its users would change partition, and with it their order.
+    pub async fn new(file: SqliteFile, partitions: u32) -> Result<Result<Self, u32>, StoreError> {
         let held = file.write(move |connection| Box::pin(lay_out(connection, partitions))).await?;
         if held != partitions {
-            return Err(StoreError::Refused(format!(
-                "the log was made with {held} partitions and cannot be opened with {partitions}: set KAFKA_PARTITIONS={held}"
-            )));
+            return Ok(Err(held));
         }
         let mut next_offsets = Vec::new();
         for topic in Topic::ALL {
             let ends = stored_ends(file.readers(), topic, partitions).await?;
             next_offsets.push((topic, ends.into_iter().map(AtomicI64::new).collect()));
         }
-        Ok(Self { file, partitions, ends: Arc::new(Ends { next_offsets, grown: Notify::new() }) })
+        Ok(Ok(Self { file, partitions, ends: Arc::new(Ends { next_offsets, grown: Notify::new() }) }))
     }
 
     fn ends_of(&self, topic: Topic) -> Vec<i64> {

@@ -28,8 +28,11 @@ const TYPES: &[QuantityType] = &[
     plain("oxygensaturation", Metric::BloodOxygen, Quantity::Saturation),
     plain("respiratoryrate", Metric::RespiratoryRate, Quantity::BreathingRate),
     plain("bodytemperature", Metric::BodyTemperature, Quantity::Temperature),
+    plain("basalbodytemperature", Metric::BodyTemperature, Quantity::Temperature),
     plain("stepcount", Metric::Steps, Quantity::Count),
     plain("distancewalkingrunning", Metric::DistanceMeters, Quantity::Length),
+    plain("distancecycling", Metric::DistanceMeters, Quantity::Length),
+    plain("distanceswimming", Metric::DistanceMeters, Quantity::Length),
     plain("activeenergyburned", Metric::ActiveCalories, Quantity::Energy),
 ];
 
