@@ -14,6 +14,10 @@ use tokio::sync::Notify;
 use super::sqlite_file::rows::{decode_headers, encode_headers, insert};
 use super::sqlite_file::{JobResult, SqliteFile, store_error};
 
+/// Parts of one statement; SQLite takes 500.
+const PARTS_MAX: usize = 100;
+
+/// Its columns: partition, offset, key, value, headers.
 type Row = (i64, i64, String, Vec<u8>, Vec<u8>);
 
 /// The log in a SQLite file.
@@ -177,7 +181,6 @@ async fn append(
     insert(
         connection,
         "INSERT INTO log (topic, partition, offset, key, value, headers) ",
-        6,
         &placed,
         |row, placed| {
             row.push_bind(placed.message.topic.name())
@@ -193,7 +196,6 @@ async fn append(
     insert(
         connection,
         "INSERT INTO log_ends (topic, partition, next_offset) ",
-        3,
         &ends,
         |row, (topic, partition, next_offset)| {
             row.push_bind(topic.name()).push_bind(*partition).push_bind(*next_offset);
@@ -213,6 +215,19 @@ pub async fn read(
 ) -> JobResult<Vec<LogRecord>> {
     // Each partition gets its share, so that a busy one does not starve the others.
     let share = i64::try_from(limit.div_ceil(places.len().max(1))).unwrap_or(i64::MAX);
+    let mut records = Vec::new();
+    for places in places.chunks(PARTS_MAX) {
+        records.extend(read_parts(readers, topic, places, share).await?);
+    }
+    Ok(records)
+}
+
+async fn read_parts(
+    readers: &SqlitePool,
+    topic: Topic,
+    places: &[(u32, i64)],
+    share: i64,
+) -> JobResult<Vec<LogRecord>> {
     let mut sql = QueryBuilder::<Sqlite>::new("");
     for (index, (partition, offset)) in places.iter().enumerate() {
         sql.push(if index == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });

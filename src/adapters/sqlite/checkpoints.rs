@@ -95,7 +95,6 @@ async fn save_states(connection: &mut SqliteConnection, checkpoints: &[Checkpoin
     insert(
         connection,
         "INSERT INTO checkpoints (user_id, state_seq, next_offset, state) ",
-        4,
         checkpoints,
         |row, checkpoint| {
             row.push_bind(checkpoint.user_id.as_str().to_owned())

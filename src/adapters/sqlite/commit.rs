@@ -13,7 +13,7 @@ use sqlx::SqliteConnection;
 use super::latest;
 use super::outbox;
 use crate::adapters::sqlite_file::rows::{encode_headers, insert, select_in};
-use crate::adapters::sqlite_file::{JobResult, execute, store_error};
+use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error};
 
 /// Commits a batch. When the engine refuses a row, the batch is undone and each delivery goes by itself, so that
 /// only the culprit is refused.
@@ -45,7 +45,7 @@ async fn commit_some(
     encode: &EncodeEvent,
 ) -> JobResult<Vec<Committed>> {
     execute(connection, "SAVEPOINT deliveries").await?;
-    let result = write(connection, deliveries, encode).await;
+    let result = contain(write(connection, deliveries, encode)).await;
     let end =
         if result.is_ok() { "RELEASE deliveries" } else { "ROLLBACK TO deliveries; RELEASE deliveries" };
     execute(connection, end).await?;
@@ -84,7 +84,7 @@ struct Plan {
     deliveries_known: HashMap<[u8; 32], (i64, bool)>,
     facts_known: HashMap<Identity, Known>,
     deliveries: Vec<DeliveryRow>,
-    read_at_last: Vec<i64>,
+    read_at_last: Vec<(i64, DeliveryStatus)>,
     events: Vec<EventRow>,
 }
 
@@ -147,7 +147,7 @@ impl Plan {
         let delivery_id = match self.deliveries_known.get(&delivery.key) {
             // What could not be read before, and can be now, is processed now.
             Some(&(id, true)) if !quarantined => {
-                self.read_at_last.push(id);
+                self.read_at_last.push((id, delivery.status));
                 id
             }
             Some(_) => return Committed::Duplicate,
@@ -183,7 +183,6 @@ impl Plan {
         insert(
             connection,
             "INSERT INTO deliveries (id, key, device, request_id, received_at, status, body) ",
-            7,
             &self.deliveries,
             |row, DeliveryRow { id, delivery }| {
                 row.push_bind(*id)
@@ -197,8 +196,9 @@ impl Plan {
             "",
         )
         .await?;
-        for id in &self.read_at_last {
-            sqlx::query("UPDATE deliveries SET status = 'processed' WHERE id = ?")
+        for (id, status) in &self.read_at_last {
+            sqlx::query("UPDATE deliveries SET status = ? WHERE id = ?")
+                .bind(status.name())
                 .bind(id)
                 .execute(&mut *connection)
                 .await
@@ -229,7 +229,6 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[EventRow]) -
         connection,
         "INSERT INTO events (seq, event_id, user_id, device_type, kind, timestamp, delivery_id, metrics, visible, \
          value, headers) ",
-        11,
         &rows,
         |row, (event_row, headers)| {
             let event = &event_row.admitted.event;
@@ -251,7 +250,7 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[EventRow]) -
 }
 
 /// `,heart_rate,hrv,`: so that `instr` finds whole names only.
-fn metrics_column(event: &actors::domain::event::Event) -> String {
+pub(super) fn metrics_column(event: &actors::domain::event::Event) -> String {
     let mut names: Vec<&str> = event.readings.iter().map(|reading| reading.metric.name()).collect();
     names.sort_unstable();
     names.dedup();
@@ -266,7 +265,6 @@ async fn upsert_facts(connection: &mut SqliteConnection, events: &[EventRow]) ->
     insert(
         connection,
         "INSERT INTO facts (identity, version, event_seq, reading) ",
-        4,
         &rows,
         |row, (identity, known)| {
             row.push_bind(identity.as_bytes().to_vec())

@@ -1,6 +1,6 @@
 //! The newest reading of each metric of a user, kept beside the events so that `/latest` is one look-up.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use actors::domain::admission::Known;
 use actors::domain::event::{DeviceType, Event, Reading};
@@ -9,6 +9,7 @@ use actors::domain::time::Timestamp;
 use actors::ports::store::LatestReading;
 use sqlx::{SqliteConnection, SqlitePool};
 
+use super::commit::metrics_column;
 use super::reads::visible_part;
 use crate::adapters::sqlite_file::rows::{damaged, insert};
 use crate::adapters::sqlite_file::{JobResult, store_error};
@@ -59,18 +60,21 @@ pub(super) async fn bring_up_to_date<'e>(
     if superseded.is_empty() {
         return Ok(());
     }
-    let mut lost = BTreeSet::new();
+    let mut lost: BTreeMap<i64, Vec<Option<u32>>> = BTreeMap::new();
     for known in superseded {
-        hide(connection, known).await?;
-        lost.insert(known.event_seq);
+        lost.entry(known.event_seq).or_default().push(known.reading);
     }
-    for event_seq in lost {
+    for (event_seq, readings) in lost {
+        hide(connection, event_seq, &readings).await?;
         let metrics: Vec<(String, String)> =
-            sqlx::query_as("DELETE FROM latest WHERE event_seq = ? RETURNING user_id, metric")
-                .bind(event_seq)
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(store_error)?;
+            sqlx::query_as(
+                "DELETE FROM latest WHERE user_id = (SELECT user_id FROM events WHERE seq = ?1) AND event_seq = ?1 \
+                 RETURNING user_id, metric",
+            )
+            .bind(event_seq)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(store_error)?;
         for (user, metric) in metrics {
             find_anew(connection, &user, &metric).await?;
         }
@@ -96,7 +100,6 @@ async fn upsert(connection: &mut SqliteConnection, candidates: Vec<Candidate>) -
     insert(
         connection,
         "INSERT INTO latest (user_id, metric, timestamp, confidence, event_seq, device_type, reading) ",
-        7,
         &rows,
         |row, (json, candidate)| {
             row.push_bind(candidate.user_id.as_str().to_owned())
@@ -114,20 +117,35 @@ async fn upsert(connection: &mut SqliteConnection, candidates: Vec<Candidate>) -
     .await
 }
 
-/// Hides an event, or one of its readings, from the read API.
-async fn hide(connection: &mut SqliteConnection, known: &Known) -> JobResult<()> {
-    let sql = match known.reading {
-        None => "UPDATE events SET visible = 0 WHERE seq = ?",
-        Some(_) => {
-            // With its last reading hidden the event is hidden.
-            "UPDATE events SET hidden = json_insert(coalesce(hidden, '[]'), '$[#]', ?2), \
-             visible = json_array_length(value, '$.readings') > json_array_length(coalesce(hidden, '[]')) + 1 \
-             WHERE seq = ?1"
-        }
+/// Hides readings of an event, or the whole of it (`None`), from the read API.
+async fn hide(connection: &mut SqliteConnection, event_seq: i64, readings: &[Option<u32>]) -> JobResult<()> {
+    let Some(readings) = readings.iter().copied().collect::<Option<Vec<u32>>>() else {
+        return sqlx::query("UPDATE events SET visible = 0 WHERE seq = ?")
+            .bind(event_seq)
+            .execute(connection)
+            .await
+            .map(drop)
+            .map_err(store_error);
     };
-    sqlx::query(sql)
-        .bind(known.event_seq)
-        .bind(known.reading)
+    let (hidden, value): (Option<String>, Vec<u8>) =
+        sqlx::query_as("SELECT hidden, value FROM events WHERE seq = ?")
+            .bind(event_seq)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    let mut hidden: Vec<u32> = match hidden {
+        Some(hidden) => serde_json::from_str(&hidden).map_err(damaged)?,
+        None => Vec::new(),
+    };
+    hidden.extend(readings);
+    let hidden = serde_json::to_string(&hidden).map_err(damaged)?;
+    let rest = visible_part(&value, Some(&hidden))?;
+    // With its last reading hidden the event is hidden.
+    sqlx::query("UPDATE events SET hidden = ?, metrics = ?, visible = ? WHERE seq = ?")
+        .bind(&hidden)
+        .bind(metrics_column(&rest))
+        .bind(!rest.readings.is_empty())
+        .bind(event_seq)
         .execute(connection)
         .await
         .map(drop)

@@ -8,6 +8,7 @@ mod reads;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use actors::domain::ids::UserId;
 use actors::ports::Store;
@@ -16,21 +17,31 @@ use actors::ports::store::{
     StoreError, StoredEvent, SwitchPage,
 };
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
 use super::sqlite_file::{SqliteFile, execute};
+
+/// A check is believed for so long: probes come without a key, and each one costs an fsync.
+const CHECK_REST: Duration = Duration::from_secs(1);
+/// A store that takes longer than this to write one row cannot take webhooks.
+const CHECK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the last check came to, and when.
+type LastCheck = Option<(Instant, Result<(), StoreError>)>;
 
 /// The store in a SQLite file.
 #[derive(Clone)]
 pub struct SqliteStore {
     file: SqliteFile,
     outbox_depth: Arc<AtomicU64>,
+    last_check: Arc<Mutex<LastCheck>>,
 }
 
 impl SqliteStore {
     /// A store in `file`, which has the schema.
     pub async fn new(file: SqliteFile) -> Result<Self, StoreError> {
         let depth = outbox::count(file.readers()).await?;
-        Ok(Self { file, outbox_depth: Arc::new(AtomicU64::new(depth)) })
+        Ok(Self { file, outbox_depth: Arc::new(AtomicU64::new(depth)), last_check: Arc::default() })
     }
 }
 
@@ -100,11 +111,11 @@ impl Store for SqliteStore {
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError> {
-        reads::events(self.file.readers(), query).await
+        reads::events(self.file.queries(), query).await
     }
 
     async fn latest(&self, user: &UserId) -> Result<Vec<LatestReading>, StoreError> {
-        latest::read(self.file.readers(), user).await
+        latest::read(self.file.queries(), user).await
     }
 
     async fn mode_switches(
@@ -113,15 +124,27 @@ impl Store for SqliteStore {
         before: Option<i64>,
         limit: usize,
     ) -> Result<SwitchPage, StoreError> {
-        reads::mode_switches(self.file.readers(), user, before, limit).await
+        reads::mode_switches(self.file.queries(), user, before, limit).await
     }
 
     async fn dead_letters_len(&self) -> Result<u64, StoreError> {
-        reads::dead_letters_len(self.file.readers()).await
+        reads::dead_letters_len(self.file.queries()).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        // The empty transaction goes through the writer's queue, so a stuck writer shows.
-        self.file.write(|connection| Box::pin(execute(connection, "SELECT 1"))).await
+        let mut last = self.last_check.lock().await;
+        if let Some((at, result)) = &*last
+            && at.elapsed() < CHECK_REST
+        {
+            return result.clone();
+        }
+        // A write through the writer's queue: a stuck writer shows, and a full disk.
+        let write = self.file.write(|connection| {
+            Box::pin(execute(connection, "UPDATE log_layout SET partitions = partitions"))
+        });
+        let late = || StoreError::Unavailable("the database does not answer in time".to_owned());
+        let result = tokio::time::timeout(CHECK_PATIENCE, write).await.unwrap_or_else(|_| Err(late()));
+        *last = Some((Instant::now(), result.clone()));
+        result
     }
 }

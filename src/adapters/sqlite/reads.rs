@@ -28,7 +28,8 @@ pub(super) async fn events(readers: &SqlitePool, query: &EventQuery) -> JobResul
         "SELECT hidden, value, headers FROM events WHERE visible = 1 AND user_id = ",
     );
     sql.push_bind(query.user_id.as_str().to_owned());
-    if let Some(from) = query.from {
+    // A cursor lies beyond `from`; two lower bounds would make SQLite walk from the lower one.
+    if let Some(from) = query.from.filter(|_| query.after.is_none()) {
         sql.push(" AND timestamp >= ").push_bind(from.as_ms());
     }
     if let Some(to) = query.to {

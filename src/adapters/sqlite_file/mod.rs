@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::ports::store::StoreError;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
@@ -23,8 +24,10 @@ pub(crate) mod rows;
 const QUEUE_MAX: usize = 256;
 /// Jobs in one transaction.
 const GROUP_MAX: usize = 64;
-/// Connections for reading.
-const READERS_MAX: u32 = 4;
+/// Connections with which the pipeline reads.
+const READERS_MAX: u32 = 2;
+/// Connections for queries from outside, so that slow ones never hold the pipeline up.
+const QUERIES_MAX: u32 = 4;
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pages in the write-ahead log before it is moved into the file.
@@ -63,7 +66,7 @@ struct Done<T> {
 impl<T: Send + 'static> Job for Pending<T> {
     fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> BoxFuture<'c, Box<dyn Ran>> {
         Box::pin(async move {
-            let result = (self.work)(connection).await;
+            let result = contain((self.work)(connection)).await;
             Box::new(Done { result, reply: self.reply }) as Box<dyn Ran>
         })
     }
@@ -83,6 +86,13 @@ impl<T: Send + 'static> Ran for Done<T> {
     }
 }
 
+/// Runs work that may panic on what it was given: that refuses the work, and the writer goes on.
+pub(crate) async fn contain<T>(work: impl Future<Output = JobResult<T>>) -> JobResult<T> {
+    let panicked = |_| Err(StoreError::Refused("writing it panicked".to_owned()));
+    // What the work has half-changed is rolled back with its savepoint.
+    std::panic::AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(panicked)
+}
+
 enum Item {
     Job(Box<dyn Job>),
     Stop,
@@ -92,6 +102,7 @@ enum Item {
 #[derive(Clone)]
 pub struct SqliteFile {
     readers: SqlitePool,
+    queries: SqlitePool,
     jobs: mpsc::Sender<Item>,
     writer: Arc<parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>>,
 }
@@ -101,14 +112,17 @@ impl SqliteFile {
     pub async fn open(path: &Path) -> JobResult<Self> {
         let mut connection = connect(path).await?;
         migrations::up(&mut connection).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .min_connections(0)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_lazy_with(options(path).read_only(true));
+        let pool = |connections_max| {
+            SqlitePoolOptions::new()
+                .max_connections(connections_max)
+                .min_connections(0)
+                .acquire_timeout(BUSY_TIMEOUT)
+                .connect_lazy_with(options(path).read_only(true))
+        };
+        let (readers, queries) = (pool(READERS_MAX), pool(QUERIES_MAX));
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let writer = tokio::spawn(write_groups(connection, queue));
-        Ok(Self { readers, jobs, writer: Arc::new(parking_lot::Mutex::new(Some(writer))) })
+        Ok(Self { readers, queries, jobs, writer: Arc::new(parking_lot::Mutex::new(Some(writer))) })
     }
 
     /// Runs `work` in the next transaction and answers once it is committed and synced.
@@ -123,15 +137,21 @@ impl SqliteFile {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Connections for reading; they see what was committed.
+    /// Connections with which the pipeline reads what was committed.
     pub fn readers(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    /// Connections for queries from outside, which see the same.
+    pub fn queries(&self) -> &SqlitePool {
+        &self.queries
     }
 
     /// Finishes what is queued and closes the file. Later writes answer that the store is unavailable.
     pub async fn close(&self) {
         // The last connection to close moves the write-ahead log into the file, and only the writer can.
         self.readers.close().await;
+        self.queries.close().await;
         // A second close finds the queue closed and the writer taken.
         let _ = self.jobs.send(Item::Stop).await;
         let writer = self.writer.lock().take();

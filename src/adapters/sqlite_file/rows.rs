@@ -8,21 +8,31 @@ use sqlx::{Encode, FromRow, QueryBuilder, Sqlite, SqliteConnection, Type};
 
 use super::{JobResult, store_error};
 
-/// Values bound in one statement (SQLite's limit is 32,766).
-const BINDS_MAX: usize = 30_000;
+/// Rows in one statement. A few sizes, so that each connection prepares each statement once and keeps it; the widest
+/// row times the largest size stays under SQLite's 32,766 bound values.
+const SIZES: [usize; 5] = [512, 64, 16, 4, 1];
 
-/// Inserts `rows` with as few statements as the bind limit allows. `head` ends in a blank; `tail` follows the values.
+/// Splits rows into parts of those sizes, the largest first.
+fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rows.len())?;
+        let (part, rest) = rows.split_at(size);
+        rows = rest;
+        Some(part)
+    })
+}
+
+/// Inserts `rows` with few statements. `head` ends in a blank; `tail` follows the values.
 pub(crate) async fn insert<T>(
     connection: &mut SqliteConnection,
     head: &'static str,
-    columns: usize,
     rows: &[T],
     mut bind: impl FnMut(&mut Separated<'_, Sqlite, &'static str>, &T),
     tail: &'static str,
 ) -> JobResult<()> {
-    for chunk in rows.chunks(BINDS_MAX / columns) {
+    for part in parts(rows) {
         let mut sql = QueryBuilder::<Sqlite>::new(head);
-        sql.push_values(chunk, |mut row, value| bind(&mut row, value));
+        sql.push_values(part, |mut row, value| bind(&mut row, value));
         sql.push(tail);
         sql.build().execute(&mut *connection).await.map_err(store_error)?;
     }
@@ -40,9 +50,9 @@ where
     K: Clone + Send + for<'q> Encode<'q, Sqlite> + Type<Sqlite>,
 {
     let mut rows = Vec::new();
-    for chunk in keys.chunks(BINDS_MAX) {
+    for part in parts(keys) {
         let mut sql = QueryBuilder::<Sqlite>::new(head);
-        sql.push_tuples(chunk, |mut tuple, key| {
+        sql.push_tuples(part, |mut tuple, key| {
             tuple.push_bind(key.clone());
         });
         rows.extend(sql.build_query_as::<R>().fetch_all(&mut *connection).await.map_err(store_error)?);
@@ -63,4 +73,19 @@ pub(crate) fn decode_headers(bytes: &[u8]) -> JobResult<Vec<HeaderField>> {
 /// A row that does not hold what we once wrote.
 pub(crate) fn damaged(error: impl std::fmt::Display) -> StoreError {
     StoreError::Refused(format!("a stored row cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_in_one_part_and_parts_have_few_sizes() {
+        for len in [0, 1, 3, 5, 63, 64, 200, 1_100] {
+            let rows: Vec<usize> = (0..len).collect();
+            let split: Vec<&[usize]> = parts(&rows).collect();
+            assert_eq!(split.concat(), rows);
+            assert!(split.iter().all(|part| SIZES.contains(&part.len())), "{len}");
+        }
+    }
 }
