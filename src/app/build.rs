@@ -73,6 +73,7 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
     let metrics = Arc::new(Metrics::new(settings.telemetry.metrics_namespace.as_deref()));
     let teller = Teller::new(Arc::clone(&metrics));
     let devices = devices(&settings);
+    metrics.begin(devices.iter().map(|device| (device.name(), device.device_type().name())));
     let warnings = warnings(&settings);
     warnings.iter().for_each(|warning| teller.warn(warning));
 

@@ -1,6 +1,7 @@
 //! The folder in which everything durable is, and the lock that keeps a second process from writing to it.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The data folder, locked for this process.
@@ -31,7 +32,8 @@ impl DataDir {
     /// Makes the folder if it is not there, and locks it.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |error| DataDirError::Unusable { path: path.to_owned(), error };
-        std::fs::create_dir_all(path).map_err(unusable)?;
+        // Health data: a folder that we make is its owner's alone.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let lock = File::create(path.join("bridge.lock")).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),

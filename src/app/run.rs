@@ -31,6 +31,15 @@ pub enum Ending {
 }
 
 impl Ending {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::TimedOut => "timed_out",
+            Self::Escalated => "escalated",
+            Self::Impatient(_) => "second_signal",
+        }
+    }
+
     /// The process's exit code.
     pub fn code(self) -> ExitCode {
         match self {
@@ -99,18 +108,26 @@ impl Running {
         });
         let limit = doors.settings.server.shutdown_timeout;
         let shutdown = async {
-            // In-flight deliveries are answered before the threads end.
+            // Until the last delivery is answered the doors say that they are closing; then they are gone.
+            while doors.teller.active_deliveries() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
             handle.stop(true).await;
             let _ = serving.await;
             let is_flushed = drain(&doors).await;
             file.close().await;
-            doors.teller.shutdown_ended(doors.store.outbox_depth(), is_flushed, since.elapsed());
+            is_flushed
         };
-        let ending = tokio::select! {
-            () = shutdown => if reason == Reason::Escalation { Ending::Escalated } else { Ending::Clean },
-            kind = self.signals.next() => Ending::Impatient(kind),
-            () = tokio::time::sleep(limit) => Ending::TimedOut,
+        let (ending, is_flushed) = tokio::select! {
+            is_flushed = shutdown => (Ending::Clean, is_flushed),
+            kind = self.signals.next() => (Ending::Impatient(kind), false),
+            () = tokio::time::sleep(limit) => (Ending::TimedOut, false),
         };
+        let ending = match (ending, reason) {
+            (Ending::Clean | Ending::TimedOut, Reason::Escalation) => Ending::Escalated,
+            (ending, _) => ending,
+        };
+        doors.teller.shutdown_ended(ending.name(), doors.store.outbox_depth(), is_flushed, since.elapsed());
         drop(self.data_dir);
         ending
     }
@@ -131,10 +148,11 @@ fn listen(doors: &web::Data<Doors>) -> Result<(actix_web::dev::Server, SocketAdd
 async fn drain(doors: &Doors) -> bool {
     let is_flushed = doors.tree.flush().await.is_ok();
     // The flush has put messages of its own into the outbox.
-    while doors.store.outbox_depth() > 0 {
+    while doors.store.outbox_depth() > 0 && !doors.tree.publisher.is_over() {
         tokio::time::sleep(DRAIN_LOOK).await;
     }
-    doors.tree.stop().await.is_ok() && is_flushed
+    doors.tree.stop().await;
+    is_flushed
 }
 
 struct Signals {

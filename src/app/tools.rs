@@ -26,18 +26,19 @@ pub enum SchemaMove {
 
 /// Moves the embedded schema, and tells where it is then. Refuses to move it under a running bridge.
 pub async fn move_schema(settings: &Settings, schema_move: SchemaMove) -> Result<Vec<Status>, StartError> {
-    let _lock = match schema_move {
-        SchemaMove::None => None,
-        SchemaMove::Up | SchemaMove::Down { .. } => Some(DataDir::open(&settings.data_dir)?),
-    };
     let path = DataDir::database_in(&settings.data_dir);
+    if schema_move == SchemaMove::None {
+        let connection = if path.exists() { Some(sqlite_file::connect_to_read(&path).await?) } else { None };
+        return Ok(migrations::status(connection).await?);
+    }
+    let _lock = DataDir::open(&settings.data_dir)?;
     let mut connection = sqlite_file::connect(&path).await?;
     match schema_move {
         SchemaMove::Up => migrations::up(&mut connection).await?,
         SchemaMove::Down { to } => migrations::down(&mut connection, to).await?,
         SchemaMove::None => {}
     }
-    Ok(migrations::status(&mut connection).await?)
+    Ok(migrations::status(Some(connection)).await?)
 }
 
 /// Reads the embedded log beside a running bridge.

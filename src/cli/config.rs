@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, read_settings};
+use super::{Failure, print_line, read_settings};
 use crate::settings::{Settings, Sources};
 
 #[derive(Debug, Subcommand)]
@@ -32,12 +32,15 @@ pub(super) fn run(command: &ConfigCommand, json: bool) -> Result<ExitCode, Failu
     if json {
         let settings: serde_json::Map<_, _> =
             shown.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        println!("{}", json!({"ok": true, "settings": settings, "thresholds_hash": thresholds_hash}));
+        print_line(format_args!(
+            "{}",
+            json!({"ok": true, "settings": settings, "thresholds_hash": thresholds_hash})
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
     for (name, value) in shown {
-        println!("{name}={value}");
+        print_line(format_args!("{name}={value}"))?;
     }
-    println!("The settings are in order (thresholds {thresholds_hash}).");
+    print_line(format_args!("The settings are in order (thresholds {thresholds_hash})."))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Failure, read_settings};
+use super::{Failure, print_line, read_settings};
 use crate::app::Running;
 use crate::demo::pace::{DEFAULT_SPEED, Pace};
 use crate::demo::people::{DEFAULT_COUNT, Population};
@@ -95,7 +95,7 @@ impl Plan {
         let mut running = Running::start(self.settings.clone(), started).await?;
         let base_url = format!("http://{}{base_path}", reachable(running.address));
         let people = Population::new(arguments.seed.unwrap_or_else(rand::random), arguments.people);
-        self.tell(&base_url, &people, json);
+        self.tell(&base_url, &people, json)?;
 
         let pace = Pace::new(SystemClock.now().as_ms(), arguments.speed);
         let (stop, stopping) = watch::channel(false);
@@ -108,34 +108,37 @@ impl Plan {
             actix_rt::spawn(sender::send(target.clone(), people.deliveries(pace.start_ms()), pace, stopping));
         let reason = running.wait().await;
         let _ = stop.send(true);
-        match sending.await {
+        let sent = match sending.await {
             Ok(Ok(summary)) => tell_summary(&summary, sender::mode_switches(&target).await, json),
-            Ok(Err(error)) => eprintln!("error: nothing could be sent: {error}"),
-            Err(_) => eprintln!("error: the sender crashed"),
-        }
-        Ok(running.stop(reason).await.code())
+            Ok(Err(error)) => Err(Failure::failed(format!("nothing could be sent: {error}"))),
+            Err(_) => Err(Failure::failed("the sender crashed")),
+        };
+        let ending = running.stop(reason).await;
+        sent.map(|()| ending.code())
     }
 
-    fn tell(&self, base_url: &str, people: &Population, json: bool) {
+    fn tell(&self, base_url: &str, people: &Population, json: bool) -> Result<(), Failure> {
         let key = &self.secrets["API_KEY"];
         let user = people.user_ids().next().unwrap_or_default();
         let count = people.user_ids().count();
         let curl = format!("curl -s -H 'Authorization: Bearer {key}' {base_url}/v1/users/{user}/state");
-        let folder = self.folder.display();
+        let folder = self.folder.display().to_string();
         if json {
-            let told = json!({"address": format!("{base_url}/"), "people": count, "curl": curl, "data_dir": folder.to_string()});
-            return println!("{told}");
+            let address = format!("{base_url}/");
+            return print_line(
+                json!({"address": address, "people": count, "curl": curl, "data_dir": folder}),
+            );
         }
         if let Some(port) = self.taken {
-            println!("Port {port} is taken, so this demonstration has another one.\n");
+            print_line(format_args!("Port {port} is taken, so this demonstration has another one.\n"))?;
         }
-        println!("The wearables of {count} people send signed webhooks to a bridge with real storage.\n");
-        println!("  Dashboard  {base_url}/");
-        println!("  A user     {curl}");
-        println!("  Data       {folder} (with the keys of this demonstration; delete it to forget them)\n");
-        println!(
-            "Their last day and a half takes 20 seconds; then modes come and go. Ctrl-C stops and sums up."
-        );
+        print_line(format_args!(
+            "The wearables of {count} people send signed webhooks to a bridge with real storage.\n\n  \
+             Dashboard  {base_url}/\n  \
+             A user     {curl}\n  \
+             Data       {folder} (with the keys of this demonstration; delete it to forget them)\n\n\
+             Their last day and a half takes 20 seconds; then modes come and go. Ctrl-C stops and sums up."
+        ))
     }
 }
 
@@ -153,13 +156,12 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn tell_summary(summary: &Summary, mode_switches: Option<u64>, json: bool) {
+fn tell_summary(summary: &Summary, mode_switches: Option<u64>, json: bool) -> Result<(), Failure> {
     if json {
         let mut told = summary.as_json();
         told["mode_switches"] = mode_switches.into();
-        return println!("{told}");
+        return print_line(told);
     }
-    println!("\n{summary}");
     let switches = mode_switches.map_or_else(|| "–".to_owned(), |count| count.to_string());
-    println!("mode switches        {switches}");
+    print_line(format_args!("\n{summary}\nmode switches        {switches}"))
 }

@@ -8,7 +8,7 @@ use actors::ports::event_log::LogRecord;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failure, read_settings};
+use super::{Failure, print_line, read_settings};
 use crate::app::LogReader;
 use crate::settings::Sources;
 
@@ -68,7 +68,7 @@ async fn read(reader: &LogReader, arguments: &ReadArguments, json: bool) -> Resu
     loop {
         let records = reader.read(arguments.topic, &places, PAGE).await.map_err(Failure::failed)?;
         for record in &records {
-            print_record(record, json);
+            print_record(record, json)?;
             if let Some(place) = places.iter_mut().find(|(partition, _)| *partition == record.partition) {
                 place.1 = record.offset + 1;
             }
@@ -82,11 +82,11 @@ async fn read(reader: &LogReader, arguments: &ReadArguments, json: bool) -> Resu
     }
 }
 
-fn print_record(record: &LogRecord, json: bool) {
+fn print_record(record: &LogRecord, json: bool) -> Result<(), Failure> {
     let text = String::from_utf8_lossy(&record.value);
     if !json {
-        println!("{}:{}\t{}\t{text}", record.partition, record.offset, record.key);
-        return;
+        print_line(format_args!("{}:{}\t{}\t{text}", record.partition, record.offset, record.key))?;
+        return Ok(());
     }
     let headers: serde_json::Map<String, Value> = record
         .headers
@@ -102,5 +102,5 @@ fn print_record(record: &LogRecord, json: bool) {
         "value": if record.value.is_empty() { Value::Null } else { value },
         "headers": headers,
     });
-    println!("{line}");
+    print_line(line)
 }

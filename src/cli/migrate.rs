@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, read_settings};
+use super::{Failure, print_line, read_settings};
 use crate::app::{SchemaMove, move_schema};
 use crate::settings::Sources;
 
@@ -32,12 +32,12 @@ pub(super) fn run(command: &MigrateCommand, json: bool) -> Result<ExitCode, Fail
     };
     let migrations = actix_rt::System::new().block_on(move_schema(&settings, schema_move))?;
     if json {
-        println!("{}", json!({"migrations": migrations}));
+        print_line(format_args!("{}", json!({"migrations": migrations})))?;
         return Ok(ExitCode::SUCCESS);
     }
     for migration in migrations {
         let state = if migration.applied { "applied" } else { "pending" };
-        println!("{:04}  {state}  {}", migration.version, migration.description);
+        print_line(format_args!("{:04}  {state}  {}", migration.version, migration.description))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! The command line: one file a command.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's output is its purpose")]
+#![allow(clippy::print_stderr, reason = "a command's complaints are for people")]
 
 mod config;
 mod demo;
@@ -8,6 +8,8 @@ mod log;
 mod migrate;
 mod serve;
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -62,6 +64,14 @@ impl Failure {
     }
 }
 
+/// Writes a line of the command's output. Who reads it no more (`| head`) has had enough: that ends the command well.
+fn print_line(line: impl Display) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure { messages: Vec::new(), code: 0 },
+        _ => Failure::failed(format!("the output cannot be written: {error}")),
+    })
+}
+
 impl From<crate::app::StartError> for Failure {
     fn from(error: crate::app::StartError) -> Self {
         let code = if matches!(error, crate::app::StartError::Partitions { .. }) { 2 } else { 1 };
@@ -86,7 +96,9 @@ pub fn run(started: Instant) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            if json {
+            if failure.messages.is_empty() {
+                // It ended early, and well.
+            } else if json {
                 eprintln!("{}", serde_json::json!({"errors": failure.messages}));
             } else {
                 failure.messages.iter().for_each(|message| eprintln!("error: {message}"));

@@ -63,6 +63,11 @@ impl Teller {
         event!(Level::INFO, request_id = %delivery.request_id, device = delivery.device, "webhook taken up");
     }
 
+    /// Webhooks that have been taken up and are not done.
+    pub fn active_deliveries(&self) -> i64 {
+        self.metrics.webhooks.active.get()
+    }
+
     /// A webhook's signature or key was checked.
     pub fn signature_checked(&self, device: &'static str, result: Result<(), VerifyError>) {
         let outcome = result.err().map_or("valid", VerifyError::outcome);
@@ -145,9 +150,17 @@ impl Teller {
     }
 
     /// What shutdown came to.
-    pub fn shutdown_ended(&self, outbox_left: u64, is_flushed: bool, duration: Duration) {
+    pub fn shutdown_ended(&self, ending: &str, outbox_left: u64, is_flushed: bool, duration: Duration) {
         let duration_ms = duration.as_secs_f64() * 1e3;
-        event!(Level::INFO, request_id = "none", outbox_left, is_flushed, duration_ms, "shutdown ended");
+        event!(
+            Level::INFO,
+            request_id = "none",
+            ending,
+            outbox_left,
+            is_flushed,
+            duration_ms,
+            "shutdown ended"
+        );
     }
 }
 
@@ -193,14 +206,28 @@ impl Telemetry for Teller {
 impl Observer for Teller {
     fn on(&self, event: &SupervisionEvent) {
         let path = &event.path;
-        match &event.change {
+        let change = &event.change;
+        match change {
             Change::Restarted { .. } => {
                 self.metrics.actor_restarts.with_label_values(&[label(path)]).inc();
-                event!(Level::WARN, request_id = "none", actor = %path, change = ?event.change, "actor restarted");
+                event!(Level::WARN, request_id = "none", actor = %path, ?change, "actor restarted");
             }
-            change => event!(Level::DEBUG, request_id = "none", actor = %path, ?change, "actor changed"),
+            Change::Failed { .. } | Change::Refused { .. } => {
+                event!(Level::ERROR, request_id = "none", actor = %path, ?change, "actor failed");
+            }
+            Change::Started { .. } | Change::Stopped { .. } => {
+                event!(Level::DEBUG, request_id = "none", actor = %path, ?change, "actor changed");
+            }
         }
     }
+}
+
+/// From now on a panic is a line like others: where it was, and not its text, which may hold what was worked on.
+pub(super) fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        event!(Level::ERROR, request_id = "none", place, "a task panicked");
+    }));
 }
 
 /// A user's actor counts as its pool: labels are a closed set.

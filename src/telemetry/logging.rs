@@ -32,6 +32,8 @@ pub fn init(level: &str, sink: Sink) -> LogGuard {
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // It tells each malformed request, without an id and as often as a stranger likes.
+        .with_target("actix_http", LevelFilter::OFF)
         .with_target("biometric_bridge", level)
         .with_target("actors", level);
     let lines = fmt::layer().with_writer(writer);
@@ -40,6 +42,7 @@ pub fn init(level: &str, sink: Sink) -> LogGuard {
     } else {
         lines.with_ansi(false).json().flatten_event(true).boxed()
     };
+    super::events::tell_panics();
     let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
     LogGuard(guard)
 }

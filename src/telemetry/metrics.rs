@@ -2,6 +2,7 @@
 
 use actors::supervision::NodeSnapshot;
 use parking_lot::Mutex;
+use prometheus::proto::LabelPair;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -254,6 +255,24 @@ impl Metrics {
         }
     }
 
+    /// Puts what will be counted at zero, so that a rate sees the first of it. `devices`: path segment and family.
+    pub fn begin(&self, devices: impl Iterator<Item = (&'static str, &'static str)>) {
+        for (device, device_type) in devices {
+            self.webhooks.answered.with_label_values(&[device, device_type]);
+            self.webhooks.duration.with_label_values(&[device]);
+            self.webhooks.signatures.with_label_values(&[device, "valid"]);
+            for error_type in ["duplicate_event", "authentication_error", "validation_error"] {
+                self.webhooks.failed.with_label_values(&[device, device_type, error_type]);
+            }
+        }
+        for status in ["applied", "duplicate", "foreign", "dead_lettered"] {
+            self.stream.processed.with_label_values(&[status]);
+        }
+        self.stream.dead_letters.with_label_values(&["sent"]);
+        self.healthkit.errors.with_label_values(&["validation_error"]);
+        self.healthkit.samples.with_label_values(&["all", "rejected"]);
+    }
+
     /// Prometheus text.
     pub fn text(&self, gauges: &Gauges<'_>) -> Vec<u8> {
         self.gauges.read_off(gauges);
@@ -265,11 +284,13 @@ impl Metrics {
 
     /// The Python system's JSON summary.
     pub fn summary(&self) -> serde_json::Value {
+        // A duplicate is no error, though it is counted among what made no event.
         let total = |counters: &IntCounterVec| -> u64 {
-            let families = prometheus::core::Collector::collect(counters);
-            families
+            let is_error = |label: &LabelPair| label.value() != "duplicate_event";
+            prometheus::core::Collector::collect(counters)
                 .iter()
                 .flat_map(|family| family.get_metric())
+                .filter(|metric| metric.get_label().iter().all(is_error))
                 .map(|metric| metric.get_counter().get_value() as u64)
                 .sum()
         };

@@ -18,7 +18,7 @@ pub struct SupervisionEvent {
     pub change: Change,
 }
 
-/// What happened to a child. Every reason is at most 200 characters of a panic's text, or ours.
+/// What happened to a child. Every reason is ours, or at most 200 characters of a panic's literal text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A life has run its `started`.

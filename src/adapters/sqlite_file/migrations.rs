@@ -4,7 +4,7 @@ use actors::ports::store::StoreError;
 use sqlx::SqliteConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
-use super::JobResult;
+use super::{JobResult, store_error};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -32,18 +32,34 @@ pub async fn down(connection: &mut SqliteConnection, target: i64) -> JobResult<(
     MIGRATOR.undo(connection, target).await.map_err(migrate_error)
 }
 
-/// Every migration of this build, in order.
-pub async fn status(connection: &mut SqliteConnection) -> JobResult<Vec<Status>> {
-    connection.ensure_migrations_table(TABLE).await.map_err(migrate_error)?;
-    let applied = connection.list_applied_migrations(TABLE).await.map_err(migrate_error)?;
+/// Every migration of this build, in order, and whether the database has it; `None` if there is no database.
+pub async fn status(connection: Option<SqliteConnection>) -> JobResult<Vec<Status>> {
+    let applied = match connection {
+        None => Vec::new(),
+        Some(mut connection) => applied(&mut connection).await?,
+    };
     let ups = MIGRATOR.iter().filter(|migration| migration.migration_type.is_up_migration());
     Ok(ups
         .map(|migration| Status {
             version: migration.version,
             description: migration.description.to_string(),
-            applied: applied.iter().any(|done| done.version == migration.version),
+            applied: applied.contains(&migration.version),
         })
         .collect())
+}
+
+async fn applied(connection: &mut SqliteConnection) -> JobResult<Vec<i64>> {
+    let table: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?")
+            .bind(TABLE)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    if table.is_none() {
+        return Ok(Vec::new());
+    }
+    let applied = connection.list_applied_migrations(TABLE).await.map_err(migrate_error)?;
+    Ok(applied.into_iter().map(|migration| migration.version).collect())
 }
 
 fn migrate_error(error: MigrateError) -> StoreError {

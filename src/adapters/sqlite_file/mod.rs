@@ -166,6 +166,11 @@ pub async fn connect(path: &Path) -> JobResult<SqliteConnection> {
     options(path).create_if_missing(true).connect().await.map_err(store_error)
 }
 
+/// A connection that changes nothing, beside a running bridge.
+pub async fn connect_to_read(path: &Path) -> JobResult<SqliteConnection> {
+    options(path).read_only(true).connect().await.map_err(store_error)
+}
+
 /// A pool for reading beside a running bridge.
 pub fn read_only(path: &Path) -> SqlitePool {
     SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options(path).read_only(true))
