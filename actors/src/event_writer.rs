@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use tokio::sync::oneshot;
 
+use crate::domain::admission::EventDraft;
 use crate::kafka_publisher::KafkaPublisher;
 use crate::messages::{CommitDelivery, CommitError, EventsCommitted};
 use crate::ports::Store;
@@ -16,6 +17,8 @@ use crate::supervision::ChildRef;
 
 /// Deliveries in one commit.
 pub const GROUP_MAX_DELIVERIES: usize = 500;
+/// Readings in one commit, unless one delivery alone has more: everybody else's commit waits for it.
+pub const GROUP_MAX_READINGS: usize = 20_000;
 
 type Reply = oneshot::Sender<Result<Committed, CommitError>>;
 
@@ -40,12 +43,22 @@ impl EventWriter {
         Self { store, encode, publisher, outbox_max_entries, waiting: Vec::new(), committing: false }
     }
 
+    /// How many of those who wait go into the next commit: at least one.
+    fn group_len(&self) -> usize {
+        let mut readings = 0;
+        let fits = |(delivery, _): &&(Arc<NewDelivery>, Reply)| {
+            readings += delivery.drafts.iter().map(EventDraft::readings_len).sum::<usize>();
+            readings <= GROUP_MAX_READINGS
+        };
+        self.waiting.iter().take(GROUP_MAX_DELIVERIES).take_while(fits).count().max(1)
+    }
+
     fn commit_waiting(&mut self, context: &mut Context<Self>) {
         if self.committing || self.waiting.is_empty() {
             return;
         }
         self.committing = true;
-        let group_len = self.waiting.len().min(GROUP_MAX_DELIVERIES);
+        let group_len = self.group_len();
         let (deliveries, replies): (Vec<_>, Vec<_>) = self.waiting.drain(..group_len).unzip();
         let (store, encode) = (Arc::clone(&self.store), Arc::clone(&self.encode));
         let commit = async move { store.commit_deliveries(&deliveries, &encode).await };

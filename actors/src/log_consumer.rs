@@ -92,18 +92,23 @@ impl LogConsumer {
             Err(AskError::Died { .. }) => {}
             Err(_) => return Err(ApplyError::Stopped),
         }
+        if let [record] = records.as_slice() {
+            return self.set_aside(record).await;
+        }
         for record in records.iter() {
             let alone = ApplyRecords { records: Arc::new(vec![record.clone()]) };
             match self.router.ask(alone).await {
                 Ok(applied) => applied?,
-                Err(AskError::Died { .. }) => {
-                    let set_aside = self.router.ask(SetAside(Arc::new(record.clone()))).await;
-                    set_aside.map_err(|_| ApplyError::Stopped)??;
-                }
+                Err(AskError::Died { .. }) => self.set_aside(record).await?,
                 Err(_) => return Err(ApplyError::Stopped),
             }
         }
         Ok(())
+    }
+
+    async fn set_aside(&self, record: &LogRecord) -> Result<(), ApplyError> {
+        let set_aside = self.router.ask(SetAside(Arc::new(record.clone()))).await;
+        set_aside.map_err(|_| ApplyError::Stopped)?
     }
 }
 

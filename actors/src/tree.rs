@@ -50,6 +50,10 @@ const STAGE_INTENSITY: Intensity = Intensity { max_restarts: 5, window: Duration
 /// How often users' actors may fail, all together.
 const USERS_INTENSITY: Intensity = Intensity { max_restarts: 50, window: Duration::from_secs(10) };
 
+/// Short: the router waits for each user of a batch, and everybody behind it waits with it.
+const USERS_BACKOFF: Backoff =
+    Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(500), jitter: 0.2 };
+
 /// What the tree stands on.
 pub struct Foundation {
     /// The durable store.
@@ -184,7 +188,7 @@ impl Stages {
         flusher: &ChildRef<CheckpointFlusher>,
     ) -> ChildRef<UserRouter> {
         let Foundation { store, clock, telemetry, masker, thresholds, .. } = &self.foundation;
-        let pool = PoolSpec::new(USER_MAILBOX, USERS_INTENSITY).backoff(Backoff::default());
+        let pool = PoolSpec::new(USER_MAILBOX, USERS_INTENSITY).backoff(USERS_BACKOFF);
         let parts = Arc::new(RouterParts {
             store: Arc::clone(store),
             clock: Arc::clone(clock),

@@ -200,6 +200,10 @@ impl RouterParts {
                 self.tell_applied(&all, Some(&folded.live));
                 return Ok((user, Some(folded), Vec::new()));
             }
+            Err(AskError::Died { .. }) if all.len() == 1 => {
+                self.tell_applied(&all, None);
+                return Ok((user, None, vec![self.fold_failed(&records[places[0]])]));
+            }
             Err(AskError::Died { .. }) => {}
             Err(_) => return Err(ApplyError::Stopped),
         }
@@ -216,13 +220,16 @@ impl RouterParts {
                 }
                 Err(AskError::Died { .. }) => {
                     self.tell_applied(&alone, None);
-                    let reason = "the event's fold failed twice";
-                    dead_letters.push(self.dead_letter(&records[place], "processing_error", reason, TRIES));
+                    dead_letters.push(self.fold_failed(&records[place]));
                 }
                 Err(_) => return Err(ApplyError::Stopped),
             }
         }
         Ok((user, sum, dead_letters))
+    }
+
+    fn fold_failed(&self, record: &LogRecord) -> DeadLetter {
+        self.dead_letter(record, "processing_error", "the event's fold failed twice", TRIES)
     }
 
     fn tell_applied(&self, events: &[LoggedEvent], live: Option<&Arc<LiveState>>) {

@@ -59,8 +59,12 @@ impl UserStateActor {
         let mut live = LiveState::clone(&self.cell.get());
         let thresholds = self.thresholds.load();
         let first_offset = message.events.iter().find_map(|logged| logged.offset);
-        live.recent.retain(|(offset, _)| first_offset.is_some_and(|first| *offset >= first));
-        let mut switches: Vec<ModeSwitch> = live.recent.iter().map(|(_, switch)| switch.clone()).collect();
+        // What came past the log is no new batch: the one before it may still be told again.
+        live.recent.retain(|(offset, _)| first_offset.is_none_or(|first| *offset >= first));
+        let mut switches: Vec<ModeSwitch> = match first_offset {
+            Some(_) => live.recent.iter().map(|(_, switch)| switch.clone()).collect(),
+            None => Vec::new(),
+        };
 
         for logged in message.events.iter() {
             if logged.offset.is_some_and(|offset| offset < live.next_offset) {

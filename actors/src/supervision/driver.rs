@@ -52,7 +52,11 @@ where
 enum Exit {
     Died(Death),
     /// A message's handler vanished, though not the actor: a future of its own panicked.
-    AnswerDropped(Arc<str>),
+    AnswerDropped {
+        reason: Arc<str>,
+        /// It was the message's second time: it was refused.
+        is_solved: bool,
+    },
     /// Restart on request; what is still in hand has had its time.
     Renewed,
     /// Stop on request, with nothing left to do or no time left.
@@ -148,8 +152,8 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             let collected = self.hands.collect(&self.child, cx);
             if let Collected::Dropped(mail) = collected {
                 let reason = Arc::from(ANSWER_DROPPED);
-                self.hands.count_death(&self.child, mail, &reason);
-                return Poll::Ready(Exit::AnswerDropped(reason));
+                let is_solved = self.hands.count_death(&self.child, mail, &reason);
+                return Poll::Ready(Exit::AnswerDropped { reason, is_solved });
             }
             let is_idle =
                 orders.pause_intake() || !self.hands.has_next(&self.child.mailbox, self.policy.in_flight);
@@ -234,12 +238,13 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         let (reason, blame): (Arc<str>, _) = match &exit {
             Exit::Ended => return Next::Stop,
             Exit::Died(Death::Panicked(reason)) => (Arc::clone(reason), true),
-            Exit::AnswerDropped(reason) => (Arc::clone(reason), false),
+            Exit::AnswerDropped { reason, .. } => (Arc::clone(reason), false),
             Exit::Died(Death::Stopped) => ("the actor stopped".into(), true),
             Exit::Renewed => ("a restart was asked for".into(), true),
         };
-        self.hands.sort_after_death(&self.child, blame, &reason);
-        let next = self.judge(&exit, &reason);
+        let is_solved = self.hands.sort_after_death(&self.child, blame, &reason)
+            || matches!(exit, Exit::AnswerDropped { is_solved: true, .. });
+        let next = self.judge(&exit, &reason, is_solved);
         if let Next::Live { after } = next {
             let restarts = self.child.with_status(|status| {
                 status.state = NodeState::Restarting;
@@ -251,7 +256,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         next
     }
 
-    fn judge(&mut self, exit: &Exit, reason: &Arc<str>) -> Next {
+    fn judge(&mut self, exit: &Exit, reason: &Arc<str>, is_solved: bool) -> Next {
         if matches!(exit, Exit::Renewed) {
             self.deadline = None;
             self.child.with_status(|status| status.orders.renew = false);
@@ -271,7 +276,12 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             return Next::Stop;
         }
         let now = Instant::now();
-        if !self.limit.window.lock().allow(now) {
+        if is_solved {
+            // The message was at fault, not the actor: neither of the two deaths that it caused counts, or a few bad
+            // messages would take the whole tree down.
+            self.limit.window.lock().forgive();
+            self.delays = None;
+        } else if !self.limit.window.lock().allow(now) {
             return Next::Fail { reason: Arc::clone(reason) };
         }
         let delays = self

@@ -93,27 +93,33 @@ impl<A: Actor> Hands<A> {
 
     /// Sorts what the life that has just been dropped had in hand: answered, to be tried again, or refused.
     ///
-    /// `blame`: whether the death counts against what it had in hand.
-    pub(super) fn sort_after_death(&mut self, child: &Child<A>, blame: bool, reason: &Arc<str>) {
+    /// `blame`: whether the death counts against what it had in hand. Says whether a culprit was found and refused.
+    pub(super) fn sort_after_death(&mut self, child: &Child<A>, blame: bool, reason: &Arc<str>) -> bool {
+        let mut is_solved = false;
         for mut held in std::mem::take(&mut self.held) {
             match held.mail.envelope.try_answer(child) {
                 Poll::Pending => self.held.push(held),
                 Poll::Ready(Answer::Given) => {}
-                Poll::Ready(Answer::Dropped) if blame => self.count_death(child, held.mail, reason),
+                Poll::Ready(Answer::Dropped) if blame => {
+                    is_solved |= self.count_death(child, held.mail, reason);
+                }
                 Poll::Ready(Answer::Dropped) => self.put_back(held.mail),
             }
         }
+        is_solved
     }
 
-    /// Counts a death against `mail`, which is tried again or, at its second, refused.
-    pub(super) fn count_death(&mut self, child: &Child<A>, mut mail: Mail<A>, reason: &Arc<str>) {
+    /// Counts a death against `mail`, which is tried again or, at its second, refused (`true`).
+    pub(super) fn count_death(&mut self, child: &Child<A>, mut mail: Mail<A>, reason: &Arc<str>) -> bool {
         mail.deaths += 1;
-        if mail.deaths < DEATHS_MAX {
-            self.put_back(mail);
-        } else {
+        let is_culprit = mail.deaths >= DEATHS_MAX;
+        if is_culprit {
             child.count_refused(reason);
             mail.envelope.refuse(reason);
+        } else {
+            self.put_back(mail);
         }
+        is_culprit
     }
 
     /// Refuses everything; says how many.

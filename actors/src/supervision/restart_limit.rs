@@ -52,6 +52,11 @@ impl RestartWindow {
         !self.exceeded
     }
 
+    /// Takes back the latest restart: its cause was found and has gone.
+    pub(super) fn forgive(&mut self) {
+        self.restarts.pop_back();
+    }
+
     pub(super) fn is_exceeded(&self) -> bool {
         self.exceeded
     }
@@ -100,6 +105,19 @@ mod tests {
         for (max_restarts, window_ms, restarts_ms, expected) in table {
             assert_eq!(&verdicts(*max_restarts, *window_ms, restarts_ms), expected, "{restarts_ms:?}");
         }
+    }
+
+    #[test]
+    fn what_was_forgiven_no_longer_counts() {
+        let intensity = Intensity { max_restarts: 1, window: Duration::from_secs(1) };
+        let mut window = RestartWindow::new(intensity);
+        let now = Instant::now();
+        for _ in 0..5 {
+            assert!(window.allow(now));
+            window.forgive();
+        }
+        assert!(window.allow(now));
+        assert!(!window.allow(now));
     }
 
     proptest! {

@@ -330,8 +330,11 @@ async fn the_snapshot_has_the_shape_of_the_contract() {
 async fn the_snapshot_shows_a_failure_and_the_age_of_the_oldest_message() {
     let (root, _events) = tree();
     let child = root.start(&here(), probe("a"));
-    let long = "é".repeat(300);
-    let _ = post(&child, act(move |_, _| panic!("{long}"))).await;
+    let name = "somebody".to_owned();
+    let _ = post(&child, act(move |_, _| panic!("{name}"))).await;
+    assert_eq!(&*child.snapshot().last_failure.unwrap().reason, "a panic whose text may hold data");
+    let long: &'static str = "é".repeat(300).leak();
+    let _ = post(&child, act(move |_, _| std::panic::panic_any(long))).await;
     let failure = child.snapshot().last_failure.unwrap();
     assert_eq!(&*failure.reason, "é".repeat(200));
     let gate = Gate::closed();
