@@ -159,7 +159,8 @@ impl Contents {
     /// The consumer's next offset of each partition.
     pub(super) fn positions_of(&self, consumer: &str, partitions: u32) -> Result<Vec<i64>, StoreError> {
         let mut positions = vec![0; partitions as usize];
-        for ((_, partition), next_offset) in self.positions.iter().filter(|((held, _), _)| &**held == consumer)
+        for ((_, partition), next_offset) in
+            self.positions.iter().filter(|((held, _), _)| &**held == consumer)
         {
             let place = positions.get_mut(*partition as usize);
             let unknown = || StoreError::Refused("a position in a partition that does not exist".to_owned());
@@ -195,9 +196,7 @@ impl Contents {
 
     /// The newest visible reading of each metric; of equal timestamps the higher confidence, then the later event.
     pub(super) fn latest(&self, user: &UserId) -> Vec<LatestReading> {
-        let rank = |reading: &Reading| {
-            (reading.timestamp, (reading.confidence.unwrap_or(1.0) * 1e6) as i64)
-        };
+        let rank = |reading: &Reading| (reading.timestamp, (reading.confidence.unwrap_or(1.0) * 1e6) as i64);
         let mut best: BTreeMap<&'static str, LatestReading> = BTreeMap::new();
         for row in self.events.iter().filter(|row| row.is_visible && row.event.user_id == *user) {
             for reading in row.visible_part().readings {
