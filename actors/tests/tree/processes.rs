@@ -205,3 +205,18 @@ async fn a_process_that_starts_on_a_full_outbox_drains_it_in_order() {
     assert_eq!(numbers_on_log(&bridge, "a"), (0..150).collect::<Vec<_>>());
     assert_nothing_is_lost_or_counted_twice(&bridge);
 }
+
+#[actix::test]
+async fn an_urgent_flush_first_does_not_make_the_next_one_forget_where_positions_are() {
+    let bridge = Bridge::start();
+    bridge.deliver(heart_rate("a", 1)).await;
+    bridge.settle().await;
+    bridge.tree.flush().await.unwrap();
+
+    let bridge = bridge.next_process().await;
+    bridge.deliver(hrv("a", 2, 12.0)).await;
+    bridge.until("the switch is saved", |bridge| bridge.store.read(|c| !c.switches.is_empty())).await;
+    bridge.settle().await;
+    assert_eq!(bridge.tree.flush().await, Ok(()));
+    assert_eq!(bridge.store.read(|contents| contents.positions.values().sum::<i64>()), 2);
+}
