@@ -115,7 +115,7 @@ impl Bridge {
 
     fn on(store: MemoryStore, log: MemoryLog, setup: Setup) -> Self {
         let (store, log) = (Arc::new(store), Arc::new(log));
-        let clock = Arc::new(ManualClock::new(Timestamp::from_ms(START + 3_600_000)));
+        let clock = Arc::new(ManualClock::new(Timestamp::from_ms(START + 4 * 3_600_000)));
         let (recorder, lives) = (Arc::clone(&setup.recorder), Arc::new(Lives::default()));
         let tree = tree::start(Foundation {
             store: Arc::clone(&store) as _,
@@ -267,9 +267,9 @@ pub fn path_of(name: &str) -> String {
     format!("users/{}", Masker::new(MASK_KEY).mask(&user(name)))
 }
 
-/// When sample `number` was taken: ten seconds after the one before it, so that times are names.
+/// When sample `number` was taken: a minute after the one before it, so that times are names.
 pub fn taken_at(number: usize) -> Timestamp {
-    Timestamp::from_ms(START + number as i64 * 10_000)
+    Timestamp::from_ms(START + number as i64 * 60_000)
 }
 
 /// A body with one heart rate of 60 or more, different for each number up to 60.
