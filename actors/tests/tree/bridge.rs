@@ -11,7 +11,7 @@ use actors::domain::ids::{Masker, RequestId, UserId};
 use actors::domain::message::Topic;
 use actors::domain::time::Timestamp;
 use actors::memory::{ManualClock, MemoryLog, MemoryStore, Recorder};
-use actors::messages::{CommitDelivery, CommitError, HandleDelivery, Outcome};
+use actors::messages::{ApplyRecords, CommitDelivery, CommitError, HandleDelivery, Outcome};
 use actors::ports::event_log::LogError;
 use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use actors::ports::{Clock as _, Telemetry};
@@ -232,7 +232,14 @@ impl Bridge {
         within(what, wait).await;
     }
 
-    /// Waits until every committed event is on the log and in its user's state.
+    /// Waits until what the router has in hand is done, so that the flusher knows of it.
+    pub async fn finish_batch(&self) {
+        let nothing = ApplyRecords { records: Arc::default() };
+        let done = within("the router's batch", self.tree.router.ask(nothing)).await;
+        assert!(matches!(done, Ok(Ok(()))));
+    }
+
+    /// Waits until every committed event is on the log and in its user's state, and the flusher knows of it.
     pub async fn settle(&self) {
         self.until("the pipeline is empty", |bridge| {
             let is_published = bridge.store.read(|contents| {
@@ -250,6 +257,7 @@ impl Bridge {
                 && ends.iter().all(|(name, end)| bridge.state(name).is_some_and(|(_, next)| next >= *end))
         })
         .await;
+        self.finish_batch().await;
     }
 }
 

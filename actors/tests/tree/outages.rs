@@ -205,6 +205,7 @@ async fn a_user_whose_checkpoint_cannot_be_read_stops_nobody_else() {
     bridge.deliver(heart_rate("b", 1)).await;
     bridge.until("b is applied", |bridge| bridge.state_seq("b") == 1).await;
     bridge.until("a is set aside", |bridge| bridge.recorder.tally().dead_lettered == 1).await;
+    bridge.finish_batch().await;
     assert!(bridge.tree.users.live(&user("a")).is_none());
     bridge.tree.flush().await.unwrap();
     assert_eq!(bridge.store.read(|contents| contents.dead_letters.len()), 1);

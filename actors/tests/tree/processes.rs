@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use actors::dirty_states::FLUSH_MAX_STATES;
 use actors::domain::message::Topic;
-use actors::memory::{LogCall, Moment, StoreCall};
+use actors::memory::{Fate, LogCall, Moment, StoreCall};
 use actors::messages::Outcome;
 use futures_util::future::join_all;
 
@@ -170,13 +171,51 @@ async fn a_position_is_stored_only_with_the_checkpoints_that_it_covers() {
     // Told that it failed when it did not, the flusher asks where the positions are, and goes on from there.
     bridge.deliver(heart_rate("a", 2)).await;
     bridge.settle().await;
-    let fate = actors::memory::Fate::FailAfter(store_down());
+    let fate = Fate::FailAfter(store_down());
     bridge.store.faults().script(StoreCall::SaveCheckpoints, [fate]);
     assert_eq!(bridge.tree.flush().await, Err(store_down()));
     bridge.deliver(heart_rate("a", 3)).await;
     bridge.settle().await;
     bridge.tree.flush().await.unwrap();
     assert_eq!(bridge.store.read(|contents| contents.positions.values().sum::<i64>()), 5);
+    assert_positions_are_covered(&bridge);
+}
+
+#[actix::test]
+async fn a_position_goes_with_the_last_of_many_checkpoints() {
+    let bridge = Bridge::start();
+    let bodies: Vec<String> =
+        (0..FLUSH_MAX_STATES + 1).map(|number| heart_rate(&number.to_string(), 1)).collect();
+    bridge.deliver(format!("[{}]", bodies.join(","))).await;
+    bridge.settle().await;
+    let fates = [Fate::Pass, Fate::FailBefore(store_down())];
+    bridge.store.faults().script(StoreCall::SaveCheckpoints, fates);
+    assert_eq!(bridge.tree.flush().await, Err(store_down()));
+    let saved = |bridge: &Bridge| bridge.store.read(|c| (c.checkpoints.len(), c.positions.len()));
+    assert_eq!(saved(&bridge), (FLUSH_MAX_STATES, 0));
+    bridge.tree.flush().await.unwrap();
+    assert_eq!(saved(&bridge), (FLUSH_MAX_STATES + 1, PARTITIONS as usize));
+    assert_positions_are_covered(&bridge);
+}
+
+#[actix::test]
+async fn what_changes_during_a_flush_stays_dirty() {
+    let bridge = Bridge::start();
+    bridge.deliver(heart_rate("a", 1)).await;
+    bridge.settle().await;
+    let mut held = bridge.store.faults().hold(StoreCall::SaveCheckpoints, Moment::After);
+    let changing = async {
+        within("the flush is reached", held.reached()).await;
+        bridge.deliver(heart_rate("a", 2)).await;
+        bridge.settle().await;
+        held.release();
+    };
+    let (flushed, ()) = tokio::join!(bridge.tree.flush(), changing);
+    flushed.unwrap();
+    let saved = |bridge: &Bridge| bridge.store.read(|c| c.checkpoints[&user("a")].state_seq);
+    assert_eq!(saved(&bridge), 1);
+    bridge.tree.flush().await.unwrap();
+    assert_eq!(saved(&bridge), 2);
     assert_positions_are_covered(&bridge);
 }
 
