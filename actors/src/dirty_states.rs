@@ -191,7 +191,8 @@ impl DirtyStates {
 
     /// These moves are durable.
     pub fn store_positions(&mut self, moved: &[PositionMove]) {
-        let stored = self.stored_offsets.get_or_insert_default();
+        // Unknown stays unknown: a flush that moved none must not make all the others 0.
+        let Some(stored) = &mut self.stored_offsets else { return };
         for position in moved {
             let place = position.partition as usize;
             if stored.len() <= place {

@@ -23,6 +23,7 @@ pub mod event_writer;
 pub mod injection;
 pub mod kafka_publisher;
 pub mod log_consumer;
+pub mod memory;
 pub mod messages;
 pub mod ports;
 pub mod supervision;

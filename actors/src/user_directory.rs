@@ -59,7 +59,8 @@ impl UserDirectory {
         }
     }
 
-    pub(crate) fn resident(&self, user: &UserId) -> Option<Resident> {
+    /// An active user's actor and its cell.
+    pub fn resident(&self, user: &UserId) -> Option<Resident> {
         self.residents.read().get(user).cloned()
     }
 

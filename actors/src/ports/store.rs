@@ -156,6 +156,22 @@ pub struct DeadLetter {
     pub message: Message,
 }
 
+impl DeadLetter {
+    /// The message on `biometric-events.dlq`: the original, and why it is there (contract §3).
+    pub fn to_message(&self) -> Message {
+        let reasons = [
+            ("original_topic", self.original_topic.name().to_owned()),
+            ("error_message", self.error_message.clone()),
+            ("error_type", self.error_type.to_owned()),
+            ("failed_at", self.failed_at.to_string()),
+            ("retry_count", self.retry_count.to_string()),
+        ];
+        let mut message = Message { topic: Topic::DeadLetters, ..self.message.clone() };
+        message.headers.extend(reasons.map(|(name, value)| (name.into(), value.into_bytes())));
+        message
+    }
+}
+
 /// Everything that one flush makes durable, in one transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckpointBatch {

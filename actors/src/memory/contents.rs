@@ -1,0 +1,211 @@
+//! What a store holds, and its transactions: plain data, changed under one lock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::domain::admission::Known;
+use crate::domain::event::{Event, Reading};
+use crate::domain::ids::{Identity, UserId};
+use crate::domain::message::Message;
+use crate::ports::store::{
+    Checkpoint, CheckpointBatch, Committed, DeadLetter, DeliveryStatus, EncodeEvent, EventQuery,
+    LatestReading, NewDelivery, Receipt, StoreError, StoredEvent, SwitchRow,
+};
+
+/// An event's row.
+#[derive(Debug, Clone)]
+pub struct EventRow {
+    /// As it was admitted.
+    pub event: Event,
+    /// As it goes to the log.
+    pub message: Message,
+    /// Whether the read API shows it: not a deletion, and not superseded as a whole.
+    pub is_visible: bool,
+    /// Places of the readings that newer versions hide.
+    pub hidden: BTreeSet<u32>,
+}
+
+impl EventRow {
+    /// The event less what is hidden.
+    fn visible_part(&self) -> Event {
+        let mut place = 0;
+        let mut event = self.event.clone();
+        event.readings.retain(|_| {
+            place += 1;
+            !self.hidden.contains(&(place - 1))
+        });
+        event
+    }
+
+    fn hide(&mut self, reading: Option<u32>) {
+        match reading {
+            None => self.is_visible = false,
+            Some(place) => {
+                self.hidden.insert(place);
+                self.is_visible = self.hidden.len() < self.event.readings.len();
+            }
+        }
+    }
+}
+
+/// Everything durable, as of one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    /// In the order of commit, with the status that each has now.
+    pub deliveries: Vec<NewDelivery>,
+    /// In the order of commit.
+    pub events: Vec<EventRow>,
+    /// Messages on their way to the log, by number.
+    pub outbox: BTreeMap<i64, Message>,
+    /// The newest of each user.
+    pub checkpoints: HashMap<UserId, Checkpoint>,
+    /// Next offsets by consumer and partition.
+    pub positions: HashMap<(Arc<str>, u32), i64>,
+    /// In the order of commit.
+    pub switches: Vec<SwitchRow>,
+    /// By id.
+    pub dead_letters: BTreeMap<Arc<str>, DeadLetter>,
+    facts: HashMap<Identity, Known>,
+    delivery_places: HashMap<[u8; 32], usize>,
+    last_outbox_id: i64,
+}
+
+impl Contents {
+    /// Takes in one delivery with its events and outbox entries.
+    pub(super) fn commit(&mut self, delivery: &NewDelivery, encode: &EncodeEvent) -> Committed {
+        let known = self.delivery_places.get(&delivery.key).copied();
+        match known.and_then(|place| self.deliveries.get_mut(place)) {
+            // What could not be read before, and can be now, is processed now.
+            Some(held)
+                if held.status == DeliveryStatus::Quarantined
+                    && delivery.status != DeliveryStatus::Quarantined =>
+            {
+                held.status = DeliveryStatus::Processed;
+            }
+            Some(_) => return Committed::Duplicate,
+            None => {
+                self.delivery_places.insert(delivery.key, self.deliveries.len());
+                self.deliveries.push(delivery.clone());
+            }
+        }
+        let mut receipts = Vec::with_capacity(delivery.drafts.len());
+        for draft in &delivery.drafts {
+            let (given_id, user_id) = (draft.event_id.clone(), draft.user_id.clone());
+            let event_seq = self.events.len() as i64;
+            let Some(admitted) = draft.clone().admit(event_seq, &mut self.facts) else {
+                receipts.push(Receipt { event_id: given_id, user_id, readings: 0, is_new: false });
+                continue;
+            };
+            let event = admitted.event;
+            receipts.push(Receipt {
+                event_id: Some(event.event_id.clone()),
+                user_id,
+                readings: event.readings.len(),
+                is_new: true,
+            });
+            let message = encode(&event, &delivery.request_id);
+            self.send(message.clone());
+            let is_visible = !event.deleted;
+            self.events.push(EventRow { event, message, is_visible, hidden: BTreeSet::new() });
+            for older in admitted.superseded {
+                self.events[older.event_seq as usize].hide(older.reading);
+            }
+        }
+        Committed::Stored(receipts)
+    }
+
+    /// All of `batch`, or nothing.
+    pub(super) fn save(&mut self, batch: &CheckpointBatch) -> Result<(), StoreError> {
+        let mut positions = self.positions.clone();
+        for moved in &batch.positions {
+            let held = positions.entry((Arc::clone(&batch.consumer), moved.partition)).or_default();
+            if *held != moved.from {
+                let (partition, from) = (moved.partition, moved.from);
+                return Err(StoreError::Fenced(format!("partition {partition} is no longer at {from}")));
+            }
+            *held = moved.to;
+        }
+        self.positions = positions;
+        for checkpoint in &batch.checkpoints {
+            let progress = |held: &Checkpoint| (held.state_seq, held.next_offset);
+            match self.checkpoints.get(&checkpoint.user_id) {
+                Some(held) if progress(held) > progress(checkpoint) => {}
+                _ => {
+                    self.checkpoints.insert(checkpoint.user_id.clone(), checkpoint.clone());
+                }
+            }
+        }
+        for switch in &batch.switches {
+            if self.switches.iter().all(|held| held.switch_id != switch.switch_id) {
+                self.switches.push(switch.clone());
+                self.send(switch.message.clone());
+            }
+        }
+        batch.states.iter().for_each(|message| self.send(message.clone()));
+        for letter in &batch.dead_letters {
+            if !self.dead_letters.contains_key(&letter.id) {
+                self.dead_letters.insert(Arc::clone(&letter.id), letter.clone());
+                self.send(letter.to_message());
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: Message) {
+        self.last_outbox_id += 1;
+        self.outbox.insert(self.last_outbox_id, message);
+    }
+
+    /// The consumer's next offset of each partition.
+    pub(super) fn positions_of(&self, consumer: &str, partitions: u32) -> Result<Vec<i64>, StoreError> {
+        let mut positions = vec![0; partitions as usize];
+        for ((_, partition), next_offset) in
+            self.positions.iter().filter(|((held, _), _)| &**held == consumer)
+        {
+            let place = positions.get_mut(*partition as usize);
+            let unknown = || StoreError::Refused("a position in a partition that does not exist".to_owned());
+            *place.ok_or_else(unknown)? = *next_offset;
+        }
+        Ok(positions)
+    }
+
+    pub(super) fn query(&self, query: &EventQuery) -> Vec<StoredEvent> {
+        let fits = |row: &&EventRow| {
+            let event = &row.event;
+            row.is_visible
+                && event.user_id == query.user_id
+                && query.from.is_none_or(|from| event.timestamp >= from)
+                && query.to.is_none_or(|to| event.timestamp < to)
+                && query.device.is_none_or(|device| event.device_type == device)
+                && query.kind.as_ref().is_none_or(|kind| *event.kind == **kind)
+                && query
+                    .metric
+                    .is_none_or(|metric| event.readings.iter().any(|reading| reading.metric == metric))
+                && query
+                    .after
+                    .as_ref()
+                    .is_none_or(|(at, id)| (event.timestamp, event.event_id.as_str()) > (*at, id))
+        };
+        let mut rows: Vec<&EventRow> = self.events.iter().filter(fits).collect();
+        rows.sort_by_key(|row| (row.event.timestamp, row.event.event_id.clone()));
+        rows.into_iter()
+            .take(query.limit)
+            .map(|row| StoredEvent { event: row.visible_part(), headers: row.message.headers.clone() })
+            .collect()
+    }
+
+    /// The newest visible reading of each metric; of equal timestamps the higher confidence, then the later event.
+    pub(super) fn latest(&self, user: &UserId) -> Vec<LatestReading> {
+        let rank = |reading: &Reading| (reading.timestamp, (reading.confidence.unwrap_or(1.0) * 1e6) as i64);
+        let mut best: BTreeMap<&'static str, LatestReading> = BTreeMap::new();
+        for row in self.events.iter().filter(|row| row.is_visible && row.event.user_id == *user) {
+            for reading in row.visible_part().readings {
+                let name = reading.metric.name();
+                if best.get(name).is_none_or(|held| rank(&reading) >= rank(&held.reading)) {
+                    best.insert(name, LatestReading { reading, device_type: row.event.device_type });
+                }
+            }
+        }
+        best.into_values().collect()
+    }
+}

@@ -1,0 +1,25 @@
+//! The promises of the whole core, on memory ports: the real tree, scripted faults, real threads. Nothing in here
+//! sleeps to wait for something: tests wait for what the ports and the actors tell; a deadline only turns a hang into
+//! a failure.
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+#[path = "tree/bridge.rs"]
+mod bridge;
+#[path = "tree/deaths.rs"]
+mod deaths;
+#[path = "tree/judge.rs"]
+mod judge;
+#[path = "tree/messages.rs"]
+mod messages;
+#[path = "tree/outages.rs"]
+mod outages;
+#[path = "tree/ports.rs"]
+mod ports;
+#[path = "tree/processes.rs"]
+mod processes;
+#[path = "tree/simulation.rs"]
+mod simulation;
+#[path = "tree/telemetry.rs"]
+mod telemetry;
+#[path = "tree/versions.rs"]
+mod versions;
