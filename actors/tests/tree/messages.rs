@@ -138,7 +138,8 @@ async fn a_stopped_tree_has_flushed_all_and_refuses_what_comes_later() {
         bridge.deliver(heart_rate("a", number)).await;
     }
     bridge.settle().await;
-    bridge.tree.stop().await.unwrap();
+    bridge.tree.flush().await.unwrap();
+    bridge.tree.stop().await;
     assert_eq!(bridge.store.read(|contents| contents.checkpoints[&user("a")].state_seq), 5);
     assert_positions_are_covered(&bridge);
     let refused = bridge.tree.devices["healthkit"].ask(bridge.handle(heart_rate("a", 6))).await;

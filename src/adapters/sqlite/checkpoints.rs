@@ -1,8 +1,7 @@
 //! States, positions, switches and what is published of them: one transaction a flush.
 
 use actors::domain::ids::UserId;
-use actors::domain::message::{Message, Topic};
-use actors::domain::time::Timestamp;
+use actors::domain::message::Message;
 use actors::ports::store::{Checkpoint, CheckpointBatch, DeadLetter, PositionMove, StoreError, SwitchRow};
 use sqlx::{SqliteConnection, SqlitePool};
 
@@ -58,7 +57,7 @@ pub(super) async fn save(connection: &mut SqliteConnection, batch: &CheckpointBa
     let mut dead = Vec::new();
     for letter in &batch.dead_letters {
         if save_dead_letter(connection, letter).await? {
-            dead.push(dead_letter_message(letter));
+            dead.push(letter.to_message());
         }
     }
     messages.extend(&dead);
@@ -141,21 +140,4 @@ async fn save_dead_letter(connection: &mut SqliteConnection, letter: &DeadLetter
     .await
     .map(|done| done.rows_affected() > 0)
     .map_err(store_error)
-}
-
-/// The dead letter as it goes to `biometric-events.dlq`: the original, and why it is there.
-fn dead_letter_message(letter: &DeadLetter) -> Message {
-    let mut message = letter.message.clone();
-    message.topic = Topic::DeadLetters;
-    message.headers.extend(
-        [
-            ("original_topic", letter.original_topic.name().to_owned()),
-            ("error_message", letter.error_message.clone()),
-            ("error_type", letter.error_type.to_owned()),
-            ("failed_at", Timestamp::to_string(&letter.failed_at)),
-            ("retry_count", letter.retry_count.to_string()),
-        ]
-        .map(|(name, value)| (name.into(), value.into_bytes())),
-    );
-    message
 }
