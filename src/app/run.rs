@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::web;
+use actors::domain::message::Topic;
+use actors::ports::EventLog;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::build::{Bridge, StartError, build};
@@ -14,7 +17,7 @@ use crate::adapters::sqlite_file::SqliteFile;
 use crate::http::{self, Doors};
 use crate::settings::Settings;
 
-/// How often an emptying outbox is looked at during shutdown.
+/// How often what must still be moved is looked at during shutdown.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
 /// How a bridge's life ended.
@@ -56,7 +59,9 @@ impl Ending {
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
-    doors: web::Data<Doors>,
+    /// What the doors work with: the actors' handles among it.
+    pub doors: web::Data<Doors>,
+    log: Arc<dyn EventLog>,
     file: SqliteFile,
     data_dir: DataDir,
     handle: ServerHandle,
@@ -78,12 +83,12 @@ impl Running {
     pub async fn start(settings: Settings, started: Instant) -> Result<Self, StartError> {
         let signals =
             Signals::listen().map_err(|error| StartError::Listen { address: "signals".to_owned(), error })?;
-        let Bridge { doors, file, data_dir } = build(settings, started).await?;
+        let Bridge { doors, log, file, data_dir } = build(settings, started).await?;
         let (server, address) = listen(&doors)?;
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
         doors.teller.note(&format!("listening on {address} after {} ms", started.elapsed().as_millis()));
-        Ok(Self { address, doors, file, data_dir, handle, serving, signals })
+        Ok(Self { address, doors, log, file, data_dir, handle, serving, signals })
     }
 
     /// Waits until something ends it.
@@ -99,7 +104,8 @@ impl Running {
     /// Closes the doors, finishes what is in flight, and flushes, inside `SHUTDOWN_TIMEOUT_SECONDS`.
     pub async fn stop(mut self, reason: Reason) -> Ending {
         let since = Instant::now();
-        let (doors, handle, serving, file) = (self.doors, self.handle, self.serving, self.file);
+        let (doors, log, handle, serving, file) =
+            (self.doors, self.log, self.handle, self.serving, self.file);
         doors.close();
         doors.teller.shutdown_started(match reason {
             Reason::Signal(kind) if kind == SignalKind::terminate() => "SIGTERM",
@@ -114,7 +120,7 @@ impl Running {
             }
             handle.stop(true).await;
             let _ = serving.await;
-            let is_flushed = drain(&doors).await;
+            let is_flushed = drain(&doors, &*log).await;
             file.close().await;
             is_flushed
         };
@@ -144,15 +150,40 @@ fn listen(doors: &web::Data<Doors>) -> Result<(actix_web::dev::Server, SocketAdd
         .map_err(|error| StartError::Listen { address: format!("BIND_ADDR {}", settings.bind_addr), error })
 }
 
-/// Lets the log take what is committed and the store what is dirty. Whether the states were flushed.
-async fn drain(doors: &Doors) -> bool {
-    let is_flushed = doors.tree.flush().await.is_ok();
-    // The flush has put messages of its own into the outbox.
-    while doors.store.outbox_depth() > 0 && !doors.tree.publisher.is_over() {
+/// Lets the log take what is committed and the states take what is on the log, and makes them durable. Whether they
+/// are. Nothing is waited for that a failed part of the tree cannot do any more.
+async fn drain(doors: &Doors, log: &dyn EventLog) -> bool {
+    publish_all(doors).await;
+    let mut is_flushed = doors.tree.flush().await.is_ok();
+    while is_flushed && !is_covered(doors, log).await {
         tokio::time::sleep(DRAIN_LOOK).await;
+        is_flushed = doors.tree.flush().await.is_ok();
     }
+    // The flushes have put messages of their own into the outbox.
+    publish_all(doors).await;
     doors.tree.stop().await;
     is_flushed
+}
+
+/// Waits until the outbox is empty.
+async fn publish_all(doors: &Doors) {
+    // Asks the store: the depth that it keeps in memory may lag behind a commit.
+    let is_empty = async || doors.store.read_outbox(0, 1).await.is_ok_and(|entries| entries.is_empty());
+    while !doors.tree.publisher.is_over() && !is_empty().await {
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
+}
+
+/// Whether the checkpoints cover the log up to its end.
+async fn is_covered(doors: &Doors, log: &dyn EventLog) -> bool {
+    if doors.tree.root.escalations().borrow().is_some() {
+        return true;
+    }
+    let positions = doors.store.positions(&doors.settings.stream.group_id, log.partitions()).await;
+    match (positions, log.end_offsets(Topic::BiometricEvents).await) {
+        (Ok(positions), Ok(ends)) => positions.iter().zip(&ends).all(|(position, end)| position >= end),
+        _ => false,
+    }
 }
 
 struct Signals {

@@ -16,7 +16,7 @@ pub(super) enum MigrateCommand {
     /// Take the schema down. What the removed tables hold is lost.
     Down {
         /// The highest migration that stays; 0 removes everything.
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
         to: i64,
     },
     /// List the migrations and whether they are in force.

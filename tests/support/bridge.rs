@@ -25,7 +25,7 @@ pub(crate) const API_KEY: &str = "test-api-key";
 pub(crate) const ADMIN_KEY: &str = "test-admin-key";
 
 /// What every bridge is started with unless a test says otherwise.
-const SETTINGS: [(&str, &str); 9] = [
+pub(crate) const SETTINGS: [(&str, &str); 9] = [
     ("BIND_ADDR", "127.0.0.1:0"),
     ("OURA_WEBHOOK_SECRET", OURA_SECRET),
     ("OURA_VERIFICATION_TOKEN", OURA_TOKEN),
@@ -75,7 +75,12 @@ impl Bridge {
 
     /// The same in a folder that outlives it.
     pub(crate) async fn start_in(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        let (process, url) = Process::start(program(folder, &["serve"], settings));
+        Self::start_by(program(folder, &["serve"], settings), folder, settings).await
+    }
+
+    /// The same by a command that becomes a `serve` in `folder` with `settings`.
+    pub(crate) async fn start_by(command: Command, folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let (process, url) = Process::start(command);
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let bridge = Self { url, folder: folder.to_owned(), settings, client, process, home: None };

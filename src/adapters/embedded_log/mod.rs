@@ -248,6 +248,14 @@ async fn read_parts(
 
 /// How many partitions the log in this file has, if it has been laid out.
 pub async fn stored_partitions(readers: &SqlitePool) -> JobResult<Option<u32>> {
+    let table: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_layout'")
+            .fetch_optional(readers)
+            .await
+            .map_err(store_error)?;
+    if table.is_none() {
+        return Ok(None);
+    }
     let row: Option<(u32,)> = sqlx::query_as("SELECT partitions FROM log_layout")
         .fetch_optional(readers)
         .await

@@ -138,10 +138,9 @@ impl Store for SqliteStore {
         {
             return result.clone();
         }
-        // A write through the writer's queue: a stuck writer shows, and a full disk.
-        let write = self.file.write(|connection| {
-            Box::pin(execute(connection, "UPDATE log_layout SET partitions = partitions"))
-        });
+        // A write through the writer's queue: a stuck writer shows, and a full disk. It is a number in the file's
+        // header that nobody reads: of a row that stays the same SQLite would write nothing.
+        let write = self.file.write(|connection| Box::pin(execute(connection, "PRAGMA user_version = 0")));
         let late = || StoreError::Unavailable("the database does not answer in time".to_owned());
         let result = tokio::time::timeout(CHECK_PATIENCE, write).await.unwrap_or_else(|_| Err(late()));
         *last = Some((Instant::now(), result.clone()));
