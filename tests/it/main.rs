@@ -6,4 +6,18 @@
 #[path = "../support/bridge.rs"]
 mod bridge;
 
+mod answers;
+mod checks;
+mod encodings;
+mod healthkit;
+mod ids;
+mod injection;
+mod logs;
+mod metrics;
+mod modes;
+mod operators;
+mod oura;
+mod privacy;
+mod read_api;
+mod records;
 mod webhooks;

@@ -1,0 +1,223 @@
+//! The order in which a webhook is checked: what breaks two rules is told of the first.
+
+use actors::vendors::signing;
+use reqwest::Method;
+
+use crate::answers::{assert_problem, refused, send, send_raw, status_of, to_healthkit, to_oura_inline};
+use crate::bridge::{Bridge, OURA_SECRET, OURA_TOKEN};
+
+const NOT_JSON: &str = "{";
+
+#[actix_web::test]
+async fn an_unknown_or_disabled_device_is_told_before_the_method() {
+    let bridge = Bridge::start_with(&[("HEALTHKIT_ENABLED", "false")]).await;
+    for alias in ["webhook", "webhooks"] {
+        for method in [Method::PUT, Method::POST, Method::GET] {
+            for unknown in ["nobody", "Oura", "dexcom"] {
+                let path = format!("/{alias}/{unknown}");
+                refused(bridge.request(method.clone(), &path), 404, "not_found").await;
+            }
+            let path = format!("/{alias}/healthkit");
+            refused(bridge.request(method.clone(), &path), 404, "device_disabled").await;
+        }
+    }
+    let disabled = Bridge::start_with(&[("OURA_ENABLED", "false")]).await;
+    refused(disabled.request(Method::PATCH, "/webhook/oura"), 404, "device_disabled").await;
+}
+
+#[actix_web::test]
+async fn the_method_is_told_before_the_length() {
+    let bridge = Bridge::start().await;
+    for device in ["oura", "healthkit", "test"] {
+        for method in [Method::PUT, Method::DELETE, Method::PATCH] {
+            let answer =
+                refused(bridge.request(method, &format!("/webhook/{device}")), 405, "method_not_allowed")
+                    .await;
+            let allow = answer.header("allow").unwrap_or_default();
+            assert!(allow.split(", ").any(|method| method == "POST"), "{device}: {allow:?}");
+        }
+        let head = format!(
+            "PUT /webhook/{device} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 999999999\r\n\r\n"
+        );
+        let (status, text) = send_raw(&bridge, head.as_bytes());
+        assert_eq!(status, 405, "{text}");
+    }
+    // A device without a handshake has nothing to answer to GET.
+    for path in ["/webhook/healthkit", "/webhook/test"] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = send(bridge.request(method, path)).await;
+            assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{path}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_announced_length_is_refused_before_anything_is_read_or_believed() {
+    let bridge = Bridge::start().await;
+    for (device, allowed) in [("oura", 1_u64 << 20), ("test", 1 << 20), ("healthkit", 256 << 20)] {
+        for length in [allowed + 1, u64::from(u32::MAX) + 1, u64::MAX] {
+            // Nothing follows the head: the answer must come without it.
+            let head = format!(
+                "POST /webhook/{device} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/xml\r\n\
+                 Content-Length: {length}\r\n\r\n"
+            );
+            let (status, text) = send_raw(&bridge, head.as_bytes());
+            assert_eq!(status, 413, "{device} {length}: {text}");
+            assert!(text.contains("\"error_type\":\"payload_too_large\""), "{text}");
+        }
+    }
+    // One byte less is read, and then not believed.
+    let body = vec![b' '; 1 << 20];
+    refused(bridge.request(Method::POST, "/webhook/oura").body(body), 401, "authentication_error").await;
+}
+
+#[actix_web::test]
+async fn a_body_without_a_length_is_cut_off_at_the_limit() {
+    let bridge = Bridge::start_with(&[("MAX_BODY_BYTES", "2048")]).await;
+    let signed = |body: &str| {
+        let signature = signing::inline(OURA_SECRET, body.as_bytes());
+        let chunks: String = body
+            .as_bytes()
+            .chunks(700)
+            .map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk)))
+            .collect();
+        format!(
+            "POST /webhook/oura HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\
+             Signature: {signature}\r\n\r\n{chunks}0\r\n\r\n"
+        )
+    };
+    let inline = |length: usize| {
+        let body = r#"{"user_id":"user-1","timestamp":"2026-09-10T06:00:00Z","sleep":{"score":80}}"#;
+        format!("{body}{}", " ".repeat(length - body.len()))
+    };
+    let (status, text) = send_raw(&bridge, signed(&inline(2048)).as_bytes());
+    assert_eq!(status, 200, "{text}");
+    let (status, text) = send_raw(&bridge, signed(&inline(2049)).as_bytes());
+    assert_eq!(status, 413, "{text}");
+}
+
+#[actix_web::test]
+async fn nothing_of_a_body_is_judged_before_it_is_believed() {
+    let bridge = Bridge::start().await;
+    let unsigned = |device: &str| bridge.request(Method::POST, &format!("/webhook/{device}")).body(NOT_JSON);
+    for device in ["oura", "healthkit"] {
+        let (xml, brotli) = (("Content-Type", "text/xml"), ("Content-Encoding", "br"));
+        for (name, value) in [xml, brotli] {
+            refused(unsigned(device).header(name, value), 401, "authentication_error").await;
+        }
+        refused(unsigned(device), 401, "authentication_error").await;
+    }
+}
+
+#[actix_web::test]
+async fn the_type_and_encoding_are_told_before_the_syntax() {
+    let bridge = Bridge::start().await;
+    for wrong in
+        ["text/xml", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+    {
+        let signed = to_oura_inline(&bridge, NOT_JSON).header("Content-Type", wrong);
+        refused(signed, 415, "unsupported_media_type").await;
+        let keyed = to_healthkit(&bridge, "").body(NOT_JSON).header("Content-Type", wrong);
+        refused(keyed, 415, "unsupported_media_type").await;
+        let test = bridge.request(Method::POST, "/webhook/test").body("{}").header("Content-Type", wrong);
+        refused(test, 415, "unsupported_media_type").await;
+    }
+    for wrong in ["br", "deflate", "zstd", "gzip, gzip", "gzip, br"] {
+        let signed = to_oura_inline(&bridge, NOT_JSON).header("Content-Encoding", wrong);
+        refused(signed, 415, "unsupported_media_type").await;
+    }
+    refused(to_oura_inline(&bridge, NOT_JSON), 400, "validation_error").await;
+}
+
+#[actix_web::test]
+async fn every_json_type_and_none_is_json() {
+    let bridge = Bridge::start().await;
+    refused(to_oura_inline(&bridge, NOT_JSON), 400, "validation_error").await;
+    for json in
+        ["application/json", "application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"]
+    {
+        let signed = to_oura_inline(&bridge, NOT_JSON).header("Content-Type", json);
+        refused(signed, 400, "validation_error").await;
+    }
+}
+
+#[actix_web::test]
+async fn a_stopping_bridge_says_so_before_the_length_and_after_the_method() {
+    use std::io::{Read, Write};
+    let bridge = Bridge::start().await;
+    // A delivery that is half here keeps the bridge from ending; the other connection was open before.
+    let mut half = crate::answers::connect(&bridge);
+    half.write_all(b"POST /webhook/oura HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        .expect("half a request");
+    let mut other = crate::answers::connect(&bridge);
+    let mut ask = |method: &str, path: &str, length: u64| {
+        let body = if length == 2 { "{}" } else { "" };
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+        other.write_all(head.as_bytes()).expect("the request goes out");
+        let mut text = String::new();
+        let mut buffer = [0; 4096];
+        while !text.contains("\r\n\r\n") || !text.ends_with('}') {
+            let read = other.read(&mut buffer).expect("an answer");
+            assert!(read > 0, "closed after {text:?}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        (status_of(&text), text)
+    };
+    assert_eq!(ask("POST", "/webhook/test", 2).0, 200);
+    bridge.terminate();
+    while ask("GET", "/ready", 0).0 == 200 {}
+    let (status, text) = ask("PUT", "/webhook/oura", 0);
+    assert_eq!(status, 405, "{text}");
+    for device in ["oura", "healthkit", "test"] {
+        let (status, text) = ask("POST", &format!("/webhook/{device}"), 2);
+        assert_eq!(status, 503, "{device}: {text}");
+        assert!(text.to_ascii_lowercase().contains("\r\nretry-after: 1\r\n"), "{text}");
+        assert!(text.contains("\"error_type\":\"back_pressure\""), "{text}");
+    }
+    let (status, text) = ask("POST", "/webhook/oura", u64::MAX);
+    assert_eq!(status, 503, "{text}");
+}
+
+#[actix_web::test]
+async fn a_vendors_question_is_answered_by_get_and_head_to_whoever_has_the_token() {
+    let bridge = Bridge::start().await;
+    for alias in ["/webhook/oura", "/webhooks/oura"] {
+        let ask = |method, query: &str| bridge.request(method, &format!("{alias}?{query}"));
+        let right = format!("verification_token={OURA_TOKEN}&challenge=c%20h%22%C3%BC");
+        let answer = send(ask(Method::GET, &right)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.json(), serde_json::json!({"challenge": "c h\"ü"}));
+        let answer = send(ask(Method::HEAD, &right)).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 0));
+        for wrong in [
+            "verification_token=wrong&challenge=c",
+            "verification_token=&challenge=c",
+            "challenge=c",
+            &format!("verification_token={OURA_TOKEN}"),
+            &format!("verification_token={OURA_TOKEN}&verification_token={OURA_TOKEN}&challenge=c"),
+            "",
+        ] {
+            let answer = send(ask(Method::GET, wrong)).await;
+            assert_problem(&answer, 401, "authentication_error");
+        }
+    }
+    // Without a token of ours nobody's is right.
+    let bridge = Bridge::start_with(&[("OURA_VERIFICATION_TOKEN", "")]).await;
+    let ask = bridge.request(Method::GET, "/webhook/oura?verification_token=&challenge=c");
+    refused(ask, 401, "authentication_error").await;
+}
+
+#[actix_web::test]
+async fn a_device_without_its_secret_believes_nobody() {
+    let settings = [("OURA_WEBHOOK_SECRET", ""), ("HEALTHKIT_API_KEY", ""), ("APPLE_HEALTHKIT_SECRET", "")];
+    let bridge = Bridge::start_with(&settings).await;
+    let empty_key = signing::inline("", b"{}");
+    for device in ["oura", "healthkit"] {
+        let request = || bridge.request(Method::POST, &format!("/webhook/{device}")).body("{}");
+        refused(request(), 401, "authentication_error").await;
+        refused(request().header("Signature", &empty_key), 401, "authentication_error").await;
+        refused(request().header("Authorization", "Bearer "), 401, "authentication_error").await;
+        refused(request().header("X-API-Key", ""), 401, "authentication_error").await;
+    }
+}
