@@ -70,31 +70,36 @@ pub(crate) fn assert_problem(answer: &Answer, status: u16, error_type: &str) {
 
 /// Sends bytes as they are, and reads the answer to its end: the status code and the whole text.
 pub(crate) fn send_raw(bridge: &Bridge, bytes: &[u8]) -> (u16, String) {
-    let mut stream = connect(bridge);
+    let address = bridge.url.strip_prefix("http://").expect("an HTTP address");
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     stream.write_all(bytes).expect("the request goes out");
     let mut text = Vec::new();
     stream.read_to_end(&mut text).expect("an answer");
     let text = String::from_utf8_lossy(&text).into_owned();
-    (status_of(&text), text)
+    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (status.unwrap_or_else(|| panic!("not an HTTP answer: {text:?}")), text)
 }
 
-/// A connection to the bridge.
-pub(crate) fn connect(bridge: &Bridge) -> TcpStream {
-    let address = bridge.url.strip_prefix("http://").expect("an HTTP address");
-    let stream = TcpStream::connect(address).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    stream
+/// Moments before one "now": those of one test keep their distances, however slow it is.
+pub(crate) struct Past {
+    now_s: i64,
 }
 
-/// The status code of an answer's text.
-pub(crate) fn status_of(text: &str) -> u16 {
-    let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-    code.unwrap_or_else(|| panic!("not an HTTP answer: {text:?}"))
+impl Past {
+    pub(crate) fn new() -> Self {
+        Self { now_s: now_ms() / 1000 }
+    }
+
+    /// RFC 3339 of so many seconds before.
+    pub(crate) fn ago(&self, seconds: i64) -> String {
+        Timestamp::from_ms((self.now_s - seconds) * 1000).to_string()
+    }
 }
 
 /// RFC 3339 of so many seconds ago.
 pub(crate) fn ago(seconds: i64) -> String {
-    Timestamp::from_ms((now_ms() / 1000 - seconds) * 1000).to_string()
+    Past::new().ago(seconds)
 }
 
 /// A HealthKit heart rate.

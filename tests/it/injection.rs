@@ -202,10 +202,23 @@ async fn waiting_for_a_duplicate_tells_the_mode_too() {
     let (_, answer) = bridge.inject("?wait=applied", &event).await;
     assert_eq!((&answer["status"], &answer["mode"]), (&json!("duplicate"), &json!("GUARDIAN")));
     // Also when the user has not been active since the start: the state is where it was.
-    bridge.until("checkpointed", async |bridge| log_read(bridge, "neuros-mode-switches").len() == 1).await;
+    let mut bridge = bridge;
+    bridge.terminate();
+    bridge.wait();
     let bridge = bridge.restart().await;
     let (_, answer) = bridge.inject("?wait=applied", &event).await;
     assert_eq!((&answer["status"], &answer["mode"]), (&json!("duplicate"), &json!("GUARDIAN")), "{answer}");
+}
+
+#[actix_web::test]
+async fn waiting_for_an_event_that_was_sent_before_waits_for_it() {
+    let bridge = Bridge::start().await;
+    for n in 0..20 {
+        let event = with(&recovery(&format!("user-{n}"), 30), "event_id", json!(format!("event-{n}")));
+        bridge.inject("", &event).await;
+        let (_, answer) = bridge.inject("?wait=applied", &event).await;
+        assert_eq!((&answer["status"], &answer["mode"]), (&json!("duplicate"), &json!("GUARDIAN")), "{n}");
+    }
 }
 
 #[actix_web::test]

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::answers::{ago, events, heart_rate, is_uuid, listed, log_read, to_oura_inline};
+use crate::answers::{Past, ago, events, heart_rate, is_uuid, listed, log_read, to_oura_inline};
 use crate::bridge::Bridge;
 
 /// One inline delivery of so many seconds ago.
-fn record(user: &str, seconds_ago: i64, section: &str, field: &str, value: f64) -> Value {
-    json!({"user_id": user, "timestamp": ago(seconds_ago), section: {field: value}})
+fn record(past: &Past, user: &str, seconds_ago: i64, section: &str, field: &str, value: f64) -> Value {
+    json!({"user_id": user, "timestamp": past.ago(seconds_ago), section: {field: value}})
 }
 
 async fn deliver(bridge: &Bridge, record: &Value) {
@@ -32,8 +32,9 @@ async fn switches_after(bridge: &Bridge, user: &str, count: usize) -> Vec<Value>
 
 #[actix_web::test]
 async fn a_drop_of_the_hrv_is_reflex() {
+    let past = Past::new();
     let bridge = Bridge::start().await;
-    deliver(&bridge, &record("u", 60, "hrv_data", "rmssd", 20.0)).await;
+    deliver(&bridge, &record(&past, "u", 60, "hrv_data", "rmssd", 20.0)).await;
     let state = state_after(&bridge, "u", 1).await;
     let told = [&state["mode"], &state["reason"], &state["confidence"]];
     assert_eq!(told, [&json!("REFLEX"), &json!("reflex.hrv_drop"), &json!(0.95)]);
@@ -50,8 +51,9 @@ async fn a_drop_of_the_hrv_is_reflex() {
 
 #[actix_web::test]
 async fn a_low_recovery_is_guardian_until_it_is_well_again() {
+    let past = Past::new();
     let bridge = Bridge::start().await;
-    deliver(&bridge, &record("u", 3600, "recovery", "score", 39.0)).await;
+    deliver(&bridge, &record(&past, "u", 3600, "recovery", "score", 39.0)).await;
     let state = state_after(&bridge, "u", 1).await;
     assert_eq!((&state["mode"], &state["reason"]), (&json!("GUARDIAN"), &json!("guardian.recovery")));
     assert!((state["confidence"].as_f64().expect("a number") - 0.61).abs() < 1e-9, "{state}");
@@ -59,7 +61,7 @@ async fn a_low_recovery_is_guardian_until_it_is_well_again() {
     for (seconds_ago, score, mode) in
         [(3000, 40.0, "GUARDIAN"), (2400, 59.0, "GUARDIAN"), (1800, 60.0, "PATTERN")]
     {
-        deliver(&bridge, &record("u", seconds_ago, "recovery", "score", score)).await;
+        deliver(&bridge, &record(&past, "u", seconds_ago, "recovery", "score", score)).await;
         let seq = [3000, 2400, 1800].iter().position(|ago| *ago == seconds_ago).expect("listed") as u64 + 2;
         assert_eq!(state_after(&bridge, "u", seq).await["mode"], mode, "recovery {score}");
     }
@@ -69,21 +71,22 @@ async fn a_low_recovery_is_guardian_until_it_is_well_again() {
 
 #[actix_web::test]
 async fn within_the_cooldown_only_a_more_urgent_row_switches() {
+    let past = Past::new();
     let bridge = Bridge::start().await;
-    deliver(&bridge, &record("u", 2000, "recovery", "score", 30.0)).await;
+    deliver(&bridge, &record(&past, "u", 2000, "recovery", "score", 30.0)).await;
     assert_eq!(state_after(&bridge, "u", 1).await["mode"], "GUARDIAN");
     // 299 s later well again: not yet.
-    deliver(&bridge, &record("u", 1701, "recovery", "score", 90.0)).await;
+    deliver(&bridge, &record(&past, "u", 1701, "recovery", "score", 90.0)).await;
     assert_eq!(state_after(&bridge, "u", 2).await["mode"], "GUARDIAN");
     // REFLEX goes before GUARDIAN, with 0.7 of its confidence.
-    deliver(&bridge, &record("u", 1701, "hrv_data", "rmssd", 10.0)).await;
+    deliver(&bridge, &record(&past, "u", 1701, "hrv_data", "rmssd", 10.0)).await;
     let state = state_after(&bridge, "u", 3).await;
     assert_eq!(state["mode"], "REFLEX");
     assert!((state["confidence"].as_f64().expect("a number") - 0.665).abs() < 1e-9, "{state}");
     // 299 s after the second switch nothing goes before REFLEX; at 300 s the cooldown is over.
-    deliver(&bridge, &record("u", 1402, "hrv_data", "rmssd", 60.0)).await;
+    deliver(&bridge, &record(&past, "u", 1402, "hrv_data", "rmssd", 60.0)).await;
     assert_eq!(state_after(&bridge, "u", 4).await["mode"], "REFLEX");
-    deliver(&bridge, &record("u", 1401, "hrv_data", "rmssd", 61.0)).await;
+    deliver(&bridge, &record(&past, "u", 1401, "hrv_data", "rmssd", 61.0)).await;
     assert_eq!(state_after(&bridge, "u", 5).await["mode"], "PATTERN");
     let modes: Vec<Value> =
         switches_after(&bridge, "u", 3).await.iter().map(|switch| switch["to_mode"].clone()).collect();
@@ -92,8 +95,9 @@ async fn within_the_cooldown_only_a_more_urgent_row_switches() {
 
 #[actix_web::test]
 async fn a_switch_is_published_as_the_read_api_shows_it() {
+    let past = Past::new();
     let bridge = Bridge::start().await;
-    deliver(&bridge, &record("u", 60, "hrv_data", "rmssd", 20.0)).await;
+    deliver(&bridge, &record(&past, "u", 60, "hrv_data", "rmssd", 20.0)).await;
     let switches = switches_after(&bridge, "u", 1).await;
     let switch = &switches[0];
     let members: Vec<&str> = switch.as_object().expect("an object").keys().map(String::as_str).collect();
@@ -145,10 +149,11 @@ async fn a_switch_is_published_as_the_read_api_shows_it() {
 
 #[actix_web::test]
 async fn a_users_switches_come_newest_first_on_pages() {
+    let past = Past::new();
     let bridge = Bridge::start().await;
     let scores = [30.0, 90.0, 30.0, 90.0, 30.0];
     for (place, score) in scores.into_iter().enumerate() {
-        deliver(&bridge, &record("u", 3600 - 600 * place as i64, "recovery", "score", score)).await;
+        deliver(&bridge, &record(&past, "u", 3600 - 600 * place as i64, "recovery", "score", score)).await;
     }
     let all = switches_after(&bridge, "u", 5).await;
     let modes: Vec<&str> = all.iter().filter_map(|switch| switch["to_mode"].as_str()).collect();
@@ -222,8 +227,9 @@ fn listed_ref<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 #[actix_web::test]
 async fn a_sustained_high_heart_rate_is_reflex_and_a_single_one_is_not() {
     let bridge = Bridge::start().await;
+    let past = Past::new();
     let send = async |user: &str, ages: &[i64]| {
-        let samples: Vec<Value> = ages.iter().map(|age| heart_rate(120, &ago(*age))).collect();
+        let samples: Vec<Value> = ages.iter().map(|age| heart_rate(120, &past.ago(*age))).collect();
         let (status, _) = bridge.healthkit(&json!({"user_id": user, "samples": samples})).await;
         assert_eq!(status, 200);
         state_after(&bridge, user, 1).await
@@ -239,8 +245,9 @@ async fn a_sustained_high_heart_rate_is_reflex_and_a_single_one_is_not() {
 
 #[actix_web::test]
 async fn a_users_state_outlives_the_process() {
+    let past = Past::new();
     let bridge = Bridge::start().await;
-    deliver(&bridge, &record("u", 60, "recovery", "score", 30.0)).await;
+    deliver(&bridge, &record(&past, "u", 60, "recovery", "score", 30.0)).await;
     let mut before = state_after(&bridge, "u", 1).await;
     let bridge = bridge.restart().await;
     let mut after = state_after(&bridge, "u", 1).await;
@@ -249,7 +256,7 @@ async fn a_users_state_outlives_the_process() {
     }
     assert_eq!(after, before);
     // The next event goes on from there.
-    deliver(&bridge, &record("u", 30, "recovery", "score", 90.0)).await;
+    deliver(&bridge, &record(&past, "u", 30, "recovery", "score", 90.0)).await;
     let state = state_after(&bridge, "u", 2).await;
     assert_eq!(state["mode"], "GUARDIAN", "still cooling down");
     assert_eq!(state["switch_id"], before["switch_id"]);

@@ -154,7 +154,7 @@ async fn the_users_pool_shows_its_ten_worst_and_finds_each() {
 #[actix_web::test]
 async fn an_actor_that_is_not_there_is_not_found() {
     let bridge = Bridge::start().await;
-    for path in ["nobody", "devices/nobody", "users/00000000", "users/user-1", "writer/x", "..", "%00"] {
+    for path in ["nobody", "devices/nobody", "users/00000000", "users/user-1", "writer/x", "%00"] {
         refused(bridge.request(Method::GET, &format!("/actors/{path}")), 404, "not_found").await;
     }
 }
