@@ -18,7 +18,7 @@ use super::auth::check_admin;
 use super::body;
 use super::problem::{ErrorType, Problem, request_id};
 use super::state::Doors;
-use super::webhooks::not_committed;
+use super::webhooks::{check_open, not_committed};
 use crate::settings::{ADMIN_BODY_MAX_BYTES, APPLIED_WAIT};
 
 /// `?wait=applied&to=user_state`
@@ -41,9 +41,7 @@ pub(super) async fn inject(
         let detail = "injection is switched off: set ENABLE_INJECTION=true";
         return Err(Problem::new(&request, ErrorType::NotFound, detail));
     }
-    if doors.is_stopping() {
-        return Err(Problem::new(&request, ErrorType::BackPressure, "the bridge is stopping: try again"));
-    }
+    check_open(&request, &doors)?;
     let is_waiting = choice(&request, "wait", parameters.wait.as_deref(), "applied")?;
     let is_direct = choice(&request, "to", parameters.to.as_deref(), "user_state")?;
     let mut memory = doors.admission.body_memory();

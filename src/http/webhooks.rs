@@ -162,9 +162,7 @@ async fn process(
     device: &Arc<dyn Device>,
     request_id: &RequestId,
 ) -> Result<Answer, Problem> {
-    if doors.is_stopping() {
-        return Err(Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again"));
-    }
+    check_open(request, doors)?;
     let max_bytes = match device.name() {
         "healthkit" => doors.settings.intake.healthkit_body_max_bytes.min(HEALTHKIT_MEMORY_MAX_BYTES),
         _ => doors.settings.intake.body_max_bytes,
@@ -197,6 +195,14 @@ async fn process(
     doors.teller.slot_waited(waited);
     let outcome = handle(request, doors, device, verified, received_at, request_id).await?;
     answer(request, doors, outcome)
+}
+
+/// 503 once shutdown has begun.
+pub(super) fn check_open(request: &HttpRequest, doors: &Doors) -> Result<(), Problem> {
+    if doors.is_stopping() {
+        return Err(Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again"));
+    }
+    Ok(())
 }
 
 fn inflated(
@@ -260,9 +266,7 @@ pub(super) fn not_committed(request: &HttpRequest, error: &CommitError) -> Probl
 }
 
 fn handshake(request: &HttpRequest, doors: &Doors, device: &dyn Device) -> Result<HttpResponse, Problem> {
-    if doors.is_stopping() {
-        return Err(Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again"));
-    }
+    check_open(request, doors)?;
     match device.handshake(&query_pairs(request)) {
         Handshake::Answer(json) => Ok(HttpResponse::Ok().content_type("application/json").body(json)),
         Handshake::Refused => {
@@ -283,10 +287,13 @@ async fn test_device(
     if *request.method() != Method::POST {
         return Err(Problem::method_not_allowed(request, "POST"));
     }
+    check_open(request, doors)?;
+    let max_bytes = doors.settings.intake.body_max_bytes;
     let mut memory = doors.admission.body_memory();
-    let wire = body::read(request, payload, doors.settings.intake.body_max_bytes, &mut memory).await?;
+    let wire = body::read(request, payload, max_bytes, &mut memory).await?;
     body::check_json(request)?;
-    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&wire) {
+    let plain = body::inflate(request, &wire, max_bytes, &mut memory)?;
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&plain) {
         let detail = format!("the body is not JSON at line {}, column {}", error.line(), error.column());
         return Err(Problem::new(request, ErrorType::ValidationError, detail));
     }
