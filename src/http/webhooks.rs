@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
-use actors::domain::delivery::{Header, Headers, Rejections};
+use actors::domain::delivery::{DecodeError, Header, Headers, Rejections};
 use actors::domain::ids::{MaskedUserId, RequestId};
 use actors::messages::{CommitError, HandleDelivery, Outcome};
 use actors::ports::store::{Receipt, StoreError};
@@ -172,7 +172,8 @@ async fn process(
     let received_at = doors.clock.now();
 
     let query = query_pairs(request);
-    let query_user = query.iter().find(|(name, _)| name == "user_id").map(|(_, value)| value.as_str());
+    let mut query_users = query.iter().filter(|(name, _)| name == "user_id").map(|(_, value)| value.as_str());
+    let query_user = query_users.next();
     let headers = RequestHeaders(request);
     let raw = RawDelivery { headers: &headers, query_user, body: wire.clone(), received_at };
     let verified = device.verify(raw);
@@ -185,6 +186,10 @@ async fn process(
         )
     })?;
     body::check_json(request)?;
+    if query_users.any(|user| Some(user) != query_user) {
+        let detail = DecodeError::UsersDiffer.to_string();
+        return Err(Problem::new(request, ErrorType::ValidationError, detail));
+    }
     let verified = inflated(request, verified, &wire, max_bytes, &mut memory)?;
 
     let (_slot, waited) = doors
@@ -311,7 +316,7 @@ struct RequestHeaders<'r>(&'r HttpRequest);
 
 impl Headers for RequestHeaders<'_> {
     fn get(&self, name: &str) -> Header<'_> {
-        let mut values = self.0.headers().get_all(name).map(header::HeaderValue::to_str);
+        let mut values = self.0.headers().get_all(name).map(|value| std::str::from_utf8(value.as_bytes()));
         match (values.next(), values.next()) {
             (None, _) => Header::Missing,
             (Some(_), Some(_)) => Header::Repeated,
