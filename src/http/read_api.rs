@@ -75,6 +75,7 @@ pub(super) async fn events(
     let user_id = user(&request, &doors, &id)?;
     let device = parameters.device.as_deref().map(|name| {
         DeviceType::from_name(name)
+            .or_else(|| doors.device(name).map(|device| device.device_type()))
             .ok_or_else(|| invalid(&request, "device must be a device_type, as oura_ring"))
     });
     let metric = parameters.metric.as_deref().map(|name| {
@@ -93,11 +94,13 @@ pub(super) async fn events(
         metric: metric.transpose()?,
         kind: parameters.kind.clone(),
         after: after.transpose()?,
-        limit,
+        // One more tells whether there is a next page.
+        limit: limit + 1,
     };
-    let events = doors.store.events(&query).await.map_err(|error| store_down(&request, &error))?;
-    let next_cursor =
-        (events.len() == limit).then(|| events.last().map(|last| write_cursor(&last.event))).flatten();
+    let mut events = doors.store.events(&query).await.map_err(|error| store_down(&request, &error))?;
+    let has_next = events.len() > limit;
+    events.truncate(limit);
+    let next_cursor = events.last().filter(|_| has_next).map(|last| write_cursor(&last.event));
     let events: Vec<_> = events
         .iter()
         .map(|stored| {
