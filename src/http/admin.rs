@@ -17,6 +17,7 @@ use serde_json::json;
 use super::auth::check_admin;
 use super::body;
 use super::problem::{ErrorType, Problem, request_id};
+use super::query;
 use super::state::Doors;
 use super::webhooks::{check_open, not_committed};
 use crate::settings::{ADMIN_BODY_MAX_BYTES, APPLIED_WAIT};
@@ -34,7 +35,6 @@ pub(super) async fn inject(
     request: HttpRequest,
     payload: web::Payload,
     doors: web::Data<Doors>,
-    parameters: web::Query<InjectParameters>,
 ) -> Result<HttpResponse, Problem> {
     check_admin(&request, &doors.settings.keys)?;
     if !doors.settings.keys.enable_injection {
@@ -42,6 +42,7 @@ pub(super) async fn inject(
         return Err(Problem::new(&request, ErrorType::NotFound, detail));
     }
     check_open(&request, &doors)?;
+    let parameters: InjectParameters = query(&request)?;
     let is_waiting = choice(&request, "wait", parameters.wait.as_deref(), "applied")?;
     let is_direct = choice(&request, "to", parameters.to.as_deref(), "user_state")?;
     let mut memory = doors.admission.body_memory();

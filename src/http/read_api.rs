@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::auth::check_reader;
 use super::problem::{ErrorType, Problem};
+use super::query;
 use super::state::Doors;
 use crate::settings::{PAGE_DEFAULT, PAGE_MAX};
 
@@ -44,7 +45,24 @@ pub(super) fn store_down(request: &HttpRequest, error: &StoreError) -> Problem {
 /// Checks the key, then the id in the path.
 fn user(request: &HttpRequest, doors: &Doors, id: &str) -> Result<UserId, Problem> {
     check_reader(request, &doors.settings.keys)?;
+    if !is_utf8(request.uri().path()) {
+        return Err(invalid(request, "the user id in the path is not UTF-8"));
+    }
     UserId::parse(id).map_err(|error| invalid(request, format!("the user id in the path {error}")))
+}
+
+/// Whether a path is UTF-8 once its escapes are undone. The framework would put U+FFFD in the place of what is not,
+/// and so take one id for another.
+fn is_utf8(path: &str) -> bool {
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let mut byte = [*first];
+        let is_escape = *first == b'%'
+            && after.get(..2).is_some_and(|digits| hex::decode_to_slice(digits, &mut byte).is_ok());
+        bytes.extend(byte);
+        rest = if is_escape { &after[2..] } else { after };
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 fn limit(request: &HttpRequest, limit: Option<&str>) -> Result<usize, Problem> {
@@ -70,9 +88,9 @@ pub(super) async fn events(
     request: HttpRequest,
     doors: web::Data<Doors>,
     id: web::Path<String>,
-    parameters: web::Query<EventParameters>,
 ) -> Result<HttpResponse, Problem> {
     let user_id = user(&request, &doors, &id)?;
+    let parameters: EventParameters = query(&request)?;
     let device = parameters.device.as_deref().map(|name| {
         DeviceType::from_name(name)
             .or_else(|| doors.device(name).map(|device| device.device_type()))
@@ -92,7 +110,7 @@ pub(super) async fn events(
         to: moment(&request, "to", parameters.to.as_deref())?,
         device: device.transpose()?,
         metric: metric.transpose()?,
-        kind: parameters.kind.clone(),
+        kind: parameters.kind,
         after: after.transpose()?,
         // One more tells whether there is a next page.
         limit: limit + 1,
@@ -192,9 +210,9 @@ pub(super) async fn mode_switches(
     request: HttpRequest,
     doors: web::Data<Doors>,
     id: web::Path<String>,
-    parameters: web::Query<PageParameters>,
 ) -> Result<HttpResponse, Problem> {
     let user_id = user(&request, &doors, &id)?;
+    let parameters: PageParameters = query(&request)?;
     let limit = limit(&request, parameters.limit.as_deref())?;
     let before = parameters.cursor.as_deref().map(|cursor| {
         cursor.parse::<i64>().map_err(|_| invalid(&request, "cursor must be a next_cursor of this route"))

@@ -185,6 +185,9 @@ async fn filters_leave_out_what_does_not_fit() {
     assert_eq!(minutes("").await, ["01", "02", "03"]);
     assert_eq!(minutes("device=apple_health").await, ["01"]);
     assert_eq!(minutes("device=oura_ring").await, ["02"]);
+    // By the name of its webhook, too.
+    assert_eq!(minutes("device=healthkit").await, ["01"]);
+    assert_eq!(minutes("device=oura").await, ["02"]);
     assert_eq!(minutes("device=garmin").await, ["03"]);
     assert_eq!(minutes("device=whoop_band").await, Vec::<String>::new());
     assert_eq!(minutes("metric=heart_rate").await, ["01", "03"]);
