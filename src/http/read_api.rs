@@ -181,20 +181,28 @@ pub(super) async fn state(
 ) -> Result<HttpResponse, Problem> {
     let user_id = user(&request, &doors, &id)?;
     let (now, thresholds) = (doors.clock.now(), doors.thresholds.load());
-    if let Some(live) = doors.tree.users.live(&user_id) {
-        return Ok(HttpResponse::Ok().json(live.state.view(&user_id, now, &thresholds)));
-    }
-    let stored = doors.store.load_checkpoints(std::slice::from_ref(&user_id)).await;
-    let view = match stored.map_err(|error| store_down(&request, &error))?.first() {
-        None => StateView::unknown(&user_id, now),
-        Some(checkpoint) => {
-            let detail = "the user's checkpoint cannot be read by this build: run a newer one";
-            let state = UserState::decode(&checkpoint.state)
-                .map_err(|_| Problem::new(&request, ErrorType::InternalError, detail))?;
-            state.view(&user_id, now, &thresholds)
-        }
-    };
+    let view = look_at_state(&request, &doors, &user_id, |state| state.view(&user_id, now, &thresholds));
+    let view = view.await?.unwrap_or_else(|| StateView::unknown(&user_id, now));
     Ok(HttpResponse::Ok().json(view))
+}
+
+/// Reads something off a user's state: the live one, else that of the checkpoint. `None` without either.
+pub(super) async fn look_at_state<T>(
+    request: &HttpRequest,
+    doors: &Doors,
+    user: &UserId,
+    look: impl FnOnce(&UserState) -> T,
+) -> Result<Option<T>, Problem> {
+    if let Some(live) = doors.tree.users.live(user) {
+        return Ok(Some(look(&live.state)));
+    }
+    let stored = doors.store.load_checkpoints(std::slice::from_ref(user)).await;
+    let stored = stored.map_err(|error| store_down(request, &error))?;
+    let Some(checkpoint) = stored.first() else { return Ok(None) };
+    let detail = "the user's checkpoint cannot be read by this build: run a newer one";
+    let state = UserState::decode(&checkpoint.state)
+        .map_err(|_| Problem::new(request, ErrorType::InternalError, detail))?;
+    Ok(Some(look(&state)))
 }
 
 /// `?limit&cursor`
