@@ -225,6 +225,25 @@ fn listed_ref<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 }
 
 #[actix_web::test]
+async fn terras_events_say_that_they_are_and_are_at_least_medium() {
+    let bridge = Bridge::start().await;
+    for (user, is_backfill) in [("live", false), ("history", true)] {
+        let at = ago(60);
+        let event = json!({
+            "device_type": "terra", "user_id": user, "timestamp": at, "is_backfill": is_backfill,
+            "readings": [{"metric": "steps", "value": 1, "unit": "count", "timestamp": at}],
+        });
+        bridge.inject("", &event).await;
+        let headers = events(&bridge, user).await[0]["headers"].clone();
+        assert_eq!(
+            (&headers["priority"], &headers["source"]),
+            (&json!("MEDIUM"), &json!("terra_api")),
+            "{headers}"
+        );
+    }
+}
+
+#[actix_web::test]
 async fn a_sustained_high_heart_rate_is_reflex_and_a_single_one_is_not() {
     let bridge = Bridge::start().await;
     let past = Past::new();
