@@ -156,9 +156,11 @@ async fn inject_directly(
     let mut receipts = Vec::with_capacity(drafts.len());
     let mut mode = None;
     for draft in drafts {
-        // Nothing is known of a fact that never reaches the store: each is new, and the state knows what it has seen.
+        // The store knows nothing of a fact that never reaches it; the state knows what it has applied.
         let Some(admitted) = draft.admit(0, &mut std::collections::HashMap::new()) else { continue };
         let event = Arc::new(admitted.event);
+        let look = |state: &UserState| state.has_applied(&event.event_id);
+        let is_new = !look_at_state(request, doors, &event.user_id, look).await?.unwrap_or_default();
         let live = doors.tree.router.ask(ApplyDirectly(Arc::clone(&event))).await;
         let live = match live {
             Ok(Ok(live)) => live,
@@ -171,8 +173,8 @@ async fn inject_directly(
         receipts.push(Receipt {
             event_id: Some(event.event_id.clone()),
             user_id: event.user_id.clone(),
-            readings: event.readings.len(),
-            is_new: true,
+            readings: if is_new { event.readings.len() } else { 0 },
+            is_new,
         });
     }
     Ok(answer(request, &receipts, &rejected, Some(mode)))

@@ -249,7 +249,11 @@ async fn what_goes_straight_to_the_state_is_checkpointed_and_never_logged() {
     assert_eq!(log_read(&bridge, "biometric-events"), Vec::<Value>::new());
     assert_eq!(log_read(&bridge, "neuros-mode-switches").len(), 1);
     // And its event is known to the state.
-    bridge.inject("?to=user_state", &event).await;
+    let (_, answer) = bridge.inject("?to=user_state", &event).await;
+    assert_eq!(
+        (&answer["status"], &answer["events"], &answer["mode"]),
+        (&json!("duplicate"), &json!(0), &json!("GUARDIAN"))
+    );
     assert_eq!(bridge.read("/v1/users/u/state").await["state_seq"], 1);
 }
 
