@@ -1,6 +1,6 @@
 //! Answers as a client sees them, down to the header fields, and deliveries to send.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use actors::domain::time::Timestamp;
@@ -68,17 +68,31 @@ pub(crate) fn assert_problem(answer: &Answer, status: u16, error_type: &str) {
     assert_eq!(answer.header("retry-after").is_some(), status == 503, "{answer:?}");
 }
 
-/// Sends bytes as they are, and reads the answer to its end: the status code and the whole text.
+/// Sends bytes as they are, and reads the answer: the status code and the whole text.
 pub(crate) fn send_raw(bridge: &Bridge, bytes: &[u8]) -> (u16, String) {
+    let mut stream = BufReader::new(send_part(bridge, bytes));
+    let (mut text, mut length) = (String::new(), 0);
+    while !text.ends_with("\r\n\r\n") {
+        let start = text.len();
+        assert_ne!(stream.read_line(&mut text).expect("an answer"), 0, "cut off: {text:?}");
+        if let Some(value) = text[start..].to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().expect("a length");
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("a body");
+    text.push_str(&String::from_utf8_lossy(&body));
+    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (status.unwrap_or_else(|| panic!("not an HTTP answer: {text:?}")), text)
+}
+
+/// Sends a part of a request on a connection of its own, and leaves that open.
+pub(crate) fn send_part(bridge: &Bridge, bytes: &[u8]) -> TcpStream {
     let address = bridge.url.strip_prefix("http://").expect("an HTTP address");
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     stream.write_all(bytes).expect("the request goes out");
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text).expect("an answer");
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-    (status.unwrap_or_else(|| panic!("not an HTTP answer: {text:?}")), text)
+    stream
 }
 
 /// Moments before one "now": those of one test keep their distances, however slow it is.

@@ -3,7 +3,7 @@
 use actors::vendors::signing;
 use reqwest::Method;
 
-use crate::answers::{assert_problem, refused, send, send_raw, to_healthkit, to_oura_inline};
+use crate::answers::{assert_problem, refused, send, send_part, send_raw, to_healthkit, to_oura_inline};
 use crate::bridge::{Bridge, OURA_SECRET, OURA_TOKEN};
 
 const NOT_JSON: &str = "{";
@@ -94,6 +94,27 @@ async fn a_body_without_a_length_is_cut_off_at_the_limit() {
     assert_eq!(status, 200, "{text}");
     let (status, text) = send_raw(&bridge, signed(&inline(2049)).as_bytes());
     assert_eq!(status, 413, "{text}");
+}
+
+#[actix_web::test]
+async fn bodies_beyond_their_memory_are_told_to_come_again_before_they_are_judged() {
+    let bridge = Bridge::start_with(&[("BODY_BUDGET_BYTES", "1048576")]).await;
+    let full = vec![b' '; 1 << 20];
+    let post = || bridge.request(Method::POST, "/webhook/oura").body(full.clone());
+    refused(post(), 401, "authentication_error").await;
+    // A body that is announced and does not come holds its room, and gives it back when its sender hangs up.
+    let head = "POST /webhook/oura HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n";
+    let slow = send_part(&bridge, head.as_bytes());
+    bridge.until("full", async |_| send(post()).await.status == 503).await;
+    let answer = refused(post(), 503, "back_pressure").await;
+    let retry_after = answer.header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
+    assert!(retry_after >= Some(1), "{answer:?}");
+    refused(bridge.request(Method::POST, "/webhook/test").body(full.clone()), 503, "back_pressure").await;
+    // What is longer than any body may be is told so all the same.
+    let (status, text) = send_raw(&bridge, head.replace("1048576", "1048577").as_bytes());
+    assert_eq!(status, 413, "{text}");
+    drop(slow);
+    bridge.until("free", async |_| send(post()).await.status == 401).await;
 }
 
 #[actix_web::test]
