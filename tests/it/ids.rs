@@ -59,6 +59,15 @@ async fn an_id_is_kept_as_it_is() {
 }
 
 #[actix_web::test]
+async fn a_path_may_hold_an_ids_plain_characters_as_they_are() {
+    let bridge = Bridge::start().await;
+    for id in ["a+b", "a@b.c", "a:b", "a,b;c=d", "a!$&'()*", "a~b-c_d.e"] {
+        bridge.healthkit(&delivery(id)).await;
+        assert_eq!(events(&bridge, id).await.len(), 1, "{id}");
+    }
+}
+
+#[actix_web::test]
 async fn what_is_no_id_is_refused_wherever_it_stands() {
     let bridge = Bridge::start().await;
     let too_long = "x".repeat(129);

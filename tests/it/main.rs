@@ -10,6 +10,7 @@ mod answers;
 mod checks;
 mod encodings;
 mod healthkit;
+mod hostile;
 mod ids;
 mod injection;
 mod logs;

@@ -176,10 +176,13 @@ async fn a_users_switches_come_newest_first_on_pages() {
     assert_eq!(switches_after(&bridge, "u", 5).await, all);
 }
 
+/// A trigger's type and severity.
+type Told = (&'static str, &'static str);
+
 #[actix_web::test]
 async fn triggers_and_priority_are_in_the_headers_as_sent() {
     let bridge = Bridge::start().await;
-    let table: [(Value, &str, &[(&str, &str)]); 7] = [
+    let table: [(Value, &str, &[Told]); 7] = [
         (json!({"hrv_data": {"rmssd": 24.9}}), "HIGH", &[("URGENT_INTERVENTION", "CRITICAL")]),
         (json!({"hrv_data": {"rmssd": 25}}), "MEDIUM", &[("STRESS_INTERVENTION", "HIGH")]),
         (json!({"hrv_data": {"rmssd": 40}}), "NORMAL", &[]),

@@ -142,6 +142,29 @@ async fn a_later_inline_record_is_a_newer_version_and_hides_the_older() {
 }
 
 #[actix_web::test]
+async fn of_many_versions_at_once_one_is_the_newest_for_everybody() {
+    let bridge = Bridge::start().await;
+    let sends = (0..20).map(|score| {
+        let body = json!({"user_id": "u", "timestamp": AT, "sleep": {"score": score}}).to_string();
+        crate::bridge::answer(to_oura_inline(&bridge, body))
+    });
+    for (status, answer) in join_all(sends).await {
+        assert_eq!((status, counts(&answer)), (200, ("processed", 1, 1)));
+    }
+    let now = events(&bridge, "u").await;
+    assert_eq!(now.len(), 1, "{now:?}");
+    let latest = bridge.read("/v1/users/u/latest").await;
+    assert_eq!(latest["readings"]["sleep_score"]["value"], now[0]["readings"][0]["value"]);
+    bridge.until("published", async |bridge| log_read(bridge, "biometric-events").len() == 20).await;
+    let records = log_read(&bridge, "biometric-events");
+    let versions: Vec<i64> =
+        records.iter().filter_map(|record| record["value"]["version"].as_i64()).collect();
+    assert!(versions.is_sorted_by(|older, newer| older < newer), "{versions:?}");
+    assert_eq!(versions.last(), now[0]["version"].as_i64().as_ref());
+    assert!(records.iter().all(|record| record["value"]["record_id"] == now[0]["record_id"]));
+}
+
+#[actix_web::test]
 async fn two_records_of_one_moment_stand_beside_each_other() {
     let bridge = Bridge::start().await;
     bridge.oura_inline(&json!({"user_id": "user-1", "timestamp": AT, "sleep": {"score": 80}})).await;
