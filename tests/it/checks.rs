@@ -2,8 +2,11 @@
 
 use actors::vendors::signing;
 use reqwest::Method;
+use serde_json::json;
 
-use crate::answers::{assert_problem, refused, send, send_part, send_raw, to_healthkit, to_oura_inline};
+use crate::answers::{
+    assert_problem, events, heart_rate, refused, send, send_part, send_raw, to_healthkit, to_oura_inline,
+};
 use crate::bridge::{Bridge, OURA_SECRET, OURA_TOKEN};
 
 const NOT_JSON: &str = "{";
@@ -118,6 +121,34 @@ async fn bodies_beyond_their_memory_are_told_to_come_again_before_they_are_judge
 }
 
 #[actix_web::test]
+async fn a_body_that_does_not_come_in_time_is_given_up() {
+    let bridge = Bridge::start().await;
+    let head = "POST /webhook/oura HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{";
+    let (status, text) = send_raw(&bridge, head.as_bytes());
+    assert_eq!(status, 408, "{text}");
+    assert!(text.contains("\"error_type\":\"request_timeout\""), "{text}");
+}
+
+#[actix_web::test]
+async fn what_finds_no_slot_is_told_to_come_again_and_is_not_kept() {
+    let settings = [("MAX_CONCURRENT_WEBHOOKS", "1"), ("WEBHOOK_QUEUE_MAX", "0")];
+    let bridge = Bridge::start_with(&settings).await;
+    let sends = (0..100).map(|n| {
+        let sample = heart_rate(60, &format!("2026-09-10T06:{:02}:{:02}Z", n / 60, n % 60));
+        send(to_healthkit(&bridge, "").body(json!({"user_id": "u", "samples": [sample]}).to_string()))
+    });
+    let mut kept = 0;
+    for answer in futures_util::future::join_all(sends).await {
+        match answer.status {
+            200 => kept += 1,
+            _ => assert_problem(&answer, 503, "back_pressure"),
+        }
+    }
+    assert!(kept >= 1, "one at a time finds its slot");
+    assert_eq!(events(&bridge, "u").await.len(), kept);
+}
+
+#[actix_web::test]
 async fn nothing_of_a_body_is_judged_before_it_is_believed() {
     let bridge = Bridge::start().await;
     let unsigned = |device: &str| bridge.request(Method::POST, &format!("/webhook/{device}")).body(NOT_JSON);
@@ -171,7 +202,7 @@ async fn a_vendors_question_is_answered_by_get_and_head_to_whoever_has_the_token
         let answer = send(ask(Method::GET, &right)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(answer.header("content-type"), Some("application/json"));
-        assert_eq!(answer.json(), serde_json::json!({"challenge": "c h\"ü"}));
+        assert_eq!(answer.json(), json!({"challenge": "c h\"ü"}));
         let answer = send(ask(Method::HEAD, &right)).await;
         assert_eq!((answer.status, answer.body.len()), (200, 0));
         for wrong in [

@@ -21,4 +21,5 @@ mod oura;
 mod privacy;
 mod read_api;
 mod records;
+mod settings;
 mod webhooks;
