@@ -27,6 +27,8 @@ use crate::telemetry::{Metrics, Teller};
 pub struct Bridge {
     /// What the doors work with.
     pub doors: web::Data<Doors>,
+    /// The event log: at the end it is seen whether all of it was applied.
+    pub log: Arc<dyn EventLog>,
     /// The file under store and log; closed last.
     pub file: SqliteFile,
     /// Held as long as the process writes.
@@ -79,7 +81,7 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
 
     let tree = tree::start(Foundation {
         store: Arc::clone(&store),
-        log,
+        log: Arc::clone(&log),
         clock: Arc::clone(&clock),
         telemetry: Arc::new(teller.clone()),
         observer: Arc::new(teller.clone()),
@@ -108,7 +110,7 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
         warnings,
         started,
     };
-    Ok(Bridge { doors: web::Data::new(doors), file, data_dir })
+    Ok(Bridge { doors: web::Data::new(doors), log, file, data_dir })
 }
 
 fn masker(key: Option<&Secret>) -> Masker {

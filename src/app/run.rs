@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::web;
+use actors::domain::message::Topic;
+use actors::ports::EventLog;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::build::{Bridge, StartError, build};
@@ -57,6 +60,7 @@ pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
     doors: web::Data<Doors>,
+    log: Arc<dyn EventLog>,
     file: SqliteFile,
     data_dir: DataDir,
     handle: ServerHandle,
@@ -78,12 +82,12 @@ impl Running {
     pub async fn start(settings: Settings, started: Instant) -> Result<Self, StartError> {
         let signals =
             Signals::listen().map_err(|error| StartError::Listen { address: "signals".to_owned(), error })?;
-        let Bridge { doors, file, data_dir } = build(settings, started).await?;
+        let Bridge { doors, log, file, data_dir } = build(settings, started).await?;
         let (server, address) = listen(&doors)?;
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
         doors.teller.note(&format!("listening on {address} after {} ms", started.elapsed().as_millis()));
-        Ok(Self { address, doors, file, data_dir, handle, serving, signals })
+        Ok(Self { address, doors, log, file, data_dir, handle, serving, signals })
     }
 
     /// Waits until something ends it.
@@ -99,7 +103,8 @@ impl Running {
     /// Closes the doors, finishes what is in flight, and flushes, inside `SHUTDOWN_TIMEOUT_SECONDS`.
     pub async fn stop(mut self, reason: Reason) -> Ending {
         let since = Instant::now();
-        let (doors, handle, serving, file) = (self.doors, self.handle, self.serving, self.file);
+        let (doors, log, handle, serving, file) =
+            (self.doors, self.log, self.handle, self.serving, self.file);
         doors.close();
         doors.teller.shutdown_started(match reason {
             Reason::Signal(kind) if kind == SignalKind::terminate() => "SIGTERM",
@@ -114,7 +119,7 @@ impl Running {
             }
             handle.stop(true).await;
             let _ = serving.await;
-            let is_flushed = drain(&doors).await;
+            let is_flushed = drain(&doors, &*log).await;
             file.close().await;
             is_flushed
         };
@@ -144,15 +149,30 @@ fn listen(doors: &web::Data<Doors>) -> Result<(actix_web::dev::Server, SocketAdd
         .map_err(|error| StartError::Listen { address: format!("BIND_ADDR {}", settings.bind_addr), error })
 }
 
-/// Lets the log take what is committed and the store what is dirty. Whether the states were flushed.
-async fn drain(doors: &Doors) -> bool {
-    let is_flushed = doors.tree.flush().await.is_ok();
-    // The flush has put messages of its own into the outbox.
-    while doors.store.outbox_depth() > 0 && !doors.tree.publisher.is_over() {
+/// Lets the log take what is committed, the states what is on the log, the store what is dirty, and the log what
+/// came of that. Whether the states were flushed.
+async fn drain(doors: &Doors, log: &dyn EventLog) -> bool {
+    let tree = &doors.tree;
+    let is_flushed = loop {
+        let is_flushed = tree.flush().await.is_ok();
+        let is_settled = doors.store.outbox_depth() == 0 && is_caught_up(doors, log).await;
+        if is_settled || !is_flushed || tree.publisher.is_over() || tree.consumer.is_over() {
+            break is_flushed;
+        }
         tokio::time::sleep(DRAIN_LOOK).await;
-    }
-    doors.tree.stop().await;
+    };
+    tree.stop().await;
     is_flushed
+}
+
+/// Whether the checkpoints cover all that is on the log. A store or log that cannot tell is not waited for.
+async fn is_caught_up(doors: &Doors, log: &dyn EventLog) -> bool {
+    let positions = doors.store.positions(&doors.settings.stream.group_id, log.partitions()).await;
+    let ends = log.end_offsets(Topic::BiometricEvents).await;
+    match (positions, ends) {
+        (Ok(positions), Ok(ends)) => positions.iter().zip(&ends).all(|(position, end)| position >= end),
+        _ => true,
+    }
 }
 
 struct Signals {
