@@ -70,7 +70,12 @@ pub(crate) fn assert_problem(answer: &Answer, status: u16, error_type: &str) {
 
 /// Sends bytes as they are, and reads the answer: the status code and the whole text.
 pub(crate) fn send_raw(bridge: &Bridge, bytes: &[u8]) -> (u16, String) {
-    let mut stream = BufReader::new(send_part(bridge, bytes));
+    read_answer(send_part(bridge, bytes))
+}
+
+/// Reads an answer: the status code and the whole text.
+pub(crate) fn read_answer(stream: TcpStream) -> (u16, String) {
+    let mut stream = BufReader::new(stream);
     let (mut text, mut length) = (String::new(), 0);
     while !text.ends_with("\r\n\r\n") {
         let start = text.len();

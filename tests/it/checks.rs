@@ -1,13 +1,16 @@
 //! The order in which a webhook is checked: what breaks two rules is told of the first.
 
+use std::io::Write;
+
 use actors::vendors::signing;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::answers::{
-    assert_problem, events, heart_rate, refused, send, send_part, send_raw, to_healthkit, to_oura_inline,
+    assert_problem, events, heart_rate, read_answer, refused, send, send_part, send_raw, to_healthkit,
+    to_oura_inline,
 };
-use crate::bridge::{Bridge, OURA_SECRET, OURA_TOKEN};
+use crate::bridge::{ADMIN_KEY, Bridge, HEALTHKIT_KEY, OURA_SECRET, OURA_TOKEN};
 
 const NOT_JSON: &str = "{";
 
@@ -146,6 +149,36 @@ async fn what_finds_no_slot_is_told_to_come_again_and_is_not_kept() {
     }
     assert!(kept >= 1, "one at a time finds its slot");
     assert_eq!(events(&bridge, "u").await.len(), kept);
+}
+
+#[actix_web::test]
+async fn a_stopping_bridge_says_so_after_the_method_and_before_the_length() {
+    let bridge = Bridge::start().await;
+    // A delivery that is half here keeps the doors from going; it is answered like any other.
+    let half = format!(
+        "POST /webhook/healthkit HTTP/1.1\r\nHost: x\r\nX-API-Key: {HEALTHKIT_KEY}\r\nContent-Length: 29\r\n\r\n"
+    );
+    let mut half = send_part(&bridge, half.as_bytes());
+    bridge
+        .until("taken up", async |bridge| {
+            bridge.get("/metrics").await.text().await.expect("text").contains("\nactive_webhook_tasks 1\n")
+        })
+        .await;
+    bridge.terminate();
+    bridge.until("not ready", async |bridge| bridge.get("/ready").await.status() == 503).await;
+    refused(bridge.request(Method::PUT, "/webhook/oura"), 405, "method_not_allowed").await;
+    for device in ["oura", "healthkit", "test"] {
+        let path = format!("/webhook/{device}");
+        refused(bridge.request(Method::POST, &path).body("{"), 503, "back_pressure").await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", u64::MAX);
+        let (status, text) = send_raw(&bridge, head.as_bytes());
+        assert_eq!(status, 503, "{device}: {text}");
+    }
+    let inject = bridge.request(Method::POST, "/admin/inject").bearer_auth(ADMIN_KEY).body("[]");
+    refused(inject, 503, "back_pressure").await;
+    half.write_all(br#"{"user_id":"u", "samples":[]}"#).expect("the rest goes out");
+    let (status, text) = read_answer(half);
+    assert_eq!(status, 200, "{text}");
 }
 
 #[actix_web::test]

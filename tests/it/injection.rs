@@ -248,6 +248,7 @@ async fn what_goes_straight_to_the_state_is_checkpointed_and_never_logged() {
     // The switch is published all the same; the event is not.
     assert_eq!(log_read(&bridge, "biometric-events"), Vec::<Value>::new());
     assert_eq!(log_read(&bridge, "neuros-mode-switches").len(), 1);
+    assert_eq!(log_read(&bridge, "neuros-user-state").len(), 1);
     // And its event is known to the state.
     let (_, answer) = bridge.inject("?to=user_state", &event).await;
     assert_eq!(
