@@ -2,7 +2,7 @@
 
 use crate::cognition::thresholds::Thresholds;
 use crate::cognition::triggers;
-use crate::domain::event::Event;
+use crate::domain::event::{DeviceType, Event};
 use crate::domain::ids::RequestId;
 use crate::domain::message::{HeaderField, Message, Topic, header};
 
@@ -14,7 +14,7 @@ pub fn encode(event: &Event, request_id: &RequestId, thresholds: &Thresholds) ->
     let triggers = triggers::evaluate(event, thresholds.triggers());
     let priority = triggers.priority();
     let triggers = if triggers.is_empty() { Vec::new() } else { json(&triggers) };
-    let headers = [
+    let mut headers = vec![
         ("priority", priority.name().as_bytes().to_vec()),
         ("user_id", event.user_id.as_str().as_bytes().to_vec()),
         ("device_type", event.device_type.name().as_bytes().to_vec()),
@@ -25,6 +25,9 @@ pub fn encode(event: &Event, request_id: &RequestId, thresholds: &Thresholds) ->
         ("request_id", request_id.as_str().as_bytes().to_vec()),
         ("schema", SCHEMA.as_bytes().to_vec()),
     ];
+    if event.device_type == DeviceType::Terra {
+        headers.push(("source", b"terra_api".to_vec()));
+    }
     Message {
         topic: Topic::BiometricEvents,
         key: event.user_id.as_str().into(),

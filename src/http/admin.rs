@@ -3,22 +3,25 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use actors::cognition::state::UserState;
 use actors::device_handler::commit;
 use actors::domain::admission::EventDraft;
 use actors::domain::delivery::Rejections;
-use actors::domain::ids::UserId;
 use actors::domain::time::Timestamp;
 use actors::messages::{ApplyDirectly, CommitError};
 use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, Receipt};
 use actors::user_state::LiveState;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::auth::check_admin;
 use super::body;
 use super::problem::{ErrorType, Problem, request_id};
+use super::query;
+use super::read_api::look_at_state;
 use super::state::Doors;
-use super::webhooks::not_committed;
+use super::webhooks::{check_open, not_committed};
 use crate::settings::{ADMIN_BODY_MAX_BYTES, APPLIED_WAIT};
 
 /// `?wait=applied&to=user_state`
@@ -34,16 +37,14 @@ pub(super) async fn inject(
     request: HttpRequest,
     payload: web::Payload,
     doors: web::Data<Doors>,
-    parameters: web::Query<InjectParameters>,
 ) -> Result<HttpResponse, Problem> {
     check_admin(&request, &doors.settings.keys)?;
     if !doors.settings.keys.enable_injection {
         let detail = "injection is switched off: set ENABLE_INJECTION=true";
         return Err(Problem::new(&request, ErrorType::NotFound, detail));
     }
-    if doors.is_stopping() {
-        return Err(Problem::new(&request, ErrorType::BackPressure, "the bridge is stopping: try again"));
-    }
+    check_open(&request, &doors)?;
+    let parameters: InjectParameters = query(&request)?;
     let is_waiting = choice(&request, "wait", parameters.wait.as_deref(), "applied")?;
     let is_direct = choice(&request, "to", parameters.to.as_deref(), "user_state")?;
     let mut memory = doors.admission.body_memory();
@@ -108,7 +109,7 @@ async fn inject_to_log(
         Err(error) => return Err(not_committed(request, &error)),
     };
     let mode = match is_waiting {
-        true => Some(wait_applied(doors, &receipts, watched).await),
+        true => Some(wait_applied(request, doors, &receipts, watched).await),
         false => None,
     };
     Ok(answer(request, &receipts, &rejected, mode))
@@ -121,23 +122,29 @@ fn delivery_key() -> [u8; 32] {
     key
 }
 
-/// The mode of the last event's user once all new events have been applied; `None` if that took too long.
+/// The mode of the last event's user once all events have been applied; `None` if that took too long.
 async fn wait_applied(
+    request: &HttpRequest,
     doors: &Doors,
     receipts: &[Receipt],
-    watched: Vec<tokio::sync::oneshot::Receiver<Arc<LiveState>>>,
+    watched: Vec<oneshot::Receiver<Arc<LiveState>>>,
 ) -> Option<&'static str> {
-    let news = receipts.iter().zip(watched).filter(|(receipt, _)| receipt.is_new).map(|(_, applied)| applied);
-    let all = futures_util::future::join_all(news);
-    let applied = tokio::time::timeout(APPLIED_WAIT, all).await.ok()?;
-    match applied.into_iter().last() {
-        Some(live) => live.ok().map(|live| live.state.mode().name()),
-        None => receipts.last().and_then(|receipt| mode_of(doors, &receipt.user_id)),
-    }
+    let each = receipts.iter().zip(watched).map(|(receipt, applied)| async move {
+        match mode_with(request, doors, receipt).await {
+            Some(mode) => Some(mode),
+            None => applied.await.ok().map(|live| live.state.mode().name()),
+        }
+    });
+    let all = futures_util::future::join_all(each);
+    tokio::time::timeout(APPLIED_WAIT, all).await.ok()?.into_iter().last()?
 }
 
-fn mode_of(doors: &Doors, user: &UserId) -> Option<&'static str> {
-    doors.tree.users.live(user).map(|live| live.state.mode().name())
+/// The mode of a repeated event's user, if the event has been applied already.
+async fn mode_with(request: &HttpRequest, doors: &Doors, receipt: &Receipt) -> Option<&'static str> {
+    let event_id = receipt.event_id.as_ref().filter(|_| !receipt.is_new)?;
+    let look = |state: &UserState| state.has_applied(event_id).then(|| state.mode().name());
+    // An unreadable store is told by the next request: this one's event is committed.
+    look_at_state(request, doors, &receipt.user_id, look).await.ok()??
 }
 
 async fn inject_directly(
@@ -149,9 +156,11 @@ async fn inject_directly(
     let mut receipts = Vec::with_capacity(drafts.len());
     let mut mode = None;
     for draft in drafts {
-        // Nothing is known of a fact that never reaches the store: each is new, and the state knows what it has seen.
+        // The store knows nothing of a fact that never reaches it; the state knows what it has applied.
         let Some(admitted) = draft.admit(0, &mut std::collections::HashMap::new()) else { continue };
         let event = Arc::new(admitted.event);
+        let look = |state: &UserState| state.has_applied(&event.event_id);
+        let is_new = !look_at_state(request, doors, &event.user_id, look).await?.unwrap_or_default();
         let live = doors.tree.router.ask(ApplyDirectly(Arc::clone(&event))).await;
         let live = match live {
             Ok(Ok(live)) => live,
@@ -164,8 +173,8 @@ async fn inject_directly(
         receipts.push(Receipt {
             event_id: Some(event.event_id.clone()),
             user_id: event.user_id.clone(),
-            readings: event.readings.len(),
-            is_new: true,
+            readings: if is_new { event.readings.len() } else { 0 },
+            is_new,
         });
     }
     Ok(answer(request, &receipts, &rejected, Some(mode)))

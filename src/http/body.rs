@@ -89,7 +89,7 @@ pub(super) fn inflate(
     let ratio_max_bytes = INFLATE_RATIO_FROM_BYTES.max(wire.len().saturating_mul(INFLATE_RATIO_MAX));
     let limit = max_bytes.min(ratio_max_bytes);
     let mut inflated = Vec::new();
-    let mut reader = flate2::read::GzDecoder::new(&wire[..]).take(limit as u64 + 1);
+    let mut reader = flate2::read::MultiGzDecoder::new(&wire[..]).take(limit as u64 + 1);
     if reader.read_to_end(&mut inflated).is_err() {
         return Err(Problem::new(request, ErrorType::ValidationError, "the body is not gzip, or is cut off"));
     }

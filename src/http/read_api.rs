@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::auth::check_reader;
 use super::problem::{ErrorType, Problem};
+use super::query;
 use super::state::Doors;
 use crate::settings::{PAGE_DEFAULT, PAGE_MAX};
 
@@ -44,7 +45,24 @@ pub(super) fn store_down(request: &HttpRequest, error: &StoreError) -> Problem {
 /// Checks the key, then the id in the path.
 fn user(request: &HttpRequest, doors: &Doors, id: &str) -> Result<UserId, Problem> {
     check_reader(request, &doors.settings.keys)?;
+    if !is_utf8(request.uri().path()) {
+        return Err(invalid(request, "the user id in the path is not UTF-8"));
+    }
     UserId::parse(id).map_err(|error| invalid(request, format!("the user id in the path {error}")))
+}
+
+/// Whether a path is UTF-8 once its escapes are undone. The framework would put U+FFFD in the place of what is not,
+/// and so take one id for another.
+fn is_utf8(path: &str) -> bool {
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let mut byte = [*first];
+        let is_escape = *first == b'%'
+            && after.get(..2).is_some_and(|digits| hex::decode_to_slice(digits, &mut byte).is_ok());
+        bytes.extend(byte);
+        rest = if is_escape { &after[2..] } else { after };
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 fn limit(request: &HttpRequest, limit: Option<&str>) -> Result<usize, Problem> {
@@ -70,11 +88,12 @@ pub(super) async fn events(
     request: HttpRequest,
     doors: web::Data<Doors>,
     id: web::Path<String>,
-    parameters: web::Query<EventParameters>,
 ) -> Result<HttpResponse, Problem> {
     let user_id = user(&request, &doors, &id)?;
+    let parameters: EventParameters = query(&request)?;
     let device = parameters.device.as_deref().map(|name| {
         DeviceType::from_name(name)
+            .or_else(|| doors.device(name).map(|device| device.device_type()))
             .ok_or_else(|| invalid(&request, "device must be a device_type, as oura_ring"))
     });
     let metric = parameters.metric.as_deref().map(|name| {
@@ -91,13 +110,15 @@ pub(super) async fn events(
         to: moment(&request, "to", parameters.to.as_deref())?,
         device: device.transpose()?,
         metric: metric.transpose()?,
-        kind: parameters.kind.clone(),
+        kind: parameters.kind,
         after: after.transpose()?,
-        limit,
+        // One more tells whether there is a next page.
+        limit: limit + 1,
     };
-    let events = doors.store.events(&query).await.map_err(|error| store_down(&request, &error))?;
-    let next_cursor =
-        (events.len() == limit).then(|| events.last().map(|last| write_cursor(&last.event))).flatten();
+    let mut events = doors.store.events(&query).await.map_err(|error| store_down(&request, &error))?;
+    let has_next = events.len() > limit;
+    events.truncate(limit);
+    let next_cursor = events.last().filter(|_| has_next).map(|last| write_cursor(&last.event));
     let events: Vec<_> = events
         .iter()
         .map(|stored| {
@@ -160,20 +181,28 @@ pub(super) async fn state(
 ) -> Result<HttpResponse, Problem> {
     let user_id = user(&request, &doors, &id)?;
     let (now, thresholds) = (doors.clock.now(), doors.thresholds.load());
-    if let Some(live) = doors.tree.users.live(&user_id) {
-        return Ok(HttpResponse::Ok().json(live.state.view(&user_id, now, &thresholds)));
-    }
-    let stored = doors.store.load_checkpoints(std::slice::from_ref(&user_id)).await;
-    let view = match stored.map_err(|error| store_down(&request, &error))?.first() {
-        None => StateView::unknown(&user_id, now),
-        Some(checkpoint) => {
-            let detail = "the user's checkpoint cannot be read by this build: run a newer one";
-            let state = UserState::decode(&checkpoint.state)
-                .map_err(|_| Problem::new(&request, ErrorType::InternalError, detail))?;
-            state.view(&user_id, now, &thresholds)
-        }
-    };
+    let view = look_at_state(&request, &doors, &user_id, |state| state.view(&user_id, now, &thresholds));
+    let view = view.await?.unwrap_or_else(|| StateView::unknown(&user_id, now));
     Ok(HttpResponse::Ok().json(view))
+}
+
+/// Reads something off a user's state: the live one, else that of the checkpoint. `None` without either.
+pub(super) async fn look_at_state<T>(
+    request: &HttpRequest,
+    doors: &Doors,
+    user: &UserId,
+    look: impl FnOnce(&UserState) -> T,
+) -> Result<Option<T>, Problem> {
+    if let Some(live) = doors.tree.users.live(user) {
+        return Ok(Some(look(&live.state)));
+    }
+    let stored = doors.store.load_checkpoints(std::slice::from_ref(user)).await;
+    let stored = stored.map_err(|error| store_down(request, &error))?;
+    let Some(checkpoint) = stored.first() else { return Ok(None) };
+    let detail = "the user's checkpoint cannot be read by this build: run a newer one";
+    let state = UserState::decode(&checkpoint.state)
+        .map_err(|_| Problem::new(request, ErrorType::InternalError, detail))?;
+    Ok(Some(look(&state)))
 }
 
 /// `?limit&cursor`
@@ -189,9 +218,9 @@ pub(super) async fn mode_switches(
     request: HttpRequest,
     doors: web::Data<Doors>,
     id: web::Path<String>,
-    parameters: web::Query<PageParameters>,
 ) -> Result<HttpResponse, Problem> {
     let user_id = user(&request, &doors, &id)?;
+    let parameters: PageParameters = query(&request)?;
     let limit = limit(&request, parameters.limit.as_deref())?;
     let before = parameters.cursor.as_deref().map(|cursor| {
         cursor.parse::<i64>().map_err(|_| invalid(&request, "cursor must be a next_cursor of this route"))

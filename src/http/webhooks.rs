@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::{Method, StatusCode, header};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
-use actors::domain::delivery::{Header, Headers, Rejections};
+use actors::domain::delivery::{DecodeError, Header, Headers, Rejections};
 use actors::domain::ids::{MaskedUserId, RequestId};
 use actors::messages::{CommitError, HandleDelivery, Outcome};
 use actors::ports::store::{Receipt, StoreError};
@@ -162,9 +162,7 @@ async fn process(
     device: &Arc<dyn Device>,
     request_id: &RequestId,
 ) -> Result<Answer, Problem> {
-    if doors.is_stopping() {
-        return Err(Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again"));
-    }
+    check_open(request, doors)?;
     let max_bytes = match device.name() {
         "healthkit" => doors.settings.intake.healthkit_body_max_bytes.min(HEALTHKIT_MEMORY_MAX_BYTES),
         _ => doors.settings.intake.body_max_bytes,
@@ -174,7 +172,8 @@ async fn process(
     let received_at = doors.clock.now();
 
     let query = query_pairs(request);
-    let query_user = query.iter().find(|(name, _)| name == "user_id").map(|(_, value)| value.as_str());
+    let mut query_users = query.iter().filter(|(name, _)| name == "user_id").map(|(_, value)| value.as_str());
+    let query_user = query_users.next();
     let headers = RequestHeaders(request);
     let raw = RawDelivery { headers: &headers, query_user, body: wire.clone(), received_at };
     let verified = device.verify(raw);
@@ -187,6 +186,10 @@ async fn process(
         )
     })?;
     body::check_json(request)?;
+    if query_users.any(|user| Some(user) != query_user) {
+        let detail = DecodeError::UsersDiffer.to_string();
+        return Err(Problem::new(request, ErrorType::ValidationError, detail));
+    }
     let verified = inflated(request, verified, &wire, max_bytes, &mut memory)?;
 
     let (_slot, waited) = doors
@@ -197,6 +200,14 @@ async fn process(
     doors.teller.slot_waited(waited);
     let outcome = handle(request, doors, device, verified, received_at, request_id).await?;
     answer(request, doors, outcome)
+}
+
+/// 503 once shutdown has begun.
+pub(super) fn check_open(request: &HttpRequest, doors: &Doors) -> Result<(), Problem> {
+    if doors.is_stopping() {
+        return Err(Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again"));
+    }
+    Ok(())
 }
 
 fn inflated(
@@ -260,9 +271,7 @@ pub(super) fn not_committed(request: &HttpRequest, error: &CommitError) -> Probl
 }
 
 fn handshake(request: &HttpRequest, doors: &Doors, device: &dyn Device) -> Result<HttpResponse, Problem> {
-    if doors.is_stopping() {
-        return Err(Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again"));
-    }
+    check_open(request, doors)?;
     match device.handshake(&query_pairs(request)) {
         Handshake::Answer(json) => Ok(HttpResponse::Ok().content_type("application/json").body(json)),
         Handshake::Refused => {
@@ -283,10 +292,13 @@ async fn test_device(
     if *request.method() != Method::POST {
         return Err(Problem::method_not_allowed(request, "POST"));
     }
+    check_open(request, doors)?;
+    let max_bytes = doors.settings.intake.body_max_bytes;
     let mut memory = doors.admission.body_memory();
-    let wire = body::read(request, payload, doors.settings.intake.body_max_bytes, &mut memory).await?;
+    let wire = body::read(request, payload, max_bytes, &mut memory).await?;
     body::check_json(request)?;
-    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&wire) {
+    let plain = body::inflate(request, &wire, max_bytes, &mut memory)?;
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&plain) {
         let detail = format!("the body is not JSON at line {}, column {}", error.line(), error.column());
         return Err(Problem::new(request, ErrorType::ValidationError, detail));
     }
@@ -304,7 +316,7 @@ struct RequestHeaders<'r>(&'r HttpRequest);
 
 impl Headers for RequestHeaders<'_> {
     fn get(&self, name: &str) -> Header<'_> {
-        let mut values = self.0.headers().get_all(name).map(header::HeaderValue::to_str);
+        let mut values = self.0.headers().get_all(name).map(|value| std::str::from_utf8(value.as_bytes()));
         match (values.next(), values.next()) {
             (None, _) => Header::Missing,
             (Some(_), Some(_)) => Header::Repeated,

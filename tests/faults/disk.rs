@@ -31,7 +31,7 @@ fn serve_on_a_small_disk(home: &TempDir) -> Command {
 async fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing_acknowledged() {
     for seed in seeds(&[81]) {
         let (load, home) = (Load::new(seed, 5), TempDir::new().expect("a temporary folder"));
-        let bridge = Bridge::start_by(serve_on_a_small_disk(&home), home.path(), &[]).await;
+        let bridge = Bridge::start_by(serve_on_a_small_disk(&home), "", home.path(), &[]).await;
         let (target, traffic) = (Target::new(&bridge.url), Traffic::new());
         let filling = async {
             let mut answers = 0;

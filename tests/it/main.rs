@@ -6,4 +6,20 @@
 #[path = "../support/bridge.rs"]
 mod bridge;
 
+mod answers;
+mod checks;
+mod encodings;
+mod healthkit;
+mod hostile;
+mod ids;
+mod injection;
+mod logs;
+mod metrics;
+mod modes;
+mod operators;
+mod oura;
+mod privacy;
+mod read_api;
+mod records;
+mod settings;
 mod webhooks;

@@ -75,16 +75,27 @@ impl Bridge {
 
     /// The same in a folder that outlives it.
     pub(crate) async fn start_in(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        Self::start_by(program(folder, &["serve"], settings), folder, settings).await
+        Self::start_by(program(folder, &["serve"], settings), "", folder, settings).await
+    }
+
+    /// The same where `settings` put every route behind `base_path`.
+    pub(crate) async fn start_behind(base_path: &str, folder: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::start_by(program(folder, &["serve"], settings), base_path, folder, settings).await
     }
 
     /// The same by a command that becomes a `serve` in `folder` with `settings`.
-    pub(crate) async fn start_by(command: Command, folder: &Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_by(
+        command: Command,
+        base_path: &str,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let (process, url) = Process::start(command);
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let bridge = Self { url, folder: folder.to_owned(), settings, client, process, home: None };
-        bridge.until("ready", async |bridge| bridge.get("/ready").await.status() == StatusCode::OK).await;
+        let ready = format!("{base_path}/ready");
+        bridge.until("ready", async |bridge| bridge.get(&ready).await.status() == StatusCode::OK).await;
         bridge
     }
 

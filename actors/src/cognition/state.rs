@@ -134,6 +134,11 @@ impl UserState {
         self.last_event_id.as_ref()
     }
 
+    /// Whether the event was applied, as far back as the state remembers.
+    pub fn has_applied(&self, event_id: &EventId) -> bool {
+        self.applied.contains(&hash_of(event_id))
+    }
+
     pub(super) fn row_in_force(&self) -> u8 {
         self.last_switch.as_ref().map_or(FIRST_ROW, |last| last.rule.row())
     }

@@ -7,16 +7,16 @@ use serde::Serialize;
 use super::admission::EventDraft;
 use super::ids::{IdError, UserId};
 
-/// What one header field holds. Signed fields must occur once and be visible ASCII.
+/// What one header field holds. Signed fields must occur once and be text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header<'a> {
     /// The field is absent.
     Missing,
-    /// It occurs once and is visible ASCII.
+    /// It occurs once and is UTF-8: an id in a field is any text.
     One(&'a str),
     /// It occurs more than once.
     Repeated,
-    /// It holds bytes that are not visible ASCII.
+    /// It holds bytes that are not UTF-8.
     NotText,
 }
 

@@ -158,16 +158,22 @@ impl Store for MemoryStore {
         before: Option<i64>,
         limit: usize,
     ) -> Result<SwitchPage, StoreError> {
-        let rows: Vec<(i64, Vec<u8>)> = self
+        let mut rows: Vec<(i64, Vec<u8>)> = self
             .look(StoreCall::ModeSwitches, |contents| {
                 let numbered = contents.switches.iter().enumerate().map(|(place, row)| (place as i64, row));
                 let of_user = numbered.rev().filter(|(seq, switch)| {
                     switch.user_id == *user && before.is_none_or(|before| *seq < before)
                 });
-                of_user.take(limit).map(|(seq, switch)| (seq, switch.message.value.clone())).collect()
+                // One more tells whether there is a next page.
+                of_user
+                    .take(limit.saturating_add(1))
+                    .map(|(seq, switch)| (seq, switch.message.value.clone()))
+                    .collect()
             })
             .await?;
-        let next = rows.last().filter(|_| rows.len() == limit).map(|(seq, _)| *seq);
+        let has_next = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| has_next).map(|(seq, _)| *seq);
         let switches = rows.into_iter().map(|(_, value)| json(value)).collect::<Result<_, _>>()?;
         Ok(SwitchPage { switches, next })
     }

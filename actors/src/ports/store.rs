@@ -233,7 +233,7 @@ pub struct LatestReading {
 pub struct SwitchPage {
     /// As on the topic.
     pub switches: Vec<Box<RawValue>>,
-    /// Give this back for the next page.
+    /// Give this back for the next page; none after the last switch.
     pub next: Option<i64>,
 }
 

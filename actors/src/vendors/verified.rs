@@ -54,9 +54,7 @@ impl OutsideUsers {
             Header::Missing => HeaderUser::Missing,
             Header::One(text) => HeaderUser::One(text.to_owned()),
             Header::Repeated => HeaderUser::Unusable("the header occurs more than once"),
-            Header::NotText => {
-                HeaderUser::Unusable("the header is not visible ASCII: such an id goes into the body")
-            }
+            Header::NotText => HeaderUser::Unusable("the header is not UTF-8"),
         };
         Self { header, query: raw.query_user.map(str::to_owned) }
     }

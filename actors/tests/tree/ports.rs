@@ -144,8 +144,9 @@ async fn an_older_checkpoint_never_overwrites_a_newer_one_and_a_switch_is_kept_o
     assert_eq!(store.load_checkpoints(&[user("a")]).await.unwrap()[0].state_seq, 7);
     assert_eq!(store.outbox_depth(), 1);
     let page = store.mode_switches(&user("a"), None, 1).await.unwrap();
-    assert_eq!((page.switches.len(), page.next), (1, Some(0)));
-    assert!(store.mode_switches(&user("a"), page.next, 1).await.unwrap().switches.is_empty());
+    assert_eq!((page.switches.len(), page.next), (1, None), "a page that ends with the last one is the last");
+    assert_eq!(store.mode_switches(&user("a"), None, 2).await.unwrap().switches.len(), 1);
+    assert!(store.mode_switches(&user("a"), Some(0), 1).await.unwrap().switches.is_empty());
 }
 
 #[actix::test]

@@ -68,16 +68,19 @@ pub(super) async fn mode_switches(
     before: Option<i64>,
     limit: usize,
 ) -> JobResult<SwitchPage> {
-    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+    let mut rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
         "SELECT seq, value FROM mode_switches WHERE user_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
     )
     .bind(user.as_str())
     .bind(before.unwrap_or(i64::MAX))
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    // One more tells whether there is a next page.
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1))
     .fetch_all(readers)
     .await
     .map_err(store_error)?;
-    let next = if rows.len() == limit { rows.last().map(|(seq, _)| *seq) } else { None };
+    let has_next = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| has_next).map(|(seq, _)| *seq);
     let switches = rows
         .into_iter()
         .map(|(_, value)| {

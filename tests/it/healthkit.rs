@@ -1,0 +1,242 @@
+//! HealthKit's door: its keys, and what its samples become.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::answers::{ago, events, heart_rate, refused, send, to_healthkit};
+use crate::bridge::{Bridge, HEALTHKIT_KEY, HEALTHKIT_SECRET};
+
+/// The body and signature of vendors.md §4's vector.
+const VECTOR: &str = r#"{"user_id":"user-81","samples":[{"type":"heartRate","value":61,"unit":"count/min","timestamp":"2026-09-10T06:42:11Z","source":"Apple Watch"}]}"#;
+const VECTOR_SECRET: &str = "healthkit-secret-0a1b";
+const VECTOR_SIGNATURE: &str = "b9a1fec666cb09f2c3876f589c2ab42176430e5498eb816248cdb0645cb34d8d";
+
+#[actix_web::test]
+async fn the_key_opens_in_each_of_its_forms() {
+    let bridge = Bridge::start_with(&[("APPLE_HEALTHKIT_SECRET", VECTOR_SECRET)]).await;
+    let post = || bridge.request(Method::POST, "/webhook/healthkit").body(VECTOR);
+    let right = [
+        ("Authorization", format!("Bearer {HEALTHKIT_KEY}")),
+        ("authorization", format!("bearer {HEALTHKIT_KEY}")),
+        ("X-API-Key", HEALTHKIT_KEY.to_owned()),
+        ("Signature", VECTOR_SIGNATURE.to_owned()),
+        ("signature", VECTOR_SIGNATURE.to_uppercase()),
+    ];
+    for (place, (name, value)) in right.iter().enumerate() {
+        let answer = send(post().header(*name, value)).await;
+        let expected = if place == 0 { "processed" } else { "duplicate" };
+        assert_eq!((answer.status, &answer.json()["status"]), (200, &json!(expected)), "{name}");
+    }
+    let flipped = VECTOR_SIGNATURE.replacen('b', "c", 1);
+    let wrong = [
+        ("Authorization", "Bearer wrong".to_owned()),
+        ("Authorization", HEALTHKIT_KEY.to_owned()),
+        ("Authorization", format!("Basic {HEALTHKIT_KEY}")),
+        ("Authorization", format!("Bearer {HEALTHKIT_KEY}x")),
+        ("Authorization", "Bearer ".to_owned()),
+        // With a key of its own the secret is a key no more.
+        ("Authorization", format!("Bearer {VECTOR_SECRET}")),
+        ("X-API-Key", VECTOR_SECRET.to_owned()),
+        ("X-API-Key", HEALTHKIT_KEY.to_uppercase()),
+        ("X-API-Key", String::new()),
+        ("Signature", flipped),
+        ("Signature", VECTOR_SIGNATURE[..62].to_owned()),
+        ("Signature", HEALTHKIT_KEY.to_owned()),
+    ];
+    for (name, value) in wrong {
+        refused(post().header(name, value), 401, "authentication_error").await;
+    }
+    refused(post(), 401, "authentication_error").await;
+    for (name, value) in right {
+        refused(post().header(name, &value).header(name, &value), 401, "authentication_error").await;
+    }
+    let in_the_url =
+        format!("/webhook/healthkit?key={HEALTHKIT_KEY}&token={HEALTHKIT_KEY}&api_key={HEALTHKIT_KEY}");
+    refused(bridge.request(Method::POST, &in_the_url).body(VECTOR), 401, "authentication_error").await;
+}
+
+#[actix_web::test]
+async fn the_key_has_three_names_and_the_secret_stands_in_for_none() {
+    let bearer = |bridge: &Bridge, key: &str, user: &str| {
+        let body = json!({"user_id": user, "samples": [heart_rate(61, "2026-09-10T06:42:11Z")]}).to_string();
+        bridge.request(Method::POST, "/webhook/healthkit").bearer_auth(key).body(body)
+    };
+    let other = [("HEALTHKIT_API_KEY", ""), ("HEALTHKIT_WEBHOOK_SECRET", "other-key")];
+    let bridge = Bridge::start_with(&other).await;
+    assert_eq!(send(bearer(&bridge, "other-key", "user-1")).await.status, 200);
+    refused(bearer(&bridge, HEALTHKIT_SECRET, "user-1"), 401, "authentication_error").await;
+    let neither = [("HEALTHKIT_API_KEY", ""), ("HEALTHKIT_WEBHOOK_SECRET", "")];
+    let bridge = Bridge::start_with(&neither).await;
+    assert_eq!(send(bearer(&bridge, HEALTHKIT_SECRET, "user-1")).await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_samples_type_is_known_in_each_spelling() {
+    let bridge = Bridge::start().await;
+    let spellings = [
+        "HKQuantityTypeIdentifierHeartRate",
+        "heartRate",
+        "heart_rate",
+        "HeartRate",
+        "HEART_RATE",
+        "heartrate",
+    ];
+    for (place, spelling) in spellings.iter().enumerate() {
+        let sample =
+            json!({"type": spelling, "value": 61, "unit": "count/min", "timestamp": "2026-09-10T06:42:11Z"});
+        let (_, answer) =
+            bridge.healthkit(&json!({"user_id": format!("user-{place}"), "samples": [sample]})).await;
+        assert_eq!(
+            (&answer["events"], &answer["rejected_total"]),
+            (&json!(1), &json!(0)),
+            "{spelling}: {answer}"
+        );
+    }
+}
+
+#[actix_web::test]
+async fn each_quantity_becomes_its_metric_in_its_unit() {
+    let bridge = Bridge::start().await;
+    let table = [
+        ("HeartRate", 1.0, "count/s", "heart_rate", 60.0, "bpm"),
+        ("HeartRate", 61.0, "bpm", "heart_rate", 61.0, "bpm"),
+        ("RestingHeartRate", 52.0, "count/min", "resting_heart_rate", 52.0, "bpm"),
+        ("HeartRateVariabilitySDNN", 45.5, "ms", "hrv", 45.5, "ms"),
+        ("HeartRateVariabilitySDNN", 0.045, "s", "hrv", 45.0, "ms"),
+        ("OxygenSaturation", 0.97, "%", "blood_oxygen", 97.0, "%"),
+        ("OxygenSaturation", 97.0, "%", "blood_oxygen", 97.0, "%"),
+        ("RespiratoryRate", 14.5, "count/min", "respiratory_rate", 14.5, "breaths/min"),
+        ("BodyTemperature", 98.6, "degF", "body_temperature", 37.0, "degC"),
+        ("BodyTemperature", 310.15, "K", "body_temperature", 37.0, "degC"),
+        ("BodyTemperature", 36.6, "degC", "body_temperature", 36.6, "degC"),
+        ("StepCount", 377.0, "count", "steps", 377.0, "count"),
+        ("ActiveEnergyBurned", 418.4, "kJ", "active_calories", 100.0, "kcal"),
+        ("ActiveEnergyBurned", 12.5, "Cal", "active_calories", 12.5, "kcal"),
+        ("ActiveEnergyBurned", 12_500.0, "cal", "active_calories", 12.5, "kcal"),
+        ("DistanceWalkingRunning", 2.0, "mi", "distance_meters", 3218.688, "m"),
+        ("DistanceWalkingRunning", 1.5, "km", "distance_meters", 1500.0, "m"),
+    ];
+    for (place, (kind, value, unit, metric, canonical, canonical_unit)) in table.into_iter().enumerate() {
+        let user = format!("user-{place}");
+        let sample = json!({"type": kind, "value": value, "unit": unit, "timestamp": "2026-09-10T06:42:11Z"});
+        let (_, answer) = bridge.healthkit(&json!({"user_id": user, "samples": [sample]})).await;
+        assert_eq!(answer["readings"], 1, "{kind}: {answer}");
+        let reading = events(&bridge, &user).await[0]["readings"][0].clone();
+        assert_eq!(
+            (&reading["metric"], &reading["unit"]),
+            (&json!(metric), &json!(canonical_unit)),
+            "{kind} in {unit}"
+        );
+        let got = reading["value"].as_f64().expect("a number");
+        assert!((got - canonical).abs() < 1e-9, "{kind}: {value} {unit} became {got}");
+        let method = if metric == "hrv" { json!("sdnn") } else { Value::Null };
+        assert_eq!(reading["method"], method, "{kind}");
+    }
+    // Without a unit, more than 45 degrees are Fahrenheit.
+    let sample = json!({"type": "BodyTemperature", "value": 98.6, "timestamp": "2026-09-10T06:42:11Z"});
+    bridge.healthkit(&json!({"user_id": "warm", "samples": [sample]})).await;
+    assert_eq!(events(&bridge, "warm").await[0]["readings"][0]["value"], 37.0);
+}
+
+#[actix_web::test]
+async fn a_source_decides_how_far_its_readings_are_trusted() {
+    let bridge = Bridge::start().await;
+    let sources = [
+        (json!({"source": "Irvin’s Apple\u{a0}Watch"}), 1.0),
+        (json!({"source": "iPhone"}), 0.8),
+        (json!({"source": "Some App"}), 0.7),
+        (json!({}), 0.7),
+        (json!({"source": {"name": "Health", "bundleIdentifier": "x", "productType": "Watch7,5"}}), 1.0),
+        (json!({"source": {"name": "Health", "productType": "iPhone15,2"}}), 0.8),
+        (json!({"sourceRevision": {"productType": "Watch7,5", "source": {"name": "Health"}}}), 1.0),
+        (json!({"device": {"name": "Apple Watch"}}), 1.0),
+    ];
+    for (place, (source, confidence)) in sources.into_iter().enumerate() {
+        let user = format!("user-{place}");
+        let mut sample =
+            json!({"type": "heartRate", "value": 61, "unit": "bpm", "timestamp": "2026-09-10T06:42:11Z"});
+        let fields = source.as_object().expect("an object").clone();
+        sample.as_object_mut().expect("an object").extend(fields);
+        bridge.healthkit(&json!({"user_id": user, "samples": [sample]})).await;
+        let reading = events(&bridge, &user).await[0]["readings"][0].clone();
+        assert_eq!(reading["confidence"], confidence, "{source}");
+    }
+}
+
+#[actix_web::test]
+async fn an_interval_has_the_time_of_its_end() {
+    let bridge = Bridge::start().await;
+    let steps = |start: &str, end: &str| json!({"type": "stepCount", "value": 10, "unit": "count", "startDate": start, "endDate": end});
+    let samples = [
+        steps("2026-09-10T06:00:00Z", "2026-09-10T06:05:00.250Z"),
+        json!({"type": "stepCount", "value": 11, "start": "2026-09-10 08:05:00 +0200", "end": "2026-09-10 08:10:00 +0200"}),
+        steps("2026-09-10T06:05:00Z", "2026-09-10T06:00:00Z"),
+    ];
+    let (_, answer) = bridge.healthkit(&json!({"user_id": "user-1", "samples": samples})).await;
+    assert_eq!((&answer["readings"], &answer["rejected"][0]["index"]), (&json!(2), &json!(2)), "{answer}");
+    let event = &events(&bridge, "user-1").await[0];
+    assert_eq!(event["timestamp"], "2026-09-10T06:10:00Z");
+    let (first, second) = (&event["readings"][0], &event["readings"][1]);
+    assert_eq!(
+        (&first["timestamp"], &first["end"]),
+        (&json!("2026-09-10T06:05:00.250Z"), &json!("2026-09-10T06:05:00.250Z"))
+    );
+    assert_eq!(first["start"], "2026-09-10T06:00:00Z");
+    assert_eq!(
+        (&second["timestamp"], &second["utc_offset"]),
+        (&json!("2026-09-10T06:10:00Z"), &json!("+02:00"))
+    );
+}
+
+#[actix_web::test]
+async fn a_time_that_cannot_be_is_its_samples_fault_alone() {
+    let bridge = Bridge::start().await;
+    let times = [
+        "1999-12-31T23:59:59Z",
+        &ago(-90_000),
+        "2026-02-30T00:00:00Z",
+        "2026-09-10T25:00:00Z",
+        "yesterday",
+        "",
+    ];
+    let mut samples: Vec<Value> = times.iter().map(|time| heart_rate(61, time)).collect();
+    samples.push(heart_rate(61, "2026-09-10T06:42:11Z"));
+    let (_, answer) = bridge.healthkit(&json!({"user_id": "user-1", "samples": samples})).await;
+    assert_eq!(
+        (&answer["readings"], &answer["rejected_total"]),
+        (&json!(1), &json!(times.len())),
+        "{answer}"
+    );
+}
+
+#[actix_web::test]
+async fn an_event_is_as_the_contract_writes_it() {
+    let bridge = Bridge::start().await;
+    let request = to_healthkit(&bridge, "").header("X-Request-ID", "request-7").body(VECTOR);
+    send(request).await;
+    let mut event = events(&bridge, "user-81").await.remove(0);
+    for made in ["event_id", "record_id"] {
+        assert!(crate::answers::is_uuid(&event[made], 8), "{made}: {event}");
+    }
+    let headers = event["headers"].take();
+    let received_at = event["received_at"].take();
+    assert!(received_at.as_str().is_some_and(|time| time.ends_with('Z')), "{received_at}");
+    let (event_id, record_id, version) =
+        (event["event_id"].clone(), event["record_id"].clone(), event["version"].clone());
+    let expected = json!({
+        "event_id": event_id, "record_id": record_id, "version": version, "device_type": "apple_health",
+        "user_id": "user-81", "timestamp": "2026-09-10T06:42:11Z", "received_at": null, "kind": "sample",
+        "is_backfill": false, "deleted": false, "headers": null,
+        "readings": [{
+            "metric": "heart_rate", "value": 61.0, "unit": "bpm", "timestamp": "2026-09-10T06:42:11Z",
+            "confidence": 1.0, "source": "Apple Watch",
+        }],
+    });
+    assert_eq!(event, expected);
+    let expected = json!({
+        "priority": "NORMAL", "user_id": "user-81", "device_type": "apple_health", "triggers": "",
+        "event_id": event_id, "record_id": record_id, "version": version.to_string(), "request_id": "request-7",
+        "schema": "biometric-event/1",
+    });
+    assert_eq!(headers, expected);
+}
