@@ -1,7 +1,7 @@
 //! A seeded simulation of the whole: deliveries of several users under random faults, deaths and restarts, and a judge
 //! at the end. The seed fixes what is sent and what befalls it; threads run as they will.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actors::memory::{Fate, Held, LogCall, Moment, StoreCall};
@@ -137,14 +137,16 @@ impl Happened {
 struct Simulation {
     dice: Dice,
     senders: BTreeMap<&'static str, Sender>,
-    deaths: usize,
+    /// Who has died, or will at the next message, in this process: each once, for a message that two deaths hit is
+    /// rightly set aside.
+    struck: BTreeSet<String>,
     happened: Happened,
 }
 
 impl Simulation {
     fn new(seed: u64) -> Self {
         let senders = USERS.map(|name| (name, Sender::default())).into();
-        Self { dice: Dice(seed), senders, deaths: 0, happened: Happened::default() }
+        Self { dice: Dice(seed), senders, struck: BTreeSet::new(), happened: Happened::default() }
     }
 
     async fn run(mut self) -> Happened {
@@ -192,7 +194,7 @@ impl Simulation {
         if is_dying {
             self.take_note(&bridge);
             self.happened.processes += 1;
-            self.deaths = 0;
+            self.struck.clear();
             let bridge = bridge.next_process().await;
             assert_positions_are_covered(&bridge);
             return bridge;
@@ -224,11 +226,14 @@ impl Simulation {
                 let fates = [self.dice.pick(&fates), self.dice.pick(&fates)];
                 log.script(self.dice.pick(&LOG_CALLS), fates);
             }
-            3..=5 if self.deaths < DEATHS_MAX => {
+            3..=5 if self.struck.len() < DEATHS_MAX => {
                 let user = path_of(self.dice.pick(&USERS));
                 let actors =
                     ["devices/healthkit", "writer", "publisher", "consumer", "router", "flusher", &user];
                 let path = self.dice.pick(&actors);
+                if self.struck.contains(path) {
+                    return None;
+                }
                 let root = &bridge.tree.root;
                 let struck = match path {
                     // It gets no messages, so no fault at the next one.
@@ -236,7 +241,9 @@ impl Simulation {
                     _ => root.inject(path, self.dice.pick(&[Fault::Panic, Fault::Stop])),
                 };
                 // Refused for a user that has no actor yet.
-                self.deaths += usize::from(struck.is_ok());
+                if struck.is_ok() {
+                    self.struck.insert(path.to_owned());
+                }
             }
             6 => store.go_down(store_down()),
             7 => log.go_down(log_down()),
