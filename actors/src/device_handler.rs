@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, MessageResult};
 
 use crate::domain::delivery::Decoded;
+use crate::domain::ids::UserId;
 use crate::event_writer::EventWriter;
 use crate::messages::{CommitDelivery, CommitError, HandleDelivery, Outcome, PendingOutcome};
 use crate::ports::store::{Committed, DeliveryStatus, NewDelivery};
@@ -50,14 +51,18 @@ impl Handler<HandleDelivery> for DeviceHandler {
         let writer = self.writer.clone();
         let pending: PendingOutcome = match self.device.decode(&message.verified, message.received_at) {
             Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
-            Ok(Decoded::Notification { .. }) => {
+            Ok(Decoded::Notification { user_id }) => {
                 let delivery = self.delivery(&message, DeliveryStatus::Accepted);
-                Box::pin(async move { outcome(commit(&writer, delivery).await, |_| Outcome::Accepted) })
+                Box::pin(async move {
+                    let user = user_id.clone();
+                    outcome(commit(&writer, delivery).await, Some(user_id), |_| Outcome::Accepted { user })
+                })
             }
             Ok(Decoded::Events { drafts, rejected }) => {
+                let user = drafts.first().map(|draft| draft.user_id.clone());
                 let delivery = NewDelivery { drafts, ..self.delivery(&message, DeliveryStatus::Processed) };
                 Box::pin(async move {
-                    outcome(commit(&writer, delivery).await, |receipts| Outcome::Processed {
+                    outcome(commit(&writer, delivery).await, user, |receipts| Outcome::Processed {
                         receipts,
                         rejected,
                     })
@@ -79,11 +84,12 @@ impl Handler<HandleDelivery> for DeviceHandler {
 
 fn outcome(
     committed: Result<Committed, CommitError>,
+    user: Option<UserId>,
     stored: impl FnOnce(Vec<crate::ports::store::Receipt>) -> Outcome,
 ) -> Outcome {
     match committed {
         Ok(Committed::Stored(receipts)) => stored(receipts),
-        Ok(Committed::Duplicate) => Outcome::Duplicate,
+        Ok(Committed::Duplicate) => Outcome::Duplicate { user },
         Err(error) => Outcome::NotCommitted(error),
     }
 }

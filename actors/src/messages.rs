@@ -37,9 +37,15 @@ pub enum Outcome {
         rejected: Rejections,
     },
     /// A notification, durable; its data has still to be fetched.
-    Accepted,
+    Accepted {
+        /// Whom it is about.
+        user: UserId,
+    },
     /// The same delivery was durable before.
-    Duplicate,
+    Duplicate {
+        /// Whom it is about, if anybody.
+        user: Option<UserId>,
+    },
     /// Nothing for us; not stored.
     Ignored {
         /// Why.

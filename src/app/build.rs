@@ -1,7 +1,6 @@
 //! From settings to a running tree behind closed doors.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use actix_web::web;
@@ -19,7 +18,7 @@ use super::data_dir::{DataDir, DataDirError};
 use crate::adapters::embedded_log::EmbeddedLog;
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::sqlite_file::SqliteFile;
-use crate::http::{Admission, Doors};
+use crate::http::{Admission, Doors, Entrance};
 use crate::settings::{Secret, Settings};
 use crate::telemetry::{Metrics, Teller};
 
@@ -97,7 +96,7 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
     let doors = Doors {
         admission: Admission::new(&settings.intake),
         thresholds_loaded_at: clock.now(),
-        stopping: AtomicBool::new(false),
+        entrance: Entrance::default(),
         settings,
         tree,
         store,

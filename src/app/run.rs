@@ -106,7 +106,7 @@ impl Running {
         let since = Instant::now();
         let (doors, log, handle, serving, file) =
             (self.doors, self.log, self.handle, self.serving, self.file);
-        doors.close();
+        doors.entrance.close();
         doors.teller.shutdown_started(match reason {
             Reason::Signal(kind) if kind == SignalKind::terminate() => "SIGTERM",
             Reason::Signal(_) => "SIGINT",
@@ -115,7 +115,7 @@ impl Running {
         let limit = doors.settings.server.shutdown_timeout;
         let shutdown = async {
             // Until the last delivery is answered the doors say that they are closing; then they are gone.
-            while doors.teller.active_deliveries() > 0 {
+            while !doors.entrance.is_empty() {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
             handle.stop(true).await;

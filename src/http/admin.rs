@@ -21,7 +21,7 @@ use super::problem::{ErrorType, Problem, request_id};
 use super::query;
 use super::read_api::look_at_state;
 use super::state::Doors;
-use super::webhooks::{check_open, not_committed};
+use super::webhooks::{enter, not_committed};
 use crate::settings::{ADMIN_BODY_MAX_BYTES, APPLIED_WAIT};
 
 /// `?wait=applied&to=user_state`
@@ -43,7 +43,7 @@ pub(super) async fn inject(
         let detail = "injection is switched off: set ENABLE_INJECTION=true";
         return Err(Problem::new(&request, ErrorType::NotFound, detail));
     }
-    check_open(&request, &doors)?;
+    let _inside = enter(&request, &doors)?;
     let parameters: InjectParameters = query(&request)?;
     let is_waiting = choice(&request, "wait", parameters.wait.as_deref(), "applied")?;
     let is_direct = choice(&request, "to", parameters.to.as_deref(), "user_state")?;

@@ -1,7 +1,7 @@
 //! How much is let in at once: slots for processing, a bounded queue in front of them, and memory for bodies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +16,51 @@ pub struct Admission {
     queue_max: usize,
     queue_wait: Duration,
     body_bytes: Arc<Semaphore>,
+}
+
+/// Lets deliveries in until it is closed, and knows how many are inside.
+#[derive(Clone, Default)]
+pub struct Entrance(Arc<EntranceState>);
+
+#[derive(Default)]
+struct EntranceState {
+    is_closed: AtomicBool,
+    inside: AtomicUsize,
+}
+
+/// A delivery is inside as long as this is held.
+#[must_use = "the delivery is outside again when this goes"]
+pub struct Inside(Entrance);
+
+impl Entrance {
+    /// Lets a delivery in; `None` once it is closed.
+    pub fn enter(&self) -> Option<Inside> {
+        // Counted before the look: whoever closes either sees this one inside, or has closed before it.
+        self.0.inside.fetch_add(1, Ordering::SeqCst);
+        let inside = Inside(self.clone());
+        (!self.is_closed()).then_some(inside)
+    }
+
+    /// From now on nothing new is let in.
+    pub fn close(&self) {
+        self.0.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether nobody is inside.
+    pub fn is_empty(&self) -> bool {
+        self.0.inside.load(Ordering::SeqCst) == 0
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// There was no room.

@@ -5,7 +5,7 @@ use actix_web::http::header;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::problem::Problem;
+use super::problem::{ErrorType, Problem};
 use crate::settings::{KeySettings, Secret};
 
 /// Lets `/v1` requests with `API_KEY` or `ADMIN_API_KEY` pass.
@@ -20,7 +20,11 @@ pub(super) fn check_admin(request: &HttpRequest, keys: &KeySettings) -> Result<(
 
 fn check(request: &HttpRequest, accepted: &[Option<&Secret>], variable: &str) -> Result<(), Problem> {
     if accepted.iter().all(Option::is_none) {
-        return Err(Problem::key_missing(request, format!("no key opens this route: {variable} is not set")));
+        return Err(Problem::new(
+            request,
+            ErrorType::AuthenticationError,
+            format!("no key opens this route: {variable} is not set"),
+        ));
     }
     let mut given = request.headers().get_all(header::AUTHORIZATION);
     let presented = match (given.next().map(header::HeaderValue::to_str), given.next()) {
@@ -28,12 +32,20 @@ fn check(request: &HttpRequest, accepted: &[Option<&Secret>], variable: &str) ->
         _ => None,
     };
     let Some(presented) = presented else {
-        return Err(Problem::key_missing(request, "send Authorization: Bearer <key> once"));
+        return Err(Problem::new(
+            request,
+            ErrorType::AuthenticationError,
+            "send Authorization: Bearer <key> once",
+        ));
     };
     // Every key is compared, so that the time does not tell which one was near.
     let matches = accepted.iter().flatten().filter(|key| is_same(key.expose(), presented)).count();
     if matches == 0 {
-        return Err(Problem::key_missing(request, "this key does not open this route"));
+        return Err(Problem::new(
+            request,
+            ErrorType::AuthenticationError,
+            "this key does not open this route",
+        ));
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ use futures_util::StreamExt;
 
 use super::admission::BodyMemory;
 use super::problem::{ErrorType, Problem};
-use crate::settings::{BODY_DEADLINE, INFLATE_RATIO_FROM_BYTES, INFLATE_RATIO_MAX};
+use crate::settings::{
+    BIG_BODY_DEADLINE, BIG_BODY_FROM_BYTES, BODY_DEADLINE, INFLATE_RATIO_FROM_BYTES, INFLATE_RATIO_MAX,
+};
 
 fn too_large(request: &HttpRequest, max_bytes: usize) -> Problem {
     let detail = format!("a body here may have {max_bytes} bytes, inflated too: send less at a time");
@@ -26,7 +28,7 @@ pub(super) fn check_length(request: &HttpRequest, max_bytes: usize) -> Result<Op
     }
 }
 
-/// Reads a body of at most `max_bytes`, within the deadline.
+/// Reads a body of at most `max_bytes`, within the deadline of its announced length.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: web::Payload,
@@ -59,8 +61,13 @@ pub(super) async fn read(
         }
         Ok(body.freeze())
     };
-    tokio::time::timeout(BODY_DEADLINE, read).await.unwrap_or_else(|_| {
-        let detail = format!("a body must arrive within {} seconds", BODY_DEADLINE.as_secs());
+    let deadline = if length.is_some_and(|length| length > BIG_BODY_FROM_BYTES) {
+        BIG_BODY_DEADLINE
+    } else {
+        BODY_DEADLINE
+    };
+    tokio::time::timeout(deadline, read).await.unwrap_or_else(|_| {
+        let detail = format!("a body of this length must arrive within {} seconds", deadline.as_secs());
         Err(Problem::new(request, ErrorType::RequestTimeout, detail))
     })
 }
@@ -106,6 +113,7 @@ pub(super) fn inflate(
 pub(super) fn check_json(request: &HttpRequest) -> Result<(), Problem> {
     let is_json = match request.headers().get(header::CONTENT_TYPE) {
         None => true,
+        Some(value) if value.is_empty() => true,
         Some(value) => value.to_str().is_ok_and(|value| {
             let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             essence == "application/json"

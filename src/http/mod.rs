@@ -10,7 +10,7 @@ mod read_api;
 mod state;
 mod webhooks;
 
-pub use admission::{Admission, NoRoom, Slot};
+pub use admission::{Admission, Entrance, Inside, NoRoom, Slot};
 pub use state::Doors;
 
 use std::time::Instant;

@@ -45,7 +45,7 @@ pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
 /// `GET /ready`: whether deliveries can be taken in now.
 pub(super) async fn ready(doors: web::Data<Doors>) -> HttpResponse {
     let mut reasons = Vec::new();
-    if doors.is_stopping() {
+    if doors.entrance.is_closed() {
         reasons.push("the bridge is stopping".to_owned());
     }
     if doors.tree.root.escalations().borrow().is_some() {
@@ -69,12 +69,23 @@ pub(super) async fn ready(doors: web::Data<Doors>) -> HttpResponse {
 pub(super) async fn metrics(request: HttpRequest, doors: web::Data<Doors>) -> HttpResponse {
     let accept =
         request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accept.split(',').any(|kind| kind.trim().starts_with("application/json")) {
+    if accept.split(',').any(is_json) {
         return HttpResponse::Ok().json(doors.metrics.summary());
     }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(doors.metrics_text().await)
+}
+
+/// Whether a part of `Accept` asks for JSON, and does not refuse it by `q=0`.
+fn is_json(part: &str) -> bool {
+    let mut pieces = part.split(';').map(str::trim);
+    let names_json = pieces.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    let refuses = |piece: &str| {
+        let q = piece.strip_prefix("q=").or_else(|| piece.strip_prefix("Q="));
+        q.and_then(|q| q.parse::<f32>().ok()) == Some(0.0)
+    };
+    names_json && !pieces.any(refuses)
 }
 
 /// `GET /actors`: the whole tree.
@@ -88,7 +99,9 @@ pub(super) async fn actor(
     doors: web::Data<Doors>,
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    match doors.tree.root.find(&path) {
+    let root = &doors.tree.root;
+    let node = if path.as_str() == "root" { Some(root.snapshot()) } else { root.find(&path) };
+    match node {
         Some(node) => Ok(HttpResponse::Ok().json(node)),
         None => Err(Problem::new(&request, ErrorType::NotFound, "no actor has this path: see /actors")),
     }

@@ -84,19 +84,13 @@ pub(super) struct Problem {
     detail: String,
     request_id: RequestId,
     allow: Option<&'static str>,
-    is_key_missing: bool,
 }
 
 impl Problem {
     /// A refusal of `request`. `detail` says what was wrong, where, and what to do; never an id, a secret or a value.
     pub(super) fn new(request: &HttpRequest, error_type: ErrorType, detail: impl Into<String>) -> Self {
         let request_id = request_id(request);
-        Self { error_type, detail: detail.into(), request_id, allow: None, is_key_missing: false }
-    }
-
-    /// 401 that asks for a bearer key.
-    pub(super) fn key_missing(request: &HttpRequest, detail: impl Into<String>) -> Self {
-        Self { is_key_missing: true, ..Self::new(request, ErrorType::AuthenticationError, detail) }
+        Self { error_type, detail: detail.into(), request_id, allow: None }
     }
 
     /// 405 with what is allowed.
@@ -131,7 +125,7 @@ impl ResponseError for Problem {
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, allow));
         }
-        if self.is_key_missing {
+        if status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         let body = serde_json::json!({

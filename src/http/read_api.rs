@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::cognition::{state::UserState, view::StateView};
-use actors::domain::event::DeviceType;
+use actors::domain::event::{DeviceType, Event};
 use actors::domain::ids::UserId;
 use actors::domain::message::HeaderField;
 use actors::domain::metric::Metric;
@@ -12,7 +12,7 @@ use actors::domain::time::Timestamp;
 use actors::ports::store::{EventQuery, StoreError};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::auth::check_reader;
@@ -39,7 +39,12 @@ fn invalid(request: &HttpRequest, detail: impl Into<String>) -> Problem {
 }
 
 pub(super) fn store_down(request: &HttpRequest, error: &StoreError) -> Problem {
-    Problem::new(request, ErrorType::StoreUnavailable, format!("{error}: try again"))
+    match error {
+        StoreError::Refused(_) => Problem::new(request, ErrorType::InternalError, error.to_string()),
+        StoreError::Unavailable(_) | StoreError::Fenced(_) => {
+            Problem::new(request, ErrorType::StoreUnavailable, format!("{error}: try again"))
+        }
+    }
 }
 
 /// Checks the key, then the id in the path.
@@ -121,13 +126,24 @@ pub(super) async fn events(
     let next_cursor = events.last().filter(|_| has_next).map(|last| write_cursor(&last.event));
     let events: Vec<_> = events
         .iter()
-        .map(|stored| {
-            let mut value = json!(stored.event);
-            value["headers"] = header_texts(&stored.headers).into();
-            value
-        })
+        .map(|stored| EventView { event: &stored.event, headers: header_texts(&stored.headers) })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({"events": events, "next_cursor": next_cursor})))
+    Ok(HttpResponse::Ok().json(EventPage { events, next_cursor }))
+}
+
+/// A page of events, written without a tree of values in between: a page may hold a million readings.
+#[derive(Serialize)]
+struct EventPage<'a> {
+    events: Vec<EventView<'a>>,
+    next_cursor: Option<String>,
+}
+
+/// An event as on the topic, with its headers as sent.
+#[derive(Serialize)]
+struct EventView<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    headers: serde_json::Map<String, serde_json::Value>,
 }
 
 fn header_texts(headers: &[HeaderField]) -> serde_json::Map<String, serde_json::Value> {
@@ -135,7 +151,7 @@ fn header_texts(headers: &[HeaderField]) -> serde_json::Map<String, serde_json::
     headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
 }
 
-fn write_cursor(event: &actors::domain::event::Event) -> String {
+fn write_cursor(event: &Event) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(format!("{}|{}", event.timestamp.as_ms(), event.event_id.as_str()))
 }
 

@@ -1,7 +1,6 @@
 //! What the doors work with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use actors::cognition::thresholds::Thresholds;
@@ -12,7 +11,7 @@ use actors::tree::Tree;
 use actors::vendors::Device;
 use arc_swap::ArcSwap;
 
-use super::admission::Admission;
+use super::admission::{Admission, Entrance};
 use crate::settings::Settings;
 use crate::telemetry::{Gauges, Metrics, Teller};
 
@@ -44,21 +43,11 @@ pub struct Doors {
     pub warnings: Vec<String>,
     /// When the process started.
     pub started: Instant,
-    /// Set once, when shutdown begins.
-    pub stopping: AtomicBool,
+    /// Closed once, when shutdown begins.
+    pub entrance: Entrance,
 }
 
 impl Doors {
-    /// From now on nothing new is taken in.
-    pub fn close(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether shutdown has begun.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-
     /// The device of this path segment.
     pub fn device(&self, name: &str) -> Option<&Arc<dyn Device>> {
         self.devices.iter().find(|device| device.name() == name)

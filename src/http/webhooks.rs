@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actors::device_handler::DeviceHandler;
 use actors::domain::delivery::{DecodeError, Header, Headers, Rejections};
 use actors::domain::ids::{MaskedUserId, RequestId};
 use actors::messages::{CommitError, HandleDelivery, Outcome};
 use actors::ports::store::{Receipt, StoreError};
-use actors::supervision::AskError;
+use actors::supervision::{AskError, ChildRef};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 
+use super::admission::Inside;
 use super::body;
 use super::problem::{ErrorType, Problem, request_id};
 use super::state::Doors;
@@ -45,7 +47,10 @@ pub(super) async fn webhook(
     match *request.method() {
         Method::POST => deliver(request, payload, doors, device).await,
         Method::GET | Method::HEAD => handshake(&request, &doors, &*device),
-        _ => Err(Problem::method_not_allowed(&request, "POST, GET, HEAD")),
+        _ => {
+            let has_handshake = !matches!(device.handshake(&[]), Handshake::None);
+            Err(Problem::method_not_allowed(&request, if has_handshake { "POST, GET, HEAD" } else { "POST" }))
+        }
     }
 }
 
@@ -162,7 +167,7 @@ async fn process(
     device: &Arc<dyn Device>,
     request_id: &RequestId,
 ) -> Result<Answer, Problem> {
-    check_open(request, doors)?;
+    let inside = enter(request, doors)?;
     let max_bytes = match device.name() {
         "healthkit" => doors.settings.intake.healthkit_body_max_bytes.min(HEALTHKIT_MEMORY_MAX_BYTES),
         _ => doors.settings.intake.body_max_bytes,
@@ -192,22 +197,29 @@ async fn process(
     }
     let verified = inflated(request, verified, &wire, max_bytes, &mut memory)?;
 
-    let (_slot, waited) = doors
+    let (slot, waited) = doors
         .admission
         .slot()
         .await
         .map_err(|error| Problem::new(request, ErrorType::BackPressure, format!("{error}: try again")))?;
     doors.teller.slot_waited(waited);
-    let outcome = handle(request, doors, device, verified, received_at, request_id).await?;
-    answer(request, doors, outcome)
+    let message =
+        HandleDelivery { verified: Arc::new(verified), received_at, request_id: request_id.clone() };
+    let Some(handler) = doors.tree.devices.get(device.name()).cloned() else {
+        return Err(Problem::new(request, ErrorType::InternalError, "the device has no handler"));
+    };
+    // Apart from the request: what is in the actors' hands keeps its slot and its memory when the sender hangs up.
+    let handling = actix_web::rt::spawn(async move {
+        let _held = (inside, slot, memory);
+        handle(&handler, message).await
+    });
+    answer(request, doors, handling.await.unwrap_or(Outcome::NotCommitted(CommitError::Crashed)))
 }
 
-/// 503 once shutdown has begun.
-pub(super) fn check_open(request: &HttpRequest, doors: &Doors) -> Result<(), Problem> {
-    if doors.is_stopping() {
-        return Err(Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again"));
-    }
-    Ok(())
+/// Lets a delivery in; 503 once shutdown has begun.
+pub(super) fn enter(request: &HttpRequest, doors: &Doors) -> Result<Inside, Problem> {
+    let stopping = || Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again");
+    doors.entrance.enter().ok_or_else(stopping)
 }
 
 fn inflated(
@@ -221,23 +233,11 @@ fn inflated(
     Ok(verified.with_body(plain))
 }
 
-async fn handle(
-    request: &HttpRequest,
-    doors: &Doors,
-    device: &Arc<dyn Device>,
-    verified: Verified,
-    received_at: actors::domain::time::Timestamp,
-    request_id: &RequestId,
-) -> Result<Outcome, Problem> {
-    let Some(handler) = doors.tree.devices.get(device.name()) else {
-        return Err(Problem::new(request, ErrorType::InternalError, "the device has no handler"));
-    };
-    let message =
-        HandleDelivery { verified: Arc::new(verified), received_at, request_id: request_id.clone() };
+async fn handle(handler: &ChildRef<DeviceHandler>, message: HandleDelivery) -> Outcome {
     match handler.ask(message).await {
-        Ok(pending) => Ok(pending.await),
-        Err(AskError::Died { .. }) => Ok(Outcome::NotCommitted(CommitError::Crashed)),
-        Err(_) => Ok(Outcome::NotCommitted(CommitError::Stopping)),
+        Ok(pending) => pending.await,
+        Err(AskError::Died { .. }) => Outcome::NotCommitted(CommitError::Crashed),
+        Err(_) => Outcome::NotCommitted(CommitError::Stopping),
     }
 }
 
@@ -247,8 +247,14 @@ fn answer(request: &HttpRequest, doors: &Doors, outcome: Outcome) -> Result<Answ
             let user = receipts.first().map(|receipt| doors.masker.mask(&receipt.user_id));
             Ok(Answer { receipts, rejected, user, ..Answer::new(StatusCode::OK, "processed") })
         }
-        Outcome::Accepted => Ok(Answer::new(StatusCode::ACCEPTED, "accepted")),
-        Outcome::Duplicate => Ok(Answer::new(StatusCode::OK, "duplicate")),
+        Outcome::Accepted { user } => {
+            let user = Some(doors.masker.mask(&user));
+            Ok(Answer { user, ..Answer::new(StatusCode::ACCEPTED, "accepted") })
+        }
+        Outcome::Duplicate { user } => {
+            let user = user.map(|user| doors.masker.mask(&user));
+            Ok(Answer { user, ..Answer::new(StatusCode::OK, "duplicate") })
+        }
         Outcome::Ignored { reason } => {
             Ok(Answer { reason: Some(reason), ..Answer::new(StatusCode::OK, "ignored") })
         }
@@ -271,7 +277,7 @@ pub(super) fn not_committed(request: &HttpRequest, error: &CommitError) -> Probl
 }
 
 fn handshake(request: &HttpRequest, doors: &Doors, device: &dyn Device) -> Result<HttpResponse, Problem> {
-    check_open(request, doors)?;
+    let _inside = enter(request, doors)?;
     match device.handshake(&query_pairs(request)) {
         Handshake::Answer(json) => Ok(HttpResponse::Ok().content_type("application/json").body(json)),
         Handshake::Refused => {
@@ -292,7 +298,7 @@ async fn test_device(
     if *request.method() != Method::POST {
         return Err(Problem::method_not_allowed(request, "POST"));
     }
-    check_open(request, doors)?;
+    let _inside = enter(request, doors)?;
     let max_bytes = doors.settings.intake.body_max_bytes;
     let mut memory = doors.admission.body_memory();
     let wire = body::read(request, payload, max_bytes, &mut memory).await?;

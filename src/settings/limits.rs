@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// How long a request's body may take, from its head to its last byte.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// A body that announces more than this, as HealthKit's may …
+pub const BIG_BODY_FROM_BYTES: usize = 1 << 20;
+/// … may take so long: a phone uploads it.
+pub const BIG_BODY_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a request's head may take.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection may idle between requests.

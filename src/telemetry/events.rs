@@ -63,11 +63,6 @@ impl Teller {
         event!(Level::INFO, request_id = %delivery.request_id, device = delivery.device, "webhook taken up");
     }
 
-    /// Webhooks that have been taken up and are not done.
-    pub fn active_deliveries(&self) -> i64 {
-        self.metrics.webhooks.active.get()
-    }
-
     /// A webhook's signature or key was checked.
     pub fn signature_checked(&self, device: &'static str, result: Result<(), VerifyError>) {
         let outcome = result.err().map_or("valid", VerifyError::outcome);

@@ -39,7 +39,7 @@ async fn a_webhook_has_one_line_when_it_is_taken_up_and_one_when_it_is_done() {
     let lines = lines_of(&mut bridge);
     for (id, level, status, masked) in [
         ("first", "INFO", 200, mask("user-1")),
-        ("again", "WARN", 200, "unknown".to_owned()),
+        ("again", "WARN", 200, mask("user-1")),
         ("inline", "INFO", 200, mask("user-2")),
         ("wrong", "WARN", 401, "unknown".to_owned()),
         ("broken", "WARN", 400, "unknown".to_owned()),

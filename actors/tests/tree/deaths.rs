@@ -25,7 +25,7 @@ async fn send_all(bridge: &Bridge, numbers: std::ops::Range<usize>) {
         for number in numbers.clone() {
             let outcome = bridge.deliver(heart_rate(name, number)).await;
             // A writer that died after its commit answers for the second try.
-            assert!(matches!(outcome, Outcome::Processed { .. } | Outcome::Duplicate), "{outcome:?}");
+            assert!(matches!(outcome, Outcome::Processed { .. } | Outcome::Duplicate { .. }), "{outcome:?}");
         }
     };
     join_all(USERS.map(send)).await;

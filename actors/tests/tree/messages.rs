@@ -27,7 +27,7 @@ async fn a_delivery_is_in_the_store_on_the_log_and_in_its_users_state_once() {
     assert_eq!(numbers_in_store(&bridge, "a"), [1]);
 
     bridge.settle().await;
-    assert_eq!(bridge.deliver(heart_rate("a", 1)).await, Outcome::Duplicate);
+    assert_eq!(bridge.deliver(heart_rate("a", 1)).await, Outcome::Duplicate { user: Some(user("a")) });
     assert!(matches!(bridge.deliver(heart_rate("a", 2)).await, Outcome::Processed { .. }));
     bridge.settle().await;
     assert_eq!(numbers_on_log(&bridge, "a"), [1, 2]);

@@ -57,7 +57,7 @@ async fn a_commit_that_is_reported_failed_and_took_place_counts_once() {
     bridge.store.faults().script(StoreCall::CommitDeliveries, [fate]);
     let unknown = bridge.deliver(heart_rate("a", 1)).await;
     assert_eq!(unknown, Outcome::NotCommitted(CommitError::Store(store_down())));
-    assert_eq!(bridge.deliver(heart_rate("a", 1)).await, Outcome::Duplicate);
+    assert_eq!(bridge.deliver(heart_rate("a", 1)).await, Outcome::Duplicate { user: Some(user("a")) });
     bridge.settle().await;
     assert_eq!(numbers_on_log(&bridge, "a"), [1]);
     assert_eq!(bridge.state_seq("a"), 1);

@@ -38,7 +38,7 @@ async fn dies_at_store(call: StoreCall, moment: Moment) -> Bridge {
     for name in ["a", "b"] {
         for number in 0..6 {
             let outcome = bridge.deliver(heart_rate(name, number)).await;
-            assert!(matches!(outcome, Outcome::Processed { .. } | Outcome::Duplicate), "{outcome:?}");
+            assert!(matches!(outcome, Outcome::Processed { .. } | Outcome::Duplicate { .. }), "{outcome:?}");
         }
     }
     bridge.settle().await;

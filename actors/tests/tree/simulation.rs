@@ -71,7 +71,7 @@ impl Sender {
         self.tick += 1;
         let was_acknowledged = delivery.acknowledged.is_some();
         match bridge.deliver(delivery.body.clone()).await {
-            Outcome::Duplicate => {}
+            Outcome::Duplicate { .. } => {}
             Outcome::Processed { .. } => assert!(!was_acknowledged, "what was acknowledged is new again"),
             Outcome::NotCommitted(_) => {
                 self.unknown_outcomes += 1;
