@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
+use actors::supervision::Backoff;
 use actors::vendors::signing;
-use backoff::backoff::Backoff;
-use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use serde::Deserialize;
@@ -28,8 +27,8 @@ const LANE_QUEUE: usize = 32;
 pub const REPEAT_EVERY: u64 = 50;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff =
+    Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(5), jitter: 0.2 };
 /// The longest `Retry-After` that is obeyed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 const SERVICE_UNAVAILABLE: u16 = 503;
@@ -271,13 +270,12 @@ impl Lane {
     /// Sends until there is a final answer or the sender is stopped.
     async fn deliver(&mut self, delivery: &Delivery) {
         let body = Bytes::copy_from_slice(&delivery.body);
-        let mut backoff = backoff();
+        // One row of failures: the quiet time after which delays start over never comes.
+        let mut delays = BACKOFF.delays(Duration::MAX);
         while !self.is_stopped() {
             let wait = match self.attempt(delivery.kind, body.clone()).await {
                 Attempt::Answered(answer) => return self.summary.count(delivery, &answer),
-                Attempt::Again(retry_after) => {
-                    retry_after.or_else(|| backoff.next_backoff()).unwrap_or(LONGEST_BACKOFF)
-                }
+                Attempt::Again(retry_after) => retry_after.unwrap_or_else(|| delays.next(Instant::now())),
             };
             tokio::select! {
                 () = stopped(&mut self.stop) => {}
@@ -314,16 +312,6 @@ impl Lane {
         };
         signed.body(body)
     }
-}
-
-/// The waits between the attempts at one delivery, without an end.
-fn backoff() -> ExponentialBackoff {
-    ExponentialBackoffBuilder::new()
-        .with_initial_interval(FIRST_BACKOFF)
-        .with_multiplier(2.0)
-        .with_max_interval(LONGEST_BACKOFF)
-        .with_max_elapsed_time(None)
-        .build()
 }
 
 /// The part of the bridge's answer that tells a repeat from something new.
