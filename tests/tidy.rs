@@ -9,6 +9,8 @@ mod layers;
 mod migrations;
 #[path = "tidy/paths.rs"]
 mod paths;
+#[path = "tidy/promises.rs"]
+mod promises;
 #[path = "tidy/shape.rs"]
 mod shape;
 #[path = "tidy/source.rs"]
@@ -101,4 +103,9 @@ fn tests_are_named_like_promises() {
 #[test]
 fn migrations_come_in_consecutive_pairs() {
     hold(&migrations::pairs(&tree::migration_paths()));
+}
+
+#[test]
+fn what_a_document_promises_has_its_test() {
+    hold(&promises::kept(tree::text_sources()));
 }
