@@ -112,7 +112,6 @@ async fn one_command_shows_modes_that_switch_and_sums_up_when_it_is_stopped() {
         word.parse().unwrap_or_else(|_| panic!("{label} {word}"))
     };
     assert!(number("deliveries answered") > 0 && number("mode switches") > 0, "{rest:#?}");
-    assert_eq!(number("left unanswered"), 0, "{rest:#?}");
     assert!(!rest.iter().any(|line| line.contains("refused")), "{rest:#?}");
     assert_eq!(complaints, "", "nothing to complain of");
 }
