@@ -79,14 +79,14 @@ async fn publish(store: &dyn Store, log: &dyn EventLog, telemetry: &dyn Telemetr
 
 /// Moves the oldest batch, and tells how many messages it had.
 async fn move_batch(store: &dyn Store, log: &dyn EventLog) -> Result<usize, String> {
-    let mut entries = store.read_outbox(0, PUBLISH_BATCH_MAX).await.map_err(|error| error.to_string())?;
+    let mut entries = store.read_outbox(PUBLISH_BATCH_MAX).await.map_err(|error| error.to_string())?;
     if entries.is_empty() {
         return Ok(0);
     }
     entries.truncate(batch_len(&entries));
-    let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
-    let messages: Vec<_> = entries.into_iter().map(|OutboxEntry { id, message }| (id, message)).collect();
-    log.append(&messages).await.map_err(|error| error.to_string())?;
+    let (ids, messages): (Vec<i64>, Vec<_>) =
+        entries.into_iter().map(|OutboxEntry { id, message }| (id, message)).unzip();
+    log.append(messages).await.map_err(|error| error.to_string())?;
     store.delete_outbox(&ids).await.map_err(|error| error.to_string())?;
     Ok(ids.len())
 }

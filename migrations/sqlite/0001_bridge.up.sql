@@ -103,7 +103,6 @@ CREATE TABLE kafka_dlq (
 
 -- The embedded event log.
 CREATE TABLE log (
-    seq       INTEGER PRIMARY KEY AUTOINCREMENT,
     topic     TEXT    NOT NULL,
     partition INTEGER NOT NULL,
     offset    INTEGER NOT NULL,

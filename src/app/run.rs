@@ -168,7 +168,7 @@ async fn drain(doors: &Doors, log: &dyn EventLog) -> bool {
 /// Waits until the outbox is empty.
 async fn publish_all(doors: &Doors) {
     // Asks the store: the depth that it keeps in memory may lag behind a commit.
-    let is_empty = async || doors.store.read_outbox(0, 1).await.is_ok_and(|entries| entries.is_empty());
+    let is_empty = async || doors.store.read_outbox(1).await.is_ok_and(|entries| entries.is_empty());
     while !doors.tree.publisher.is_over() && !is_empty().await {
         tokio::time::sleep(DRAIN_LOOK).await;
     }

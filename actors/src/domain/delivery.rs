@@ -1,7 +1,5 @@
 //! A webhook on its way in: as it arrived, as it was verified, and as what it turned out to hold.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use super::admission::EventDraft;
@@ -177,6 +175,3 @@ pub enum DecodeError {
 fn summary(rejected: &Rejections) -> String {
     rejected.listed.iter().take(3).map(|r| format!("{} {}", r.path, r.detail)).collect::<Vec<_>>().join("; ")
 }
-
-/// A short, shared text from a decoder.
-pub type Text = Arc<str>;

@@ -36,7 +36,7 @@ impl Topics {
         topic * self.partitions as usize + partition as usize
     }
 
-    fn append(&mut self, message: &Message) {
+    fn append(&mut self, message: Message) {
         let partition = partition_of(&message.key, self.partitions);
         let place = self.place(message.topic, partition);
         let records = &mut self.records[place];
@@ -44,9 +44,9 @@ impl Topics {
             topic: message.topic,
             partition,
             offset: records.len() as i64,
-            key: Arc::clone(&message.key),
-            value: message.value.clone(),
-            headers: message.headers.clone(),
+            key: message.key,
+            value: message.value,
+            headers: message.headers,
         });
     }
 
@@ -114,9 +114,9 @@ impl EventLog for MemoryLog {
         self.partitions
     }
 
-    async fn append(&self, messages: &[(i64, Message)]) -> Result<(), LogError> {
+    async fn append(&self, messages: Vec<Message>) -> Result<(), LogError> {
         let rest = self.faults.before(LogCall::Append).await?;
-        self.topics.send_modify(|topics| messages.iter().for_each(|(_, message)| topics.append(message)));
+        self.topics.send_modify(|topics| messages.into_iter().for_each(|message| topics.append(message)));
         self.faults.after(rest).await
     }
 

@@ -113,9 +113,9 @@ impl Store for MemoryStore {
         self.read(|contents| contents.outbox.len() as u64)
     }
 
-    async fn read_outbox(&self, after: i64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+    async fn read_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         self.look(StoreCall::ReadOutbox, |contents| {
-            let entries = contents.outbox.iter().skip_while(|(id, _)| **id <= after).take(limit);
+            let entries = contents.outbox.iter().take(limit);
             entries.map(|(id, message)| OutboxEntry { id: *id, message: message.clone() }).collect()
         })
         .await

@@ -43,10 +43,10 @@ pub trait EventLog: Send + Sync + 'static {
     /// How many partitions each topic has.
     fn partitions(&self) -> u32;
 
-    /// Appends `messages`, each with the outbox number that it carries, in order.
+    /// Appends `messages`, in order.
     ///
     /// At least once: after an error any part of them may be on the log, and the caller sends all again.
-    async fn append(&self, messages: &[(i64, Message)]) -> Result<(), LogError>;
+    async fn append(&self, messages: Vec<Message>) -> Result<(), LogError>;
 
     /// Waits until there is something at or beyond `positions` (next offset by partition) and reads up to
     /// `limit` records, in order within each partition.

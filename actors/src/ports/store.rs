@@ -257,8 +257,8 @@ pub trait Store: Send + Sync + 'static {
     /// How many messages wait in the outbox, as far as this process knows.
     fn outbox_depth(&self) -> u64;
 
-    /// The oldest `limit` entries beyond `after`, in order of commit.
-    async fn read_outbox(&self, after: i64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+    /// The oldest entries, at most `limit`, in order of commit.
+    async fn read_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
 
     /// Removes entries that are on the log.
     async fn delete_outbox(&self, ids: &[i64]) -> Result<(), StoreError>;

@@ -85,11 +85,3 @@ pub trait Telemetry: Send + Sync + 'static {
     /// Tells one event.
     fn emit(&self, event: PipelineEvent<'_>);
 }
-
-/// Tells nobody.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Telemetry for Silent {
-    fn emit(&self, _: PipelineEvent<'_>) {}
-}

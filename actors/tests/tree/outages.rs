@@ -24,7 +24,7 @@ pub fn log_down() -> LogError {
 /// Appends a message as another producer would.
 pub async fn put_on_log(bridge: &Bridge, key: &str, value: Vec<u8>, headers: Vec<HeaderField>) {
     let message = Message { topic: Topic::BiometricEvents, key: key.into(), value, headers };
-    bridge.log.reopen().append(&[(0, message)]).await.unwrap();
+    bridge.log.reopen().append(vec![message]).await.unwrap();
 }
 
 #[actix::test]

@@ -72,8 +72,7 @@ impl EventLog for EmbeddedLog {
         self.partitions
     }
 
-    async fn append(&self, messages: &[(i64, Message)]) -> Result<(), LogError> {
-        let messages: Vec<Message> = messages.iter().map(|(_, message)| message.clone()).collect();
+    async fn append(&self, messages: Vec<Message>) -> Result<(), LogError> {
         let partitions = self.partitions;
         let moved = self
             .file

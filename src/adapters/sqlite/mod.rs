@@ -71,9 +71,9 @@ impl Store for SqliteStore {
         self.outbox_depth.load(Ordering::Relaxed)
     }
 
-    async fn read_outbox(&self, after: i64, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
-        let entries = outbox::read(self.file.readers(), after, limit).await?;
-        if after == 0 && entries.len() < limit {
+    async fn read_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        let entries = outbox::read(self.file.readers(), limit).await?;
+        if entries.len() < limit {
             // A caller that was cancelled between commit and count leaves the count wrong; here it comes right again.
             self.outbox_depth.store(entries.len() as u64, Ordering::Relaxed);
         }

@@ -40,10 +40,9 @@ pub(super) async fn insert_messages<'m>(
 /// Its columns: id, topic, key, value, headers.
 type OutboxRow = (i64, String, String, Vec<u8>, Vec<u8>);
 
-pub(super) async fn read(readers: &SqlitePool, after: i64, limit: usize) -> JobResult<Vec<OutboxEntry>> {
+pub(super) async fn read(readers: &SqlitePool, limit: usize) -> JobResult<Vec<OutboxEntry>> {
     let rows: Vec<OutboxRow> =
-        sqlx::query_as("SELECT id, topic, key, value, headers FROM outbox WHERE id > ? ORDER BY id LIMIT ?")
-            .bind(after)
+        sqlx::query_as("SELECT id, topic, key, value, headers FROM outbox ORDER BY id LIMIT ?")
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(readers)
             .await
