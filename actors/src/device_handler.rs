@@ -9,11 +9,16 @@ use actix::{Actor, Context, Handler, MessageResult};
 
 use crate::domain::delivery::Decoded;
 use crate::domain::ids::UserId;
+use crate::domain::time::MS_PER_HOUR;
 use crate::event_writer::EventWriter;
 use crate::messages::{CommitDelivery, CommitError, HandleDelivery, Outcome, PendingOutcome};
 use crate::ports::store::{Committed, DeliveryStatus, NewDelivery};
 use crate::supervision::{AskError, ChildRef};
-use crate::vendors::{Device, delivery_key};
+use crate::vendors::{Device, delivery_key, key_within};
+
+/// A notification without a time of its own that comes again within the same hour is a vendor's retry; later it tells
+/// of something new.
+const UNDATED_WITHIN_MS: i64 = MS_PER_HOUR;
 
 /// A device's handler.
 pub struct DeviceHandler {
@@ -28,8 +33,9 @@ impl DeviceHandler {
     }
 
     fn delivery(&self, message: &HandleDelivery, status: DeliveryStatus) -> NewDelivery {
+        let key = delivery_key(self.device.name(), &message.verified);
         NewDelivery {
-            key: delivery_key(self.device.name(), &message.verified),
+            key,
             device: self.device.name(),
             request_id: message.request_id.clone(),
             received_at: message.received_at,
@@ -51,8 +57,11 @@ impl Handler<HandleDelivery> for DeviceHandler {
         let writer = self.writer.clone();
         let pending: PendingOutcome = match self.device.decode(&message.verified, message.received_at) {
             Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
-            Ok(Decoded::Notification { user_id }) => {
-                let delivery = self.delivery(&message, DeliveryStatus::Accepted);
+            Ok(Decoded::Notification { user_id, is_dated }) => {
+                let mut delivery = self.delivery(&message, DeliveryStatus::Accepted);
+                if !is_dated {
+                    delivery.key = key_within(delivery.key, message.received_at, UNDATED_WITHIN_MS);
+                }
                 Box::pin(async move {
                     let user = user_id.clone();
                     outcome(commit(&writer, delivery).await, Some(user_id), |_| Outcome::Accepted { user })

@@ -79,6 +79,10 @@ fn draft(
             Err(error) => rejected.push(index, format!("{path}/readings/{place}"), shape(&error)),
         }
     }
+    if injected.deleted && !readings.is_empty() {
+        rejected.push(index, format!("{path}/readings"), "a deleted record has no readings");
+        readings.clear();
+    }
     if readings.is_empty() && !injected.deleted {
         if injected.readings.is_empty() {
             rejected.push(index, format!("{path}/readings"), "must hold at least one reading");

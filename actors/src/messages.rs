@@ -111,9 +111,25 @@ pub enum ApplyError {
     /// The states cannot be loaded.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It killed the user's actor twice.
+    #[error("the event could not be applied")]
+    Crashed,
+    /// The user's checkpoint is not of a layout that this build knows.
+    #[error("the user's checkpoint cannot be read by this build")]
+    Unreadable,
     /// The tree is stopping.
     #[error("the next actor has stopped")]
     Stopped,
+}
+
+impl From<ApplyError> for CommitError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Store(error) => Self::Store(error),
+            ApplyError::Crashed | ApplyError::Unreadable => Self::Crashed,
+            ApplyError::Stopped => Self::Stopping,
+        }
+    }
 }
 
 impl Message for ApplyRecords {
@@ -142,6 +158,8 @@ pub struct LoggedEvent {
 pub struct FoldEvents {
     /// Of this user alone.
     pub events: Arc<[LoggedEvent]>,
+    /// The first offset of the user's events in the batch that these belong to; none for what came past the log.
+    pub batch_from: Option<i64>,
 }
 
 /// What folding came to.
@@ -149,7 +167,7 @@ pub struct FoldEvents {
 pub struct Folded {
     /// The state after all of them.
     pub live: Arc<LiveState>,
-    /// The switches that they caused.
+    /// The switches of the batch so far.
     pub switches: Vec<ModeSwitch>,
 }
 

@@ -26,7 +26,7 @@ use crate::supervision::{
     Backoff, ChildRef, ChildSpec, Intensity, Observer, PoolSpec, StateCell, Supervisor,
 };
 use crate::user_directory::UserDirectory;
-use crate::user_router::{RouterParts, UserRouter};
+use crate::user_router::{FOLDING_MAX, RouterParts, UserRouter};
 use crate::user_state::UserStateActor;
 use crate::vendors::Device;
 
@@ -49,6 +49,8 @@ const USER_MAILBOX: usize = 16;
 const STAGE_INTENSITY: Intensity = Intensity { max_restarts: 5, window: Duration::from_secs(30) };
 /// How often users' actors may fail, all together.
 const USERS_INTENSITY: Intensity = Intensity { max_restarts: 50, window: Duration::from_secs(10) };
+
+const _: () = assert!(FOLDING_MAX < USERS_INTENSITY.max_restarts);
 
 /// Short: the router waits for each user of a batch, and everybody behind it waits with it.
 const USERS_BACKOFF: Backoff =

@@ -32,17 +32,23 @@ impl UserDirectory {
         self.residents.read().get(user).map(|resident| resident.cell.get())
     }
 
-    /// Tells when the user's state has applied this event. To be asked for before the event is committed; the
+    /// Tells when its user's state has applied each event. To be asked for before the events are committed; the
     /// answer is dropped when the event could not be applied.
-    pub fn when_applied(&self, event_id: EventId) -> oneshot::Receiver<Arc<LiveState>> {
-        let (reply, applied) = oneshot::channel();
+    pub fn when_applied(
+        &self,
+        event_ids: impl IntoIterator<Item = EventId>,
+    ) -> Vec<oneshot::Receiver<Arc<LiveState>>> {
         let mut waiting = self.waiting.lock();
         waiting.retain(|_, waiters| {
             waiters.retain(|waiter| !waiter.is_closed());
             !waiters.is_empty()
         });
-        waiting.entry(event_id).or_default().push(reply);
-        applied
+        let mut wait_for = |event_id| {
+            let (reply, applied) = oneshot::channel();
+            waiting.entry(event_id).or_default().push(reply);
+            applied
+        };
+        event_ids.into_iter().map(&mut wait_for).collect()
     }
 
     pub(crate) fn is_waited_for(&self) -> bool {

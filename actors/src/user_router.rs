@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actix::{Actor, ArbiterHandle, Context, Handler, Message, ResponseFuture};
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::checkpoint_flusher::CheckpointFlusher;
 use crate::cognition::state::UserState;
@@ -30,6 +30,10 @@ use crate::user_state::{LiveState, UserStateActor};
 
 /// Deaths of a message's handler before the message is set aside.
 const TRIES: u32 = 2;
+
+/// Users whose events are folded at the same time: fewer than the restarts that their pool bears, since each may hold a
+/// message that kills its actor once before it is known as the culprit.
+pub const FOLDING_MAX: usize = 25;
 
 /// What the router works with; all of it outlives the router.
 pub struct RouterParts {
@@ -107,9 +111,8 @@ impl RouterParts {
                 }
             }
         }
-        for (user, folded, dead_letters) in
-            join_all(folding).await.into_iter().collect::<Result<Vec<_>, _>>()?
-        {
+        let mut folding = stream::iter(folding).buffer_unordered(FOLDING_MAX);
+        while let Some((user, folded, dead_letters)) = folding.try_next().await? {
             changes.dead_letters.extend(dead_letters);
             if let Some(folded) = folded {
                 changes.switches.extend(folded.switches);
@@ -195,7 +198,8 @@ impl RouterParts {
     ) -> Result<(UserId, Option<Folded>, Vec<DeadLetter>), ApplyError> {
         let UserEvents { user, events, records: places } = user_events;
         let all: Arc<[LoggedEvent]> = events.into();
-        match resident.child.ask(FoldEvents { events: Arc::clone(&all) }).await {
+        let batch_from = all.first().and_then(|logged| logged.offset);
+        match resident.child.ask(FoldEvents { events: Arc::clone(&all), batch_from }).await {
             Ok(folded) => {
                 self.tell_applied(&all, Some(&folded.live));
                 return Ok((user, Some(folded), Vec::new()));
@@ -208,15 +212,14 @@ impl RouterParts {
             Err(_) => return Err(ApplyError::Stopped),
         }
         let mut dead_letters = Vec::new();
-        let mut sum: Option<Folded> = None;
+        // Each answer tells the whole batch so far.
+        let mut newest: Option<Folded> = None;
         for (logged, place) in all.iter().zip(places) {
             let alone: Arc<[LoggedEvent]> = Arc::new([logged.clone()]);
-            match resident.child.ask(FoldEvents { events: Arc::clone(&alone) }).await {
+            match resident.child.ask(FoldEvents { events: Arc::clone(&alone), batch_from }).await {
                 Ok(folded) => {
                     self.tell_applied(&alone, Some(&folded.live));
-                    let switches = sum.take().map_or_else(Vec::new, |sum| sum.switches);
-                    let switches = switches.into_iter().chain(folded.switches).collect();
-                    sum = Some(Folded { live: folded.live, switches });
+                    newest = Some(folded);
                 }
                 Err(AskError::Died { .. }) => {
                     self.tell_applied(&alone, None);
@@ -225,7 +228,7 @@ impl RouterParts {
                 Err(_) => return Err(ApplyError::Stopped),
             }
         }
-        Ok((user, sum, dead_letters))
+        Ok((user, newest, dead_letters))
     }
 
     fn fold_failed(&self, record: &LogRecord) -> DeadLetter {
@@ -262,8 +265,10 @@ impl RouterParts {
         }
     }
 
-    /// Tells the flusher, and everybody who watches modes.
+    /// Tells the flusher, and then everybody who watches modes.
     async fn hand_on(&self, changes: Changes) -> Result<(), ApplyError> {
+        let changes = Arc::new(changes);
+        self.flusher.ask(StatesChanged(Arc::clone(&changes))).await.map_err(|_| ApplyError::Stopped)?;
         for switch in &changes.switches {
             self.telemetry.emit(PipelineEvent::Switched {
                 user: self.masker.mask(&switch.user_id),
@@ -272,16 +277,20 @@ impl RouterParts {
                 reason: switch.reason.name(),
             });
         }
-        self.flusher.ask(StatesChanged(Arc::new(changes))).await.map_err(|_| ApplyError::Stopped)
+        Ok(())
     }
 
     async fn apply_directly(&self, event: Arc<Event>) -> Result<Arc<LiveState>, ApplyError> {
         let user = event.user_id.clone();
         let unreadable = self.bring_to_life(std::iter::once(&user)).await?;
         let resident =
-            self.directory.resident(&user).filter(|_| unreadable.is_empty()).ok_or(ApplyError::Stopped)?;
+            self.directory.resident(&user).filter(|_| unreadable.is_empty()).ok_or(ApplyError::Unreadable)?;
         let events: Arc<[LoggedEvent]> = Arc::new([LoggedEvent { offset: None, event }]);
-        let folded = resident.child.ask(FoldEvents { events }).await.map_err(|_| ApplyError::Stopped)?;
+        let folded = resident.child.ask(FoldEvents { events, batch_from: None }).await;
+        let folded = folded.map_err(|error| match error {
+            AskError::Died { .. } => ApplyError::Crashed,
+            _ => ApplyError::Stopped,
+        })?;
         let live = Arc::clone(&folded.live);
         self.hand_on(Changes {
             states: vec![(user, folded.live)],

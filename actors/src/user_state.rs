@@ -58,7 +58,7 @@ impl UserStateActor {
         let started = Instant::now();
         let mut live = LiveState::clone(&self.cell.get());
         let thresholds = self.thresholds.load();
-        let first_offset = message.events.iter().find_map(|logged| logged.offset);
+        let first_offset = message.batch_from;
         // What came past the log is no new batch: the one before it may still be told again.
         live.recent.retain(|(offset, _)| first_offset.is_none_or(|first| *offset >= first));
         let mut switches: Vec<ModeSwitch> = match first_offset {
@@ -66,22 +66,27 @@ impl UserStateActor {
             None => Vec::new(),
         };
 
+        let mut applied = Vec::with_capacity(message.events.len());
         for logged in message.events.iter() {
             if logged.offset.is_some_and(|offset| offset < live.next_offset) {
-                self.telemetry.emit(PipelineEvent::Skipped(Skipped::Duplicate));
+                applied.push(false);
                 continue;
             }
             let folded = fold(std::mem::take(&mut live.state), &logged.event, &thresholds);
             live.state = folded.state;
             live.next_offset = logged.offset.map_or(live.next_offset, |offset| offset + 1);
-            self.telemetry.emit(match folded.applied {
-                true => PipelineEvent::Applied { event: &logged.event },
-                false => PipelineEvent::Skipped(Skipped::Duplicate),
-            });
+            applied.push(folded.applied);
             if let Some(switch) = folded.switch {
                 live.recent.extend(logged.offset.map(|offset| (offset, switch.clone())));
                 switches.push(switch);
             }
+        }
+        // Told once all are folded: a fold that kills its actor is tried again, and its neighbours with it.
+        for (logged, applied) in message.events.iter().zip(applied) {
+            self.telemetry.emit(match applied {
+                true => PipelineEvent::Applied { event: &logged.event },
+                false => PipelineEvent::Skipped(Skipped::Duplicate),
+            });
         }
         let live = Arc::new(live);
         self.cell.replace(Arc::clone(&live));

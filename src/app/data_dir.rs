@@ -1,7 +1,7 @@
 //! The folder in which everything durable is, and the lock that keeps a second process from writing to it.
 
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The data folder, locked for this process.
@@ -34,7 +34,9 @@ impl DataDir {
         let unusable = |error| DataDirError::Unusable { path: path.to_owned(), error };
         // Health data: a folder that we make is its owner's alone.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        let lock = File::create(path.join("bridge.lock")).map_err(unusable)?;
+        let lock = private(&path.join("bridge.lock")).map_err(unusable)?;
+        // Also in a folder that others can read. SQLite gives its other files the permissions of this one.
+        private(&Self::database_in(path)).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),
@@ -42,7 +44,7 @@ impl DataDir {
         }
     }
 
-    /// The SQLite file.
+    /// The SQLite file; empty before its first use.
     pub fn database(&self) -> PathBuf {
         Self::database_in(&self.path)
     }
@@ -51,4 +53,9 @@ impl DataDir {
     pub fn database_in(path: &Path) -> PathBuf {
         path.join("bridge.sqlite3")
     }
+}
+
+/// Opens a file that is its owner's alone if it is made here; what is in it stays.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -154,11 +154,14 @@ fn listen(doors: &web::Data<Doors>) -> Result<(actix_web::dev::Server, SocketAdd
 /// are. Nothing is waited for that a failed part of the tree cannot do any more.
 async fn drain(doors: &Doors, log: &dyn EventLog) -> bool {
     publish_all(doors).await;
-    let mut is_flushed = doors.tree.flush().await.is_ok();
-    while is_flushed && !is_covered(doors, log).await {
+    // A store that refuses now may take it a moment later; the time for all of this ends in any case.
+    let is_flushed = loop {
+        let is_flushed = doors.tree.flush().await.is_ok();
+        if (is_flushed && is_covered(doors, log).await) || doors.tree.flusher.is_over() {
+            break is_flushed;
+        }
         tokio::time::sleep(DRAIN_LOOK).await;
-        is_flushed = doors.tree.flush().await.is_ok();
-    }
+    };
     // The flushes have put messages of their own into the outbox.
     publish_all(doors).await;
     doors.tree.stop().await;

@@ -7,9 +7,9 @@ use actors::cognition::state::UserState;
 use actors::device_handler::commit;
 use actors::domain::admission::EventDraft;
 use actors::domain::delivery::Rejections;
-use actors::domain::time::Timestamp;
 use actors::messages::{ApplyDirectly, CommitError};
 use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, Receipt};
+use actors::supervision::AskError;
 use actors::user_state::LiveState;
 use serde::Deserialize;
 use serde_json::json;
@@ -43,25 +43,53 @@ pub(super) async fn inject(
         let detail = "injection is switched off: set ENABLE_INJECTION=true";
         return Err(Problem::new(&request, ErrorType::NotFound, detail));
     }
-    let _inside = enter(&request, &doors)?;
+    let inside = enter(&request, &doors)?;
     let parameters: InjectParameters = query(&request)?;
     let is_waiting = choice(&request, "wait", parameters.wait.as_deref(), "applied")?;
     let is_direct = choice(&request, "to", parameters.to.as_deref(), "user_state")?;
     let mut memory = doors.admission.body_memory();
-    let body = body::read(&request, payload, ADMIN_BODY_MAX_BYTES, &mut memory).await?;
+    let body = body::read(&request, payload, ADMIN_BODY_MAX_BYTES, &mut memory, &doors).await?;
     body::check_json(&request)?;
     let received_at = doors.clock.now();
     let (drafts, rejected) = actors::injection::decode(&body, received_at)
         .map_err(|error| Problem::new(&request, ErrorType::ValidationError, error.to_string()))?;
-    let (_slot, waited) =
-        doors.admission.slot().await.map_err(|error| {
-            Problem::new(&request, ErrorType::BackPressure, format!("{error}: try again"))
-        })?;
+    let (slot, waited) = doors.admission.slot().await.map_err(|error| Problem::no_room(&request, error))?;
     doors.teller.slot_waited(waited);
+    let held = (inside, slot, memory);
     if is_direct {
         return inject_directly(&request, &doors, drafts, rejected).await;
     }
-    inject_to_log(&request, &doors, body, received_at, drafts, rejected, is_waiting).await
+    // Asked for before the commit: afterwards an event may have been applied already.
+    let watched = match is_waiting {
+        true => doors.tree.users.when_applied(drafts.iter().filter_map(|draft| draft.event_id.clone())),
+        false => Vec::new(),
+    };
+    let delivery = NewDelivery {
+        // Every request is a delivery of its own; its events tell by their ids whether they are new.
+        key: delivery_key(),
+        device: "inject",
+        request_id: request_id(&request),
+        received_at,
+        status: DeliveryStatus::Processed,
+        body,
+        drafts,
+    };
+    let writer = doors.tree.writer.clone();
+    // Apart from the request: what is in the writer's hands keeps its slot when the caller hangs up.
+    let committing = actix_web::rt::spawn(async move {
+        let _held = held;
+        commit(&writer, delivery).await
+    });
+    let receipts = match committing.await.unwrap_or(Err(CommitError::Crashed)) {
+        Ok(Committed::Stored(receipts)) => receipts,
+        Ok(Committed::Duplicate) => Vec::new(),
+        Err(error) => return Err(not_committed(&request, &error)),
+    };
+    let mode = match is_waiting {
+        true => Some(wait_applied(&request, &doors, &receipts, watched).await),
+        false => None,
+    };
+    Ok(answer(&request, &receipts, &rejected, mode))
 }
 
 /// An optional parameter that has one value.
@@ -74,45 +102,6 @@ fn choice(request: &HttpRequest, name: &str, given: Option<&str>, known: &str) -
             Err(Problem::new(request, ErrorType::ValidationError, detail))
         }
     }
-}
-
-async fn inject_to_log(
-    request: &HttpRequest,
-    doors: &Doors,
-    body: bytes::Bytes,
-    received_at: Timestamp,
-    drafts: Vec<EventDraft>,
-    rejected: Rejections,
-    is_waiting: bool,
-) -> Result<HttpResponse, Problem> {
-    // Asked for before the commit: afterwards the event may have been applied already.
-    let watched: Vec<_> = match is_waiting {
-        true => drafts
-            .iter()
-            .filter_map(|draft| Some(doors.tree.users.when_applied(draft.event_id.clone()?)))
-            .collect(),
-        false => Vec::new(),
-    };
-    let delivery = NewDelivery {
-        // Every request is a delivery of its own; its events tell by their ids whether they are new.
-        key: delivery_key(),
-        device: "inject",
-        request_id: request_id(request),
-        received_at,
-        status: DeliveryStatus::Processed,
-        body,
-        drafts,
-    };
-    let receipts = match commit(&doors.tree.writer, delivery).await {
-        Ok(Committed::Stored(receipts)) => receipts,
-        Ok(Committed::Duplicate) => Vec::new(),
-        Err(error) => return Err(not_committed(request, &error)),
-    };
-    let mode = match is_waiting {
-        true => Some(wait_applied(request, doors, &receipts, watched).await),
-        false => None,
-    };
-    Ok(answer(request, &receipts, &rejected, mode))
 }
 
 fn delivery_key() -> [u8; 32] {
@@ -164,10 +153,9 @@ async fn inject_directly(
         let live = doors.tree.router.ask(ApplyDirectly(Arc::clone(&event))).await;
         let live = match live {
             Ok(Ok(live)) => live,
-            Ok(Err(actors::messages::ApplyError::Store(error))) => {
-                return Err(not_committed(request, &CommitError::Store(error)));
-            }
-            Ok(Err(_)) | Err(_) => return Err(not_committed(request, &CommitError::Crashed)),
+            Ok(Err(error)) => return Err(not_committed(request, &error.into())),
+            Err(AskError::Died { .. }) => return Err(not_committed(request, &CommitError::Crashed)),
+            Err(_) => return Err(not_committed(request, &CommitError::Stopping)),
         };
         mode = Some(live.state.mode().name());
         receipts.push(Receipt {

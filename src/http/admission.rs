@@ -1,10 +1,10 @@
 //! How much is let in at once: slots for processing, a bounded queue in front of them, and memory for bodies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::settings::IntakeSettings;
 
@@ -24,7 +24,7 @@ pub struct Entrance(Arc<EntranceState>);
 
 #[derive(Default)]
 struct EntranceState {
-    is_closed: AtomicBool,
+    is_closed: watch::Sender<bool>,
     inside: AtomicUsize,
 }
 
@@ -43,12 +43,18 @@ impl Entrance {
 
     /// From now on nothing new is let in.
     pub fn close(&self) {
-        self.0.is_closed.store(true, Ordering::SeqCst);
+        self.0.is_closed.send_replace(true);
     }
 
     /// Whether it has been closed.
     pub fn is_closed(&self) -> bool {
-        self.0.is_closed.load(Ordering::SeqCst)
+        *self.0.is_closed.borrow()
+    }
+
+    /// Returns once it is closed.
+    pub async fn closed(&self) {
+        // An error would mean that the sender is gone, but it is ours.
+        let _ = self.0.is_closed.subscribe().wait_for(|is_closed| *is_closed).await;
     }
 
     /// Whether nobody is inside.
@@ -139,6 +145,11 @@ impl Admission {
 }
 
 impl BodyMemory {
+    /// Whether so many bytes would find room now. Nothing is held for them: what is announced may never come.
+    pub fn has_room(&self, bytes: usize) -> Result<(), NoRoom> {
+        if bytes <= self.budget.available_permits() { Ok(()) } else { Err(NoRoom::BodyBudget) }
+    }
+
     /// Takes `bytes` more from the budget.
     pub fn grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let bytes = u32::try_from(bytes).map_err(|_| NoRoom::BodyBudget)?;

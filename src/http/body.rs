@@ -9,8 +9,10 @@ use futures_util::StreamExt;
 
 use super::admission::BodyMemory;
 use super::problem::{ErrorType, Problem};
+use super::state::Doors;
 use crate::settings::{
-    BIG_BODY_DEADLINE, BIG_BODY_FROM_BYTES, BODY_DEADLINE, INFLATE_RATIO_FROM_BYTES, INFLATE_RATIO_MAX,
+    BIG_BODY_DEADLINE, BIG_BODY_FROM_BYTES, BODY_DEADLINE, BODY_GRACE_MAX, INFLATE_RATIO_FROM_BYTES,
+    INFLATE_RATIO_MAX,
 };
 
 fn too_large(request: &HttpRequest, max_bytes: usize) -> Problem {
@@ -28,48 +30,53 @@ pub(super) fn check_length(request: &HttpRequest, max_bytes: usize) -> Result<Op
     }
 }
 
-/// Reads a body of at most `max_bytes`, within the deadline of its announced length.
+/// Reads a body of at most `max_bytes`, within the deadline of its announced length. Once the bridge is stopping, what
+/// is under way has a part of the time for that.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: web::Payload,
     max_bytes: usize,
     memory: &mut BodyMemory,
+    doors: &Doors,
 ) -> Result<Bytes, Problem> {
     let length = check_length(request, max_bytes)?;
-    let no_room = |error: super::admission::NoRoom| {
-        Problem::new(request, ErrorType::BackPressure, format!("{error}: try again"))
+    memory.has_room(length.unwrap_or(0)).map_err(|error| Problem::no_room(request, error))?;
+    let is_big = length.is_some_and(|length| length > BIG_BODY_FROM_BYTES);
+    let deadline = if is_big { BIG_BODY_DEADLINE } else { BODY_DEADLINE };
+    let stopping = async {
+        doors.entrance.closed().await;
+        tokio::time::sleep(BODY_GRACE_MAX.min(doors.settings.server.shutdown_timeout / 2)).await;
     };
-    memory.grow(length.unwrap_or(0)).map_err(no_room)?;
-    let read = async {
-        let mut payload = payload;
-        let mut body = BytesMut::with_capacity(length.unwrap_or(0));
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_| {
-                Problem::new(
-                    request,
-                    ErrorType::ValidationError,
-                    "the body ended before its announced length",
-                )
-            })?;
-            if body.len() + chunk.len() > max_bytes {
-                return Err(too_large(request, max_bytes));
-            }
-            if length.is_none() {
-                memory.grow(chunk.len()).map_err(no_room)?;
-            }
-            body.extend_from_slice(&chunk);
+    tokio::select! {
+        biased;
+        body = receive(request, payload, max_bytes, memory) => body,
+        () = tokio::time::sleep(deadline) => {
+            let detail = format!("a body of this length must arrive within {} seconds", deadline.as_secs());
+            Err(Problem::new(request, ErrorType::RequestTimeout, detail))
         }
-        Ok(body.freeze())
-    };
-    let deadline = if length.is_some_and(|length| length > BIG_BODY_FROM_BYTES) {
-        BIG_BODY_DEADLINE
-    } else {
-        BODY_DEADLINE
-    };
-    tokio::time::timeout(deadline, read).await.unwrap_or_else(|_| {
-        let detail = format!("a body of this length must arrive within {} seconds", deadline.as_secs());
-        Err(Problem::new(request, ErrorType::RequestTimeout, detail))
-    })
+        () = stopping => Err(Problem::stopping(request)),
+    }
+}
+
+async fn receive(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    max_bytes: usize,
+    memory: &mut BodyMemory,
+) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| {
+            let detail = "the body ended before its announced length";
+            Problem::new(request, ErrorType::ValidationError, detail)
+        })?;
+        if body.len() + chunk.len() > max_bytes {
+            return Err(too_large(request, max_bytes));
+        }
+        memory.grow(chunk.len()).map_err(|error| Problem::no_room(request, error))?;
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 /// The body that `Content-Encoding` wraps: as it is, or one layer of gzip taken off. To be called only with verified
@@ -103,9 +110,7 @@ pub(super) fn inflate(
     if inflated.len() > limit {
         return Err(too_large(request, max_bytes));
     }
-    memory
-        .grow(inflated.len())
-        .map_err(|error| Problem::new(request, ErrorType::BackPressure, format!("{error}: try again")))?;
+    memory.grow(inflated.len()).map_err(|error| Problem::no_room(request, error))?;
     Ok(inflated.into())
 }
 

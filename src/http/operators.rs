@@ -31,7 +31,8 @@ pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
                 "latency_ms": latency_ms,
                 "detail": store.err().map(|error| error.to_string()),
             },
-            "event_log": {"kind": "embedded", "state": "up", "latency_ms": 0.0, "detail": null},
+            // The same file.
+            "event_log": {"kind": "embedded", "state": state(is_up), "latency_ms": latency_ms, "detail": null},
         },
         "thresholds": {
             "thresholds_hash": doors.thresholds.load().hash(),

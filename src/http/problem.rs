@@ -6,6 +6,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 use actors::domain::ids::RequestId;
 
+use super::admission::NoRoom;
 use crate::settings::RETRY_AFTER_SECONDS;
 
 /// What kind of refusal; the last part of `type`, and `error_type`.
@@ -91,6 +92,16 @@ impl Problem {
     pub(super) fn new(request: &HttpRequest, error_type: ErrorType, detail: impl Into<String>) -> Self {
         let request_id = request_id(request);
         Self { error_type, detail: detail.into(), request_id, allow: None }
+    }
+
+    /// 503: there is no room for it now.
+    pub(super) fn no_room(request: &HttpRequest, error: NoRoom) -> Self {
+        Self::new(request, ErrorType::BackPressure, format!("{error}: try again"))
+    }
+
+    /// 503: shutdown has begun.
+    pub(super) fn stopping(request: &HttpRequest) -> Self {
+        Self::new(request, ErrorType::BackPressure, "the bridge is stopping: try again")
     }
 
     /// 405 with what is allowed.

@@ -56,7 +56,7 @@ impl Doors {
     /// Prometheus text of this moment.
     pub async fn metrics_text(&self) -> Vec<u8> {
         let tree = self.tree.root.snapshot();
-        let dlq_depth = self.store.dead_letters_len().await.unwrap_or_default();
+        let dlq_depth = self.store.dead_letters_len().await.ok();
         self.metrics.text(&Gauges {
             slots: self.admission.counts(),
             outbox_depth: self.store.outbox_depth(),

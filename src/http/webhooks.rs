@@ -11,7 +11,7 @@ use actors::domain::ids::{MaskedUserId, RequestId};
 use actors::messages::{CommitError, HandleDelivery, Outcome};
 use actors::ports::store::{Receipt, StoreError};
 use actors::supervision::{AskError, ChildRef};
-use actors::vendors::{Device, Handshake, RawDelivery, Verified};
+use actors::vendors::{Device, Handshake, RawDelivery};
 
 use super::admission::Inside;
 use super::body;
@@ -173,7 +173,7 @@ async fn process(
         _ => doors.settings.intake.body_max_bytes,
     };
     let mut memory = doors.admission.body_memory();
-    let wire = body::read(request, payload, max_bytes, &mut memory).await?;
+    let wire = body::read(request, payload, max_bytes, &mut memory, doors).await?;
     let received_at = doors.clock.now();
 
     let query = query_pairs(request);
@@ -195,13 +195,10 @@ async fn process(
         let detail = DecodeError::UsersDiffer.to_string();
         return Err(Problem::new(request, ErrorType::ValidationError, detail));
     }
-    let verified = inflated(request, verified, &wire, max_bytes, &mut memory)?;
+    let plain = body::inflate(request, &wire, max_bytes, &mut memory)?;
+    let verified = verified.with_body(plain);
 
-    let (slot, waited) = doors
-        .admission
-        .slot()
-        .await
-        .map_err(|error| Problem::new(request, ErrorType::BackPressure, format!("{error}: try again")))?;
+    let (slot, waited) = doors.admission.slot().await.map_err(|error| Problem::no_room(request, error))?;
     doors.teller.slot_waited(waited);
     let message =
         HandleDelivery { verified: Arc::new(verified), received_at, request_id: request_id.clone() };
@@ -218,19 +215,7 @@ async fn process(
 
 /// Lets a delivery in; 503 once shutdown has begun.
 pub(super) fn enter(request: &HttpRequest, doors: &Doors) -> Result<Inside, Problem> {
-    let stopping = || Problem::new(request, ErrorType::BackPressure, "the bridge is stopping: try again");
-    doors.entrance.enter().ok_or_else(stopping)
-}
-
-fn inflated(
-    request: &HttpRequest,
-    verified: Verified,
-    wire: &bytes::Bytes,
-    max_bytes: usize,
-    memory: &mut super::admission::BodyMemory,
-) -> Result<Verified, Problem> {
-    let plain = body::inflate(request, wire, max_bytes, memory)?;
-    Ok(verified.with_body(plain))
+    doors.entrance.enter().ok_or_else(|| Problem::stopping(request))
 }
 
 async fn handle(handler: &ChildRef<DeviceHandler>, message: HandleDelivery) -> Outcome {
@@ -301,7 +286,7 @@ async fn test_device(
     let _inside = enter(request, doors)?;
     let max_bytes = doors.settings.intake.body_max_bytes;
     let mut memory = doors.admission.body_memory();
-    let wire = body::read(request, payload, max_bytes, &mut memory).await?;
+    let wire = body::read(request, payload, max_bytes, &mut memory, doors).await?;
     body::check_json(request)?;
     let plain = body::inflate(request, &wire, max_bytes, &mut memory)?;
     if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&plain) {

@@ -8,6 +8,9 @@ pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
 pub const BIG_BODY_FROM_BYTES: usize = 1 << 20;
 /// … may take so long: a phone uploads it.
 pub const BIG_BODY_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a body that is under way may still take once the bridge is stopping; never more than half of what
+/// `SHUTDOWN_TIMEOUT_SECONDS` gives, since states have to be flushed after it.
+pub const BODY_GRACE_MAX: Duration = Duration::from_secs(10);
 /// How long a request's head may take.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection may idle between requests.

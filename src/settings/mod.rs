@@ -70,7 +70,7 @@ pub struct KeySettings {
     pub admin_api_key: Option<Secret>,
     /// `LOG_MASK_KEY`: random for each process when unset.
     pub log_mask_key: Option<Secret>,
-    /// `ENABLE_INJECTION`: events and faults by hand.
+    /// `ENABLE_INJECTION`: events by hand.
     pub enable_injection: bool,
 }
 
@@ -202,7 +202,7 @@ fn read_thresholds(reader: &mut Reader) -> Thresholds {
     let path = reader.text(NAME);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !reader.is_named(NAME) => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !reader.differs(NAME) => {
             DEFAULT_THRESHOLDS.to_owned()
         }
         Err(error) => {

@@ -186,10 +186,10 @@ impl Reader {
         values.map(|value| value.trim()).find(|value| !value.is_empty()).map(str::to_owned)
     }
 
-    /// Whether anybody but the compiled-in defaults sets this variable.
-    pub(super) fn is_named(&self, name: &str) -> bool {
-        let mut own = self.sources.layers.iter().rev().skip(1);
-        own.any(|layer| layer.get(name).is_some_and(|value| !value.trim().is_empty()))
+    /// Whether a variable is set to something else than the compiled-in default.
+    pub(super) fn differs(&self, name: &str) -> bool {
+        let default = self.sources.layers.last().and_then(|layer| layer.get(name)).map(String::as_str);
+        self.value(name).as_deref() != default
     }
 
     /// Notes a mistake that only the caller can see.

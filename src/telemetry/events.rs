@@ -116,7 +116,8 @@ impl Teller {
             };
         }
         match end.status {
-            500.. => line!(ERROR),
+            // One line for each delivery that an overload or outage refuses is no alarm.
+            500..503 | 504.. => line!(ERROR),
             400.. => line!(WARN),
             _ if is_duplicate => line!(WARN),
             _ => line!(INFO),

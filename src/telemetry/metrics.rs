@@ -69,8 +69,8 @@ pub struct Gauges<'a> {
     pub slots: (usize, usize, usize),
     /// Messages in the outbox.
     pub outbox_depth: u64,
-    /// Dead letters kept.
-    pub dlq_depth: u64,
+    /// Dead letters kept; `None` while the store cannot tell.
+    pub dlq_depth: Option<u64>,
     /// The supervision tree.
     pub tree: &'a NodeSnapshot,
 }
@@ -224,7 +224,9 @@ impl GaugeMetrics {
             self.slots.with_label_values(&[state]).set(count as i64);
         }
         self.outbox_depth.set(gauges.outbox_depth as i64);
-        self.dlq_depth.set(gauges.dlq_depth as i64);
+        if let Some(dlq_depth) = gauges.dlq_depth {
+            self.dlq_depth.set(dlq_depth as i64);
+        }
         // Held over the whole walk: two scrapes at once would both add the same difference.
         self.read_node(gauges.tree, &self.messages.lock());
     }

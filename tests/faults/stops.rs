@@ -162,9 +162,23 @@ async fn a_stop_that_takes_too_long_exits_with_1_and_loses_nothing() {
         traffic.end();
     };
     join(load.run(&target, &traffic, &[]), end).await;
-    let _never_finished = HalfSent::begin(&bridge).await;
+    // While another process holds the file, no state can be flushed.
+    let mut file = open(&bridge).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut file).await.expect("the lock");
     bridge.terminate();
     assert_eq!(bridge.wait().0.code(), Some(1));
+    file.close().await.expect("closed");
     let bridge = bridge.restart().await;
     judge(&load, &Target::new(&bridge.url), &bridge.folder).await;
+}
+
+#[actix_web::test]
+async fn a_body_that_never_ends_does_not_keep_the_bridge_from_stopping_in_order() {
+    let mut bridge = Bridge::start_with(&[("SHUTDOWN_TIMEOUT_SECONDS", "4")]).await;
+    let mut never_finished = HalfSent::begin(&bridge).await;
+    bridge.terminate();
+    let mut answer = String::new();
+    never_finished.connection.read_to_string(&mut answer).expect("an answer, then the end");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_eq!(bridge.wait().0.code(), Some(0));
 }

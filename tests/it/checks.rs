@@ -108,9 +108,13 @@ async fn bodies_beyond_their_memory_are_told_to_come_again_before_they_are_judge
     let full = vec![b' '; 1 << 20];
     let post = || bridge.request(Method::POST, "/webhook/oura").body(full.clone());
     refused(post(), 401, "authentication_error").await;
-    // A body that is announced and does not come holds its room, and gives it back when its sender hangs up.
+    // What is announced and does not come holds no room.
     let head = "POST /webhook/oura HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n";
-    let slow = send_part(&bridge, head.as_bytes());
+    let idle: Vec<_> = (0..4).map(|_| send_part(&bridge, head.as_bytes())).collect();
+    refused(post(), 401, "authentication_error").await;
+    drop(idle);
+    // What has come holds its room, and gives it back when its sender hangs up.
+    let slow = send_part(&bridge, &[head.as_bytes(), &full[1..]].concat());
     bridge.until("full", async |_| send(post()).await.status == 503).await;
     let answer = refused(post(), 503, "back_pressure").await;
     let retry_after = answer.header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());

@@ -124,6 +124,9 @@ pub enum Decoded {
     Notification {
         /// Whose, in our ids (`{vendor}:{vendor_user_id}` without a link).
         user_id: UserId,
+        /// Whether its body tells it from the next one of its kind. One that does not, comes again to the byte
+        /// whenever there is something new.
+        is_dated: bool,
     },
     /// Nothing for us; not stored.
     Ignored {

@@ -122,3 +122,10 @@ pub fn delivery_key(device: &str, verified: &Verified) -> [u8; 32] {
     }
     hash.finalize().into()
 }
+
+/// The key of a delivery that comes again to the byte whenever there is something new: another one in each span of
+/// arrivals of `span_ms`.
+pub fn key_within(key: [u8; 32], received_at: Timestamp, span_ms: i64) -> [u8; 32] {
+    let span = received_at.as_ms().div_euclid(span_ms);
+    Sha256::new().chain_update(key).chain_update(span.to_be_bytes()).finalize().into()
+}

@@ -166,6 +166,19 @@ async fn an_event_whose_fold_dies_twice_is_set_aside_and_its_neighbours_are_appl
 }
 
 #[actix::test]
+async fn one_poison_event_of_each_of_many_users_sets_aside_as_many_and_fails_nobody() {
+    const USERS: usize = 60;
+    let bridge = Bridge::with(striking(|event| matches!(event, PipelineEvent::Applied { .. })));
+    let held = bridge.log.faults().hold(actors::memory::LogCall::Append, actors::memory::Moment::Before);
+    for number in 0..USERS {
+        bridge.deliver(heart_rate(&format!("user-{number}"), 1)).await;
+    }
+    held.release();
+    bridge.until("all are set aside", |bridge| bridge.recorder.tally().dead_lettered == USERS).await;
+    assert!(bridge.tree.root.escalations().borrow().is_none());
+}
+
+#[actix::test]
 async fn a_record_that_kills_the_router_twice_is_set_aside_and_its_partition_goes_on() {
     let bridge = Bridge::with(striking(|event| matches!(event, PipelineEvent::Skipped(Skipped::Foreign))));
     crate::outages::put_on_log(&bridge, "a", b"{}".to_vec(), Vec::new()).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actors::domain::event::Event;
 use actors::domain::ids::EventId;
 use actors::domain::message::Topic;
 use actors::messages::{
@@ -91,7 +92,14 @@ async fn every_actor_takes_its_typed_messages() {
     assert_eq!(live.state.seq(), 2);
     direct.event_id = EventId::parse("direct-2").unwrap();
     let events = Arc::new([LoggedEvent { offset: None, event: Arc::new(direct) }]);
-    let folded = tree.users.resident(&user("a")).unwrap().child.ask(FoldEvents { events }).await.unwrap();
+    let folded = tree
+        .users
+        .resident(&user("a"))
+        .unwrap()
+        .child
+        .ask(FoldEvents { events, batch_from: None })
+        .await
+        .unwrap();
     assert_eq!((folded.live.state.seq(), bridge.state_seq("a")), (3, 3));
 
     let changes = Changes { states: vec![(user("a"), folded.live)], ..Changes::default() };
@@ -123,9 +131,38 @@ async fn an_event_applied_past_the_log_is_checkpointed_and_never_logged() {
 }
 
 #[actix::test]
+async fn a_batch_that_is_told_again_answers_the_same_switches_also_after_it_went_one_by_one() {
+    let bridge = Bridge::start();
+    bridge.deliver(heart_rate("a", 1)).await;
+    bridge.settle().await;
+    let child = bridge.tree.users.resident(&user("a")).unwrap().child;
+    let drop_of_hrv = injected(serde_json::json!({
+        "event_id": "drop", "device_type": "oura_ring", "user_id": "a", "timestamp": taken_at(2).to_string(),
+        "readings": [{ "metric": "hrv", "value": 12.0, "unit": "ms", "timestamp": taken_at(2).to_string() }],
+    }));
+    let calm = injected(event("a", "calm", 70.0));
+    let logged = |offset, event: &Event| LoggedEvent { offset: Some(offset), event: Arc::new(event.clone()) };
+    let fold = async |events: Vec<LoggedEvent>| {
+        let folded = child.ask(FoldEvents { events: events.into(), batch_from: Some(1) }).await.unwrap();
+        folded.switches.iter().map(|switch| Arc::clone(&switch.switch_id)).collect::<Vec<_>>()
+    };
+    let first = fold(vec![logged(1, &drop_of_hrv)]).await;
+    assert_eq!(first.len(), 1, "the drop switches the mode");
+    assert_eq!(fold(vec![logged(2, &calm)]).await, first, "the batch so far");
+    assert_eq!(fold(vec![logged(1, &drop_of_hrv), logged(2, &calm)]).await, first, "the batch again");
+}
+
+/// The event that injecting this makes.
+fn injected(event: serde_json::Value) -> Event {
+    let (drafts, _) = actors::injection::decode(event.to_string().as_bytes(), taken_at(3)).unwrap();
+    let draft = drafts.into_iter().next().unwrap();
+    draft.admit(0, &mut std::collections::HashMap::new()).unwrap().event
+}
+
+#[actix::test]
 async fn who_waits_for_an_event_hears_of_it_when_its_users_state_has_it() {
     let bridge = Bridge::start();
-    let applied = bridge.tree.users.when_applied(EventId::parse("1").unwrap());
+    let applied = bridge.tree.users.when_applied([EventId::parse("1").unwrap()]).remove(0);
     bridge.inject(event("a", "1", 70.0)).await.unwrap();
     let live = within("the state", applied).await.unwrap();
     assert_eq!(live.state.last_event_id().unwrap().as_str(), "1");

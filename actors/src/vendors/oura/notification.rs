@@ -42,6 +42,8 @@ struct Fields<'a> {
     event_type: Option<&'a RawValue>,
     #[serde(borrow)]
     data_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_time: Option<&'a RawValue>,
 }
 
 /// Oura's own: `{"event_type","data_type","object_id","event_time","user_id"}` with Oura's user id.
@@ -59,7 +61,7 @@ pub(super) fn decode_native(document: &RawValue) -> Result<Decoded, DecodeError>
     if !DATA_TYPES.contains(&&*data_type) {
         return Ok(Decoded::Ignored { reason: "no metrics are kept of this data type" });
     }
-    Ok(Decoded::Notification { user_id })
+    Ok(Decoded::Notification { user_id, is_dated: fields.event_time.is_some() })
 }
 
 /// The Python system's: with an `event_type` a notification, else data inline; the user id is ours.
@@ -71,7 +73,7 @@ pub(super) fn decode_python(document: &RawValue, received_at: Timestamp) -> Resu
     }
     let event_type = required(fields.event_type, "/event_type")?;
     match PYTHON_EVENT_TYPES.contains(&&*event_type) {
-        true => Ok(Decoded::Notification { user_id }),
+        true => Ok(Decoded::Notification { user_id, is_dated: false }),
         false => Ok(Decoded::Ignored { reason: "unknown event type" }),
     }
 }

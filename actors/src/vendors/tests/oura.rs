@@ -8,7 +8,7 @@ use crate::domain::metric::Metric;
 
 fn notified(decoded: Result<Decoded, DecodeError>) -> String {
     match decoded {
-        Ok(Decoded::Notification { user_id }) => user_id.as_str().to_owned(),
+        Ok(Decoded::Notification { user_id, .. }) => user_id.as_str().to_owned(),
         other => panic!("no notification: {other:?}"),
     }
 }
@@ -30,6 +30,21 @@ fn ouras_notification_names_the_user_by_vendor_and_vendors_id() {
     for body in bodies {
         assert_eq!(notified(decode_oura_native(body.as_bytes())), "oura:A1B2C3D4E5", "{body}");
     }
+}
+
+#[test]
+fn a_notification_says_whether_its_body_tells_it_from_the_next_one() {
+    let is_dated = |decoded: Result<Decoded, DecodeError>| match decoded {
+        Ok(Decoded::Notification { is_dated, .. }) => is_dated,
+        other => panic!("no notification: {other:?}"),
+    };
+    let native = |time: &str| {
+        let body = format!(r#"{{"event_type":"update","data_type":"sleep",{time}"user_id":"A1"}}"#);
+        is_dated(decode_oura_native(body.as_bytes()))
+    };
+    assert!(native(r#""event_time":"2026-09-10T12:00:00+00:00","#));
+    assert!(!native(""));
+    assert!(!is_dated(decode_oura_inline(br#"{"event_type":"sleep.updated","user_id":"user-1"}"#)));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::domain::delivery::Format;
-use crate::vendors::{Handshake, delivery_key};
+
+use crate::vendors::{Handshake, delivery_key, key_within};
 
 const NATIVE_BODY: &str = r#"{"event_type":"update","data_type":"daily_readiness","object_id":"6a5f0c52-73b1-4c0e-9d55-6f2f3f0b7a11","event_time":"2026-09-10T12:00:00+00:00","user_id":"A1B2C3D4E5"}"#;
 const NATIVE_SIGNATURE: &str = "EFECB537A9204DEE350DA59F42CD36A618DE708A7CF817B371C05F7150D1ACE7";
@@ -263,6 +264,12 @@ fn the_same_delivery_has_the_same_key_and_any_other_has_another() {
     let signed = fields([("x-oura-signature", NATIVE_SIGNATURE), ("x-oura-timestamp", "1789041600")]);
     let native = verify(&oura_device(), &signed, NATIVE_BODY).unwrap();
     assert_ne!(delivery_key("oura", &inline), delivery_key("oura", &native));
+
+    let hour_ms = crate::domain::time::MS_PER_HOUR;
+    let at = |ms| key_within(plain, Timestamp::from_ms(ms), hour_ms);
+    assert_eq!(at(0), at(hour_ms - 1), "a retry");
+    assert_ne!(at(0), at(hour_ms), "news");
+    assert_ne!(at(0), plain);
 }
 
 #[test]
