@@ -176,11 +176,15 @@ fn answer(
 ) -> HttpResponse {
     let events = receipts.iter().filter(|receipt| receipt.is_new).count();
     let readings: usize = receipts.iter().map(|receipt| receipt.readings).sum();
-    let is_duplicate = events == 0 && !receipts.is_empty();
+    let status = match (receipts, events) {
+        ([], _) if rejected.total == 0 => "ignored",
+        ([_, ..], 0) => "duplicate",
+        _ => "processed",
+    };
     let event_ids: Vec<&str> =
         receipts.iter().filter_map(|receipt| receipt.event_id.as_ref()).map(|id| id.as_str()).collect();
     let mut body = json!({
-        "status": if is_duplicate { "duplicate" } else { "processed" },
+        "status": status,
         "device": "inject",
         "events": events,
         "readings": readings,
@@ -189,6 +193,9 @@ fn answer(
         "event_ids": event_ids,
         "request_id": request_id(request).as_str(),
     });
+    if status == "ignored" {
+        body["reason"] = "no events".into();
+    }
     if let Some(mode) = mode {
         body["mode"] = mode.into();
     }

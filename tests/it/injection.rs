@@ -86,6 +86,31 @@ async fn a_repeated_event_id_is_a_duplicate_whatever_it_holds() {
 }
 
 #[actix_web::test]
+async fn an_event_that_comes_back_from_the_topic_is_a_duplicate() {
+    let bridge = Bridge::start().await;
+    let samples: Vec<_> =
+        (1..=3).map(|n| json!({"type": "heartRate", "value": 60 + n, "timestamp": ago(n * 60)})).collect();
+    let sent = bridge.healthkit(&json!({"user_id": "u", "samples": samples})).await;
+    assert_eq!((sent.0, &sent.1["events"]), (200, &json!(1)));
+    let stored = events(&bridge, "u").await;
+    let (status, answer) = bridge.inject("", &json!(stored)).await;
+    assert_eq!((status, &answer["status"], &answer["events"]), (200, &json!("duplicate"), &json!(0)));
+    assert_eq!(events(&bridge, "u").await, stored);
+}
+
+#[actix_web::test]
+async fn nothing_to_inject_is_ignored_and_a_deleted_record_takes_no_readings() {
+    let bridge = Bridge::start().await;
+    let (status, answer) = bridge.inject("", &json!([])).await;
+    assert_eq!((status, &answer["status"]), (200, &json!("ignored")), "{answer}");
+    let deleted = with(&recovery("u", 80), "deleted", json!(true));
+    let (status, answer) = bridge.inject("", &deleted).await;
+    assert_eq!((status, &answer["readings"], &answer["rejected_total"]), (200, &json!(0), &json!(1)));
+    let latest = bridge.read("/v1/users/u/latest").await;
+    assert_eq!(latest["readings"], json!({}));
+}
+
+#[actix_web::test]
 async fn a_list_keeps_its_order_and_refuses_only_what_is_bad() {
     let bridge = Bridge::start().await;
     let good = |id: &str| with(&recovery("u", 80), "event_id", json!(id));

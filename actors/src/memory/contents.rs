@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::admission::Known;
 use crate::domain::event::{Event, Reading};
-use crate::domain::ids::{Identity, UserId};
+use crate::domain::ids::{EventId, Identity, UserId};
 use crate::domain::message::Message;
 use crate::ports::store::{
     Checkpoint, CheckpointBatch, Committed, DeadLetter, DeliveryStatus, EncodeEvent, EventQuery,
@@ -80,7 +80,7 @@ impl Contents {
                 if held.status == DeliveryStatus::Quarantined
                     && delivery.status != DeliveryStatus::Quarantined =>
             {
-                held.status = DeliveryStatus::Processed;
+                held.status = delivery.status;
             }
             Some(_) => return Committed::Duplicate,
             None => {
@@ -92,7 +92,12 @@ impl Contents {
         for draft in &delivery.drafts {
             let (given_id, user_id) = (draft.event_id.clone(), draft.user_id.clone());
             let event_seq = self.events.len() as i64;
-            let Some(admitted) = draft.clone().admit(event_seq, &mut self.facts) else {
+            // An event that was given with its id may be one of ours that came back.
+            let is_stored =
+                |event_id: &EventId| self.events.iter().any(|row| row.event.event_id == *event_id);
+            let is_repeated = given_id.as_ref().is_some_and(is_stored);
+            let admit = |facts| draft.clone().admit(event_seq, facts);
+            let Some(admitted) = (!is_repeated).then(|| admit(&mut self.facts)).flatten() else {
                 receipts.push(Receipt { event_id: given_id, user_id, readings: 0, is_new: false });
                 continue;
             };

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use actors::domain::admission::{Admitted, Known};
-use actors::domain::ids::Identity;
+use actors::domain::admission::{Admitted, EventDraft, Known};
+use actors::domain::ids::{EventId, Identity};
 use actors::domain::message::Message;
 use actors::domain::time::Timestamp;
 use actors::ports::store::{Committed, DeliveryStatus, EncodeEvent, NewDelivery, Receipt, StoreError};
@@ -83,6 +83,8 @@ struct Plan {
     next_event_seq: i64,
     deliveries_known: HashMap<[u8; 32], (i64, bool)>,
     facts_known: HashMap<Identity, Known>,
+    /// Ids that were given with events, and that stored events have.
+    ids_known: HashSet<EventId>,
     deliveries: Vec<DeliveryRow>,
     read_at_last: Vec<(i64, DeliveryStatus)>,
     events: Vec<EventRow>,
@@ -130,11 +132,21 @@ impl Plan {
             })
             .collect();
 
+        let mut ids_known = HashSet::new();
+        for draft in deliveries.iter().flat_map(|delivery| &delivery.drafts) {
+            if let Some(event_id) = &draft.event_id
+                && is_stored(connection, draft, event_id).await?
+            {
+                ids_known.insert(event_id.clone());
+            }
+        }
+
         Ok(Self {
             next_delivery_id: next("deliveries"),
             next_event_seq: next("events"),
             deliveries_known,
             facts_known,
+            ids_known,
             deliveries: Vec::new(),
             read_at_last: Vec::new(),
             events: Vec::new(),
@@ -162,7 +174,9 @@ impl Plan {
         let mut receipts = Vec::with_capacity(delivery.drafts.len());
         for draft in &delivery.drafts {
             let (given_id, user_id) = (draft.event_id.clone(), draft.user_id.clone());
-            let Some(admitted) = draft.clone().admit(self.next_event_seq, &mut self.facts_known) else {
+            let is_repeated = given_id.as_ref().is_some_and(|event_id| self.ids_known.contains(event_id));
+            let admit = |facts_known| draft.clone().admit(self.next_event_seq, facts_known);
+            let Some(admitted) = (!is_repeated).then(|| admit(&mut self.facts_known)).flatten() else {
                 receipts.push(Receipt { event_id: given_id, user_id, readings: 0, is_new: false });
                 continue;
             };
@@ -219,6 +233,24 @@ impl Plan {
         .await?;
         outbox::insert_messages(connection, self.events.iter().map(|row| &row.message)).await
     }
+}
+
+/// Whether an event that was given with its id is one of ours that came back, from the topic for instance.
+async fn is_stored(
+    connection: &mut SqliteConnection,
+    draft: &EventDraft,
+    event_id: &EventId,
+) -> JobResult<bool> {
+    let row: Option<(i64,)> = sqlx::query_as(
+        "SELECT seq FROM events WHERE visible = 1 AND user_id = ? AND timestamp = ? AND event_id = ?",
+    )
+    .bind(draft.user_id.as_str())
+    .bind(draft.timestamp.as_ms())
+    .bind(event_id.as_str())
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(row.is_some())
 }
 
 async fn insert_events(connection: &mut SqliteConnection, events: &[EventRow]) -> JobResult<()> {
