@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, AsyncContext, Context, Handler, MessageResult, ResponseFuture, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, WrapFuture};
 use arc_swap::ArcSwap;
 
 use crate::cognition::thresholds::Thresholds;
@@ -19,7 +19,7 @@ use crate::messages::{EventsCommitted, FlushCheckpoints, StatesChanged};
 use crate::ports::store::{Checkpoint, CheckpointBatch, PositionMove, StoreError, SwitchRow};
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{Clock, Store, Telemetry};
-use crate::supervision::ChildRef;
+use crate::supervision::{ChildRef, idle, waiting};
 
 /// How often states that wait for their turn are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -69,16 +69,19 @@ impl FlusherParts {
         everything.tick().await;
         let mut look = tokio::time::interval(TICK);
         loop {
-            let scope = tokio::select! {
-                _ = everything.tick() => Scope::Everything,
-                _ = look.tick() => Scope::Urgent,
-                () = self.wake.notified() => Scope::Urgent,
-            };
+            let scope = idle(async {
+                tokio::select! {
+                    _ = everything.tick() => Scope::Everything,
+                    _ = look.tick() => Scope::Urgent,
+                    () = self.wake.notified() => Scope::Urgent,
+                }
+            })
+            .await;
             if let Err(error) = self.flush(scope).await {
                 // What is dirty stays dirty, and goes with the next flush.
                 let error = error.to_string();
                 self.telemetry.emit(PipelineEvent::Retrying { actor: "flusher", error });
-                tokio::time::sleep(TICK).await;
+                idle(tokio::time::sleep(TICK)).await;
             }
         }
     }
@@ -111,7 +114,7 @@ impl FlusherParts {
     async fn flush_some(&self, users: &[UserId], positions: &[PositionMove]) -> Result<(), StoreError> {
         let taken = self.dirty.lock().take(users);
         let batch = CheckpointBatch { positions: positions.to_vec(), ..self.batch(&taken) };
-        let saved = self.store.save_checkpoints(&batch).await;
+        let saved = waiting(self.store.save_checkpoints(&batch)).await;
         let mut dirty = self.dirty.lock();
         match &saved {
             Ok(()) => {
@@ -128,7 +131,7 @@ impl FlusherParts {
 
     async fn positions_to_move(&self) -> Result<Vec<PositionMove>, StoreError> {
         if !self.dirty.lock().knows_stored_positions() {
-            let stored = self.store.positions(&self.group, self.partitions).await?;
+            let stored = waiting(self.store.positions(&self.group, self.partitions)).await?;
             self.dirty.lock().set_stored_positions(stored);
         }
         Ok(self.dirty.lock().positions_to_move())
@@ -191,10 +194,10 @@ impl Handler<StatesChanged> for CheckpointFlusher {
 }
 
 impl Handler<FlushCheckpoints> for CheckpointFlusher {
-    type Result = ResponseFuture<Result<(), StoreError>>;
+    type Result = ResponseActFuture<Self, Result<(), StoreError>>;
 
     fn handle(&mut self, FlushCheckpoints: FlushCheckpoints, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
-        Box::pin(async move { parts.flush(Scope::Everything).await })
+        Box::pin(async move { parts.flush(Scope::Everything).await }.into_actor(self))
     }
 }

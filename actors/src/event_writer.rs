@@ -13,7 +13,7 @@ use crate::kafka_publisher::KafkaPublisher;
 use crate::messages::{CommitDelivery, CommitError, EventsCommitted};
 use crate::ports::Store;
 use crate::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError};
-use crate::supervision::ChildRef;
+use crate::supervision::{ChildRef, waiting};
 
 /// Deliveries in one commit.
 pub const GROUP_MAX_DELIVERIES: usize = 500;
@@ -61,7 +61,7 @@ impl EventWriter {
         let group_len = self.group_len();
         let (deliveries, replies): (Vec<_>, Vec<_>) = self.waiting.drain(..group_len).unzip();
         let (store, encode) = (Arc::clone(&self.store), Arc::clone(&self.encode));
-        let commit = async move { store.commit_deliveries(&deliveries, &encode).await };
+        let commit = async move { waiting(store.commit_deliveries(&deliveries, &encode)).await };
         context.spawn(commit.into_actor(self).map(move |results, writer, context| {
             answer(results, replies);
             // A full mailbox means that it is awake already.

@@ -16,7 +16,7 @@ use crate::messages::EventsCommitted;
 use crate::ports::store::OutboxEntry;
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{EventLog, Store, Telemetry};
-use crate::supervision::Backoff;
+use crate::supervision::{Backoff, idle, waiting};
 
 /// Messages moved at a time.
 pub const PUBLISH_BATCH_MAX: usize = 500;
@@ -66,12 +66,12 @@ async fn publish(store: &dyn Store, log: &dyn EventLog, telemetry: &dyn Telemetr
     loop {
         match move_batch(store, log).await {
             Ok(0) => {
-                let _ = tokio::time::timeout(IDLE_LOOK, wake.notified()).await;
+                let _ = idle(tokio::time::timeout(IDLE_LOOK, wake.notified())).await;
             }
             Ok(messages) => telemetry.emit(PipelineEvent::Published { messages }),
             Err(error) => {
                 telemetry.emit(PipelineEvent::Retrying { actor: "publisher", error });
-                tokio::time::sleep(delays.next(Instant::now())).await;
+                idle(tokio::time::sleep(delays.next(Instant::now()))).await;
             }
         }
     }
@@ -79,15 +79,16 @@ async fn publish(store: &dyn Store, log: &dyn EventLog, telemetry: &dyn Telemetr
 
 /// Moves the oldest batch, and tells how many messages it had.
 async fn move_batch(store: &dyn Store, log: &dyn EventLog) -> Result<usize, String> {
-    let mut entries = store.read_outbox(PUBLISH_BATCH_MAX).await.map_err(|error| error.to_string())?;
+    let mut entries =
+        waiting(store.read_outbox(PUBLISH_BATCH_MAX)).await.map_err(|error| error.to_string())?;
     if entries.is_empty() {
         return Ok(0);
     }
     entries.truncate(batch_len(&entries));
     let (ids, messages): (Vec<i64>, Vec<_>) =
         entries.into_iter().map(|OutboxEntry { id, message }| (id, message)).unzip();
-    log.append(messages).await.map_err(|error| error.to_string())?;
-    store.delete_outbox(&ids).await.map_err(|error| error.to_string())?;
+    waiting(log.append(messages)).await.map_err(|error| error.to_string())?;
+    waiting(store.delete_outbox(&ids)).await.map_err(|error| error.to_string())?;
     Ok(ids.len())
 }
 

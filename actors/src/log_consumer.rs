@@ -14,7 +14,7 @@ use crate::messages::{ApplyError, ApplyRecords};
 use crate::ports::event_log::LogRecord;
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{EventLog, Store, Telemetry};
-use crate::supervision::{AskError, Backoff, ChildRef, StateCell};
+use crate::supervision::{AskError, Backoff, ChildRef, StateCell, idle, waiting};
 use crate::user_router::{SetAside, UserRouter};
 
 /// Records applied at a time.
@@ -55,7 +55,7 @@ impl LogConsumer {
         loop {
             if let Err(error) = self.consume_batch().await {
                 self.telemetry.emit(PipelineEvent::Retrying { actor: "consumer", error });
-                tokio::time::sleep(delays.next(Instant::now())).await;
+                idle(tokio::time::sleep(delays.next(Instant::now()))).await;
             }
         }
     }
@@ -63,20 +63,19 @@ impl LogConsumer {
     async fn consume_batch(&self) -> Result<(), String> {
         let mut positions = match &*self.cell.get() {
             Some(positions) => positions.clone(),
-            None => self
-                .store
-                .positions(&self.group, self.log.partitions())
+            None => waiting(self.store.positions(&self.group, self.log.partitions()))
                 .await
                 .map_err(|error| error.to_string())?,
         };
         let topic = Topic::BiometricEvents;
-        let records =
-            self.log.poll(topic, &positions, CONSUME_BATCH_MAX).await.map_err(|error| error.to_string())?;
+        let records = idle(self.log.poll(topic, &positions, CONSUME_BATCH_MAX))
+            .await
+            .map_err(|error| error.to_string())?;
         for record in &records {
             positions[record.partition as usize] = record.offset + 1;
         }
         self.apply(Arc::new(records)).await.map_err(|error| error.to_string())?;
-        if let Ok(ends) = self.log.end_offsets(topic).await {
+        if let Ok(ends) = waiting(self.log.end_offsets(topic)).await {
             let messages = ends.iter().zip(&positions).map(|(end, position)| (end - position).max(0)).sum();
             self.telemetry.emit(PipelineEvent::Lag { messages });
         }

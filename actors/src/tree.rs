@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Arbiter;
+use actix::{Actor, Arbiter};
 use arc_swap::ArcSwap;
 
 use crate::checkpoint_flusher::{CheckpointFlusher, FlusherParts};
@@ -23,7 +23,7 @@ use crate::messages::FlushCheckpoints;
 use crate::ports::store::{EncodeEvent, StoreError};
 use crate::ports::{Clock, EventLog, Store, Telemetry};
 use crate::supervision::{
-    Backoff, ChildRef, ChildSpec, Intensity, Observer, PoolSpec, StateCell, Supervisor,
+    Backoff, ChildRef, ChildSpec, GroupSpec, Intensity, Observer, PoolSpec, StateCell, Strategy, Supervisor,
 };
 use crate::user_directory::UserDirectory;
 use crate::user_router::{FOLDING_MAX, RouterParts, UserRouter};
@@ -45,9 +45,9 @@ const FLUSHER_MAILBOX: usize = 64;
 /// Batches for one user; the router sends one at a time.
 const USER_MAILBOX: usize = 16;
 
-/// How often a stage may fail before the whole is restarted.
+/// How often a stage may fail by itself before its group takes it in hand.
 const STAGE_INTENSITY: Intensity = Intensity { max_restarts: 5, window: Duration::from_secs(30) };
-/// How often users' actors may fail, all together.
+/// How often users' actors may fail, all together, before the root takes them in hand.
 const USERS_INTENSITY: Intensity = Intensity { max_restarts: 50, window: Duration::from_secs(10) };
 
 const _: () = assert!(FOLDING_MAX < USERS_INTENSITY.max_restarts);
@@ -55,6 +55,12 @@ const _: () = assert!(FOLDING_MAX < USERS_INTENSITY.max_restarts);
 /// Short: the router waits for each user of a batch, and everybody behind it waits with it.
 const USERS_BACKOFF: Backoff =
     Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(500), jitter: 0.2 };
+
+/// How long a message may be in an actor's hands without progress; waiting for the store, the log or another actor does
+/// not count.
+const HUNG_AFTER: Duration = Duration::from_secs(5);
+/// How long an actor may keep its thread. Decoding the largest body takes a small part of it.
+const BLOCKED_AFTER: Duration = Duration::from_secs(30);
 
 /// What the tree stands on.
 pub struct Foundation {
@@ -124,8 +130,9 @@ pub fn start(foundation: Foundation) -> Tree {
     Tree { root, devices, writer, publisher, consumer, router, flusher, users, threads }
 }
 
-/// One thread a class of work: decoding, moving and folding do not wait for each other.
+/// One thread a class of work: decoding, moving and folding do not wait for each other, and supervisors for none.
 struct Threads {
+    supervising: Arbiter,
     decoding: Arbiter,
     moving: Arbiter,
     folding: Arbiter,
@@ -133,7 +140,7 @@ struct Threads {
 
 impl Threads {
     fn stop(&self) {
-        for arbiter in [&self.decoding, &self.moving, &self.folding] {
+        for arbiter in [&self.decoding, &self.moving, &self.folding, &self.supervising] {
             // False only for one that has stopped already.
             let _ = arbiter.stop();
         }
@@ -149,8 +156,16 @@ struct Stages {
 
 impl Stages {
     fn new(foundation: Foundation) -> Self {
-        let root = Supervisor::root(Arc::clone(&foundation.observer));
-        let threads = Threads { decoding: Arbiter::new(), moving: Arbiter::new(), folding: Arbiter::new() };
+        let threads = Threads {
+            supervising: Arbiter::new(),
+            decoding: Arbiter::new(),
+            moving: Arbiter::new(),
+            folding: Arbiter::new(),
+        };
+        // One for one, at every level: mailboxes and addresses outlive a stage, so its neighbours only wait for it.
+        let spec = GroupSpec::new(Strategy::OneForOne);
+        let root = Supervisor::root(&threads.supervising.handle(), spec, Arc::clone(&foundation.observer));
+        root.watch_threads(BLOCKED_AFTER);
         Self { foundation, root, threads }
     }
 
@@ -160,7 +175,7 @@ impl Stages {
         let spec = ChildSpec::new("publisher", "kafka_publisher", PUBLISHER_MAILBOX, move || {
             KafkaPublisher::new(Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry))
         });
-        self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY))
+        self.root.start(&self.threads.moving.handle(), stage(spec).self_driven())
     }
 
     fn flusher(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<CheckpointFlusher> {
@@ -181,7 +196,7 @@ impl Stages {
         let spec = ChildSpec::new("flusher", "checkpoint_flusher", FLUSHER_MAILBOX, move || {
             CheckpointFlusher::new(Arc::clone(&parts))
         });
-        self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY).in_flight(2))
+        self.root.start(&self.threads.moving.handle(), stage(spec).self_driven().in_flight(2))
     }
 
     fn router(
@@ -190,7 +205,7 @@ impl Stages {
         flusher: &ChildRef<CheckpointFlusher>,
     ) -> ChildRef<UserRouter> {
         let Foundation { store, clock, telemetry, masker, thresholds, .. } = &self.foundation;
-        let pool = PoolSpec::new(USER_MAILBOX, USERS_INTENSITY).backoff(USERS_BACKOFF);
+        let pool = PoolSpec::new(USER_MAILBOX, USERS_INTENSITY).backoff(USERS_BACKOFF).hung_after(HUNG_AFTER);
         let parts = Arc::new(RouterParts {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
@@ -205,7 +220,7 @@ impl Stages {
         let spec = ChildSpec::new("router", "user_router", ROUTER_MAILBOX, move || {
             UserRouter::new(Arc::clone(&parts))
         });
-        self.root.start(&self.threads.folding.handle(), spec.intensity(STAGE_INTENSITY))
+        self.root.start(&self.threads.folding.handle(), stage(spec))
     }
 
     fn consumer(&self, router: &ChildRef<UserRouter>) -> ChildRef<LogConsumer> {
@@ -219,7 +234,7 @@ impl Stages {
             StateCell::new(None),
         );
         let spec = ChildSpec::new("consumer", "log_consumer", CONSUMER_MAILBOX, move || consumer.clone());
-        self.root.start(&self.threads.moving.handle(), spec.intensity(STAGE_INTENSITY))
+        self.root.start(&self.threads.moving.handle(), stage(spec).self_driven())
     }
 
     fn writer(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<EventWriter> {
@@ -231,21 +246,25 @@ impl Stages {
         let spec = ChildSpec::new("writer", "event_writer", WRITER_MAILBOX, move || {
             EventWriter::new(Arc::clone(&store), Arc::clone(&encode), publisher.clone(), outbox_max_entries)
         });
-        let spec = spec.intensity(STAGE_INTENSITY).in_flight(2 * GROUP_MAX_DELIVERIES);
-        self.root.start(&self.threads.moving.handle(), spec)
+        self.root.start(&self.threads.moving.handle(), stage(spec).in_flight(2 * GROUP_MAX_DELIVERIES))
     }
 
     fn devices(&self, writer: &ChildRef<EventWriter>) -> BTreeMap<&'static str, ChildRef<DeviceHandler>> {
-        let group = self.root.group("devices");
+        let group = self.root.group("devices", GroupSpec::new(Strategy::OneForOne));
         let start = |device: &Arc<dyn Device>| {
             let (name, device, writer) = (device.name(), Arc::clone(device), writer.clone());
             let spec = ChildSpec::new(name, "device_handler", DEVICE_MAILBOX, move || {
                 DeviceHandler::new(Arc::clone(&device), writer.clone())
             });
-            (name, group.start(&self.threads.decoding.handle(), spec.intensity(STAGE_INTENSITY)))
+            (name, group.start(&self.threads.decoding.handle(), stage(spec)))
         };
         self.foundation.devices.iter().map(start).collect()
     }
+}
+
+/// What all stages have in common.
+fn stage<A: Actor>(spec: ChildSpec<A>) -> ChildSpec<A> {
+    spec.intensity(STAGE_INTENSITY).hung_after(HUNG_AFTER)
 }
 
 impl Tree {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use actix::{Actor, ArbiterHandle, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, ArbiterHandle, Context, Handler, Message, ResponseActFuture, WrapFuture};
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -24,7 +24,7 @@ use crate::ports::event_log::LogRecord;
 use crate::ports::store::DeadLetter;
 use crate::ports::telemetry::{PipelineEvent, Skipped};
 use crate::ports::{Clock, Store, Telemetry};
-use crate::supervision::{AskError, ChildRef, Pool, StateCell};
+use crate::supervision::{AskError, ChildRef, Pool, StateCell, waiting};
 use crate::user_directory::{Resident, UserDirectory};
 use crate::user_state::{LiveState, UserStateActor};
 
@@ -158,9 +158,7 @@ impl RouterParts {
         if absent.is_empty() {
             return Ok(Vec::new());
         }
-        let mut stored: HashMap<UserId, _> = self
-            .store
-            .load_checkpoints(&absent)
+        let mut stored: HashMap<UserId, _> = waiting(self.store.load_checkpoints(&absent))
             .await?
             .into_iter()
             .map(|checkpoint| (checkpoint.user_id.clone(), checkpoint))
@@ -325,28 +323,28 @@ impl Actor for UserRouter {
 }
 
 impl Handler<ApplyRecords> for UserRouter {
-    type Result = ResponseFuture<Result<(), ApplyError>>;
+    type Result = ResponseActFuture<Self, Result<(), ApplyError>>;
 
     fn handle(&mut self, message: ApplyRecords, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
-        Box::pin(async move { parts.apply(&message.records).await })
+        Box::pin(async move { parts.apply(&message.records).await }.into_actor(self))
     }
 }
 
 impl Handler<ApplyDirectly> for UserRouter {
-    type Result = ResponseFuture<Result<Arc<LiveState>, ApplyError>>;
+    type Result = ResponseActFuture<Self, Result<Arc<LiveState>, ApplyError>>;
 
     fn handle(&mut self, ApplyDirectly(event): ApplyDirectly, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
-        Box::pin(async move { parts.apply_directly(event).await })
+        Box::pin(async move { parts.apply_directly(event).await }.into_actor(self))
     }
 }
 
 impl Handler<SetAside> for UserRouter {
-    type Result = ResponseFuture<Result<(), ApplyError>>;
+    type Result = ResponseActFuture<Self, Result<(), ApplyError>>;
 
     fn handle(&mut self, SetAside(record): SetAside, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
-        Box::pin(async move { parts.set_aside(&record).await })
+        Box::pin(async move { parts.set_aside(&record).await }.into_actor(self))
     }
 }

@@ -6,6 +6,10 @@
 mod children;
 #[path = "supervision/deaths.rs"]
 mod deaths;
+#[path = "supervision/groups.rs"]
+mod groups;
+#[path = "supervision/health.rs"]
+mod health;
 #[path = "supervision/pools.rs"]
 mod pools;
 #[path = "supervision/stops.rs"]

@@ -16,7 +16,8 @@ pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
     let store = doors.store.check().await;
     let latency_ms = (started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
     let is_up = store.is_ok();
-    let is_healthy = is_up && doors.tree.root.escalations().borrow().is_none();
+    let is_healthy =
+        is_up && doors.tree.root.escalations().borrow().is_none() && !doors.tree.root.is_recovering();
     let state = |is_up: bool| if is_up { "up" } else { "down" };
     HttpResponse::Ok().json(json!({
         "status": if is_healthy { "healthy" } else { "degraded" },
@@ -51,6 +52,9 @@ pub(super) async fn ready(doors: web::Data<Doors>) -> HttpResponse {
     }
     if doors.tree.root.escalations().borrow().is_some() {
         reasons.push("the supervision tree is failing".to_owned());
+    }
+    if doors.tree.root.is_recovering() {
+        reasons.push("a part of the supervision tree is being restarted".to_owned());
     }
     if let Err(error) = doors.store.check().await {
         reasons.push(error.to_string());

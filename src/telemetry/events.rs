@@ -208,7 +208,13 @@ impl Observer for Teller {
                 self.metrics.actor_restarts.with_label_values(&[label(path)]).inc();
                 event!(Level::WARN, request_id = "none", actor = %path, ?change, "actor restarted");
             }
-            Change::Failed { .. } | Change::Refused { .. } => {
+            Change::Died(post_mortem) => {
+                event!(Level::WARN, request_id = "none", actor = %path, ?post_mortem, "actor died");
+            }
+            Change::Recovering { .. } | Change::Recovered => {
+                event!(Level::WARN, request_id = "none", actor = %path, ?change, "actors are restarted together");
+            }
+            Change::Failed { .. } | Change::Refused { .. } | Change::Blocked { .. } => {
                 event!(Level::ERROR, request_id = "none", actor = %path, ?change, "actor failed");
             }
             Change::Started { .. } | Change::Stopped { .. } => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use actix::Actor;
 use futures_util::future::BoxFuture;
@@ -14,24 +15,17 @@ use super::error::CommandError;
 use super::events::{Change, SupervisionEvent, Tree};
 use super::life::Fault;
 use super::mailbox::Mailbox;
+use super::member::{AnyChild, Command, Member, Vitals, join};
+use super::progress::{ActiveClock, Occupant};
 use super::snapshot::{Failure, MailboxSnapshot, NodeSnapshot, NodeState};
-
-/// What can be asked of a child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
-    /// Finish what is accepted, then end for good.
-    Stop,
-    /// Finish what is in hand, then begin another life.
-    Renew,
-    /// Suffer a fault at the next message.
-    Suffer(Fault),
-}
 
 /// What has been asked of a child and is not done yet.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Orders {
     pub(super) stop: bool,
     pub(super) renew: bool,
+    /// Have no life until this is taken back.
+    pub(super) hold: bool,
     pub(super) fault: Option<Fault>,
 }
 
@@ -51,34 +45,13 @@ pub(super) struct Status {
     pub(super) handled: u64,
     pub(super) oldest_in_hand: Option<Instant>,
     pub(super) last_failure: Option<Failure>,
+    pub(super) clock: ActiveClock,
+    /// It has no life, as it was ordered.
+    pub(super) is_held: bool,
+    /// It is to fail, for this reason: the limits of all above it are exceeded.
+    pub(super) verdict: Option<Arc<str>>,
     /// Nothing of the child is left on its arbiter.
     is_gone: bool,
-}
-
-/// A node of the tree, of whatever sort.
-pub(super) trait Member: Send + Sync {
-    fn name(&self) -> &str;
-    fn snapshot(&self) -> NodeSnapshot;
-    /// The node at `path` under this one.
-    fn member(&self, path: &str) -> Option<Arc<dyn Member>>;
-    fn command(&self, command: Command) -> Result<(), CommandError>;
-    /// Ends the node and all under it; returns when nothing of them is left.
-    fn stop(self: Arc<Self>) -> BoxFuture<'static, ()>;
-}
-
-/// The figures by which a pool judges its children.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Vitals {
-    pub(super) restarts: u64,
-    pub(super) handled: u64,
-    pub(super) depth: usize,
-    pub(super) oldest_ms: u64,
-}
-
-/// A child whose actor's type is not known.
-pub(super) trait AnyChild: Member {
-    fn vitals(&self) -> Vitals;
-    fn last_failure(&self) -> Option<Failure>;
 }
 
 pub(super) struct Child<A: Actor> {
@@ -88,7 +61,8 @@ pub(super) struct Child<A: Actor> {
     kind: &'static str,
     status: Mutex<Status>,
     driver: AtomicWaker,
-    gone: Notify,
+    /// Told when the child is held, has started, or is gone.
+    turn: Notify,
     pub(super) mailbox: Mailbox<A>,
 }
 
@@ -107,6 +81,9 @@ impl<A: Actor> Child<A> {
             handled: 0,
             oldest_in_hand: None,
             last_failure: None,
+            clock: ActiveClock::new(Instant::now()),
+            is_held: false,
+            verdict: None,
             is_gone: false,
         };
         Self {
@@ -116,13 +93,13 @@ impl<A: Actor> Child<A> {
             kind,
             status: Mutex::new(status),
             driver: AtomicWaker::new(),
-            gone: Notify::new(),
+            turn: Notify::new(),
             mailbox: Mailbox::new(mailbox_capacity),
         }
     }
 
-    pub(super) fn path(&self) -> String {
-        join(&self.parent, &self.name)
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
     }
 
     pub(super) fn tree(&self) -> &Tree {
@@ -164,28 +141,58 @@ impl<A: Actor> Child<A> {
         self.driver.wake();
     }
 
-    /// The last act of a driver, however it ends: nothing of the child is left but this record.
-    pub(super) fn depart(&self) {
-        self.with_status(|status| status.is_gone = true);
-        self.gone.notify_waiters();
+    /// Changes what is published, and tells those who wait for it.
+    pub(super) fn turn(&self, change: impl FnOnce(&mut Status)) {
+        self.with_status(change);
+        self.turn.notify_waiters();
     }
 
-    async fn departure(&self) {
+    /// The last act of a driver, however it ends: nothing of the child is left but this record.
+    pub(super) fn depart(&self) {
+        self.turn(|status| status.is_gone = true);
+    }
+
+    async fn until(&self, is_so: impl Fn(&Status) -> bool) {
         loop {
-            let gone = self.gone.notified();
-            tokio::pin!(gone);
-            gone.as_mut().enable();
-            if self.with_status(|status| status.is_gone) {
+            let turn = self.turn.notified();
+            tokio::pin!(turn);
+            turn.as_mut().enable();
+            if self.with_status(|status| status.is_gone || is_so(status)) {
                 return;
             }
-            gone.await;
+            turn.await;
         }
+    }
+
+    /// As [`Member::hold`], without waiting.
+    pub(super) fn order_hold(&self) {
+        self.order(|status| status.orders.hold = true);
+    }
+
+    fn order(&self, order: impl FnOnce(&mut Status)) {
+        self.with_status(order);
+        self.wake();
+    }
+}
+
+impl<A: Actor> Occupant for Child<A> {
+    fn with_clock(&self, change: &mut dyn FnMut(&mut ActiveClock)) {
+        self.with_status(|status| change(&mut status.clock));
+    }
+
+    fn blocks_its_thread(&self, blocked: Duration) {
+        self.tell(Change::Blocked { blocked });
+        self.tree.escalate(self.path().into(), "it does not let go of its thread".into());
     }
 }
 
 impl<A: Actor> Member for Child<A> {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn path(&self) -> String {
+        join(&self.parent, &self.name)
     }
 
     fn snapshot(&self) -> NodeSnapshot {
@@ -231,7 +238,27 @@ impl<A: Actor> Member for Child<A> {
     fn stop(self: Arc<Self>) -> BoxFuture<'static, ()> {
         // A child that is over already needs no order, only the time to clear away.
         let _ = self.command(Command::Stop);
-        Box::pin(async move { self.departure().await })
+        Box::pin(async move { self.until(|_| false).await })
+    }
+
+    fn hold(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        self.order_hold();
+        Box::pin(async move { self.until(|status| status.is_held).await })
+    }
+
+    fn release(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        self.order(|status| {
+            status.orders.hold = false;
+            status.is_held = false;
+        });
+        // Held again: it died before it had started, and has told its group.
+        let has_begun = |status: &Status| status.state == NodeState::Running || status.is_held;
+        Box::pin(async move { self.until(has_begun).await })
+    }
+
+    fn fail(self: Arc<Self>, reason: Arc<str>) -> BoxFuture<'static, ()> {
+        self.order(|status| status.verdict = Some(reason));
+        Box::pin(async move { self.until(|_| false).await })
     }
 }
 
@@ -253,9 +280,4 @@ impl<A: Actor> AnyChild for Child<A> {
     fn last_failure(&self) -> Option<Failure> {
         self.with_status(|status| status.last_failure.clone())
     }
-}
-
-/// The path of `name` under `parent`; the root's children have no prefix.
-pub(super) fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
 }

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use actix::prelude::*;
 use tokio::sync::{TryAcquireError, oneshot};
 
-use super::child::{AnyChild as _, Child, Command, Member as _};
+use super::child::Child;
 use super::envelope::{Letter, ReplySender};
 use super::error::{AskError, CommandError};
 use super::life::Fault;
+use super::member::{AnyChild as _, Command, Member as _};
+use super::progress::waiting;
 use super::snapshot::NodeSnapshot;
 
 /// The address of a child: it stays good through every restart.
 ///
 /// A message that was accepted survives panics and restarts; it is handled once, in the order of acceptance, save
 /// that one which was in hand at a death is tried once more. A child that asks itself waits for itself: with one
-/// message in flight, for ever.
+/// message in flight, for ever. An actor that asks another does not count as hung while it waits for room or answer.
 pub struct ChildRef<A: Actor> {
     pub(super) child: Arc<Child<A>>,
 }
@@ -35,8 +37,11 @@ impl<A: Actor<Context = actix::Context<A>>> ChildRef<A> {
         M::Result: Send,
     {
         let (reply, verdict) = oneshot::channel();
-        self.deliver(message, Some(reply)).await?;
-        read(verdict).await
+        waiting(async {
+            self.deliver(message, Some(reply)).await?;
+            read(verdict).await
+        })
+        .await
     }
 
     /// As [`ChildRef::ask`], but refuses at once when there is no room.
@@ -51,7 +56,7 @@ impl<A: Actor<Context = actix::Context<A>>> ChildRef<A> {
     {
         let (reply, verdict) = oneshot::channel();
         self.deliver_now(message, Some(reply))?;
-        read(verdict).await
+        waiting(read(verdict)).await
     }
 
     /// Sends `message`, waiting for room but not for the result.
@@ -64,7 +69,7 @@ impl<A: Actor<Context = actix::Context<A>>> ChildRef<A> {
         M: Message + Clone + Send + 'static,
         M::Result: Send,
     {
-        self.deliver(message, None).await
+        waiting(self.deliver(message, None)).await
     }
 
     /// As [`ChildRef::tell`], but refuses at once when there is no room.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::restart_limit::Intensity;
+use super::strategy::Strategy;
 
 /// Makes the actor of each life. A panic in it is a death like any other.
 pub(super) type Factory<A> = Box<dyn FnMut() -> A + Send>;
@@ -26,9 +27,10 @@ pub enum Restart {
 pub(super) struct Policy {
     pub(super) in_flight: usize,
     pub(super) restart: Restart,
-    pub(super) intensity: Intensity,
     pub(super) backoff: Backoff,
     pub(super) stop_within: Duration,
+    pub(super) hung_after: Duration,
+    pub(super) is_self_driven: bool,
 }
 
 impl Default for Policy {
@@ -36,9 +38,10 @@ impl Default for Policy {
         Self {
             in_flight: 1,
             restart: Restart::default(),
-            intensity: Intensity::default(),
             backoff: Backoff::default(),
             stop_within: Duration::from_secs(5),
+            hung_after: Duration::from_secs(30),
+            is_self_driven: false,
         }
     }
 }
@@ -49,6 +52,7 @@ pub struct ChildSpec<A> {
     pub(super) kind: &'static str,
     pub(super) mailbox_capacity: usize,
     pub(super) factory: Factory<A>,
+    pub(super) alone: Option<Intensity>,
     pub(super) policy: Policy,
 }
 
@@ -57,7 +61,8 @@ impl<A> ChildSpec<A> {
     ///
     /// The mailbox holds `mailbox_capacity` messages (at least 1) that are accepted and not yet answered, waiting
     /// or in hand. `factory` is called on the child's arbiter for each life. The rest has defaults: one message
-    /// in hand at a time, permanent, 5 restarts in 30 s, backoff from 100 ms to 10 s, 5 s to stop.
+    /// in hand at a time, permanent, no restarts but its group's, backoff from 100 ms to 10 s, 5 s to stop, hung after
+    /// 30 s without progress.
     pub fn new(
         name: impl Into<Box<str>>,
         kind: &'static str,
@@ -69,6 +74,7 @@ impl<A> ChildSpec<A> {
             kind,
             mailbox_capacity,
             factory: Box::new(factory),
+            alone: None,
             policy: Policy::default(),
         }
     }
@@ -86,13 +92,14 @@ impl<A> ChildSpec<A> {
         self
     }
 
-    /// How many restarts in how long are borne.
+    /// How many restarts in how long the child has on its own, as if it had a supervisor to itself: only beyond them it
+    /// is a matter of its group. Without this every death is.
     pub fn intensity(mut self, intensity: Intensity) -> Self {
-        self.policy.intensity = intensity;
+        self.alone = Some(intensity);
         self
     }
 
-    /// The delay before each restart. It starts over after a window of the intensity without a failure.
+    /// The delay before each restart. It starts over after 30 s without a failure.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.policy.backoff = backoff;
         self
@@ -103,21 +110,68 @@ impl<A> ChildSpec<A> {
         self.policy.stop_within = limit;
         self
     }
+
+    /// How long a message may be in hand without progress until the life is aborted as hung.
+    ///
+    /// Time in [`waiting`](super::waiting) does not count, and that is where a child is while it asks another.
+    pub fn hung_after(mut self, limit: Duration) -> Self {
+        self.policy.hung_after = limit;
+        self
+    }
+
+    /// The actor works without messages, in a loop of its own: it is hung, too, when that makes no progress, which it
+    /// shows by [`progress`](super::progress), or by being in [`idle`](super::idle) or [`waiting`](super::waiting).
+    pub fn self_driven(mut self) -> Self {
+        self.policy.is_self_driven = true;
+        self
+    }
+}
+
+/// How a group restarts its members.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupSpec {
+    pub(super) strategy: Strategy,
+    pub(super) intensity: Intensity,
+    pub(super) backoff: Backoff,
+}
+
+impl GroupSpec {
+    /// By `strategy`, 3 times in 60 s, after a backoff from 100 ms to 10 s.
+    pub fn new(strategy: Strategy) -> Self {
+        let intensity = Intensity { max_restarts: 3, window: Duration::from_secs(60) };
+        Self { strategy, intensity, backoff: Backoff::default() }
+    }
+
+    /// How many deaths in how long the group bears. Beyond them its parent restarts the group as a whole. Limits
+    /// multiply over levels: keep the top small.
+    pub fn intensity(mut self, intensity: Intensity) -> Self {
+        self.intensity = intensity;
+        self
+    }
+
+    /// The delay before the group restarts members. It starts over after a window of the intensity without that. A
+    /// child that nobody goes along with has its own backoff.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
 }
 
 /// What the children of a [`Pool`](super::Pool) have in common.
 #[derive(Debug, Clone)]
 pub struct PoolSpec {
     pub(super) mailbox_capacity: usize,
+    pub(super) intensity: Intensity,
     pub(super) policy: Arc<Policy>,
 }
 
 impl PoolSpec {
     /// Children with `mailbox_capacity` each, and so many restarts of all together borne.
     ///
-    /// A single child has no limit of its own, only backoff. Children of a pool are permanent.
+    /// A single child has no limit of its own, only backoff. Children of a pool are permanent. Beyond the limit the
+    /// pool's group restarts all of them.
     pub fn new(mailbox_capacity: usize, intensity: Intensity) -> Self {
-        Self { mailbox_capacity, policy: Arc::new(Policy { intensity, ..Policy::default() }) }
+        Self { mailbox_capacity, intensity, policy: Arc::default() }
     }
 
     /// As [`ChildSpec::in_flight`].
@@ -135,6 +189,12 @@ impl PoolSpec {
     /// As [`ChildSpec::stop_within`].
     pub fn stop_within(mut self, limit: Duration) -> Self {
         Arc::make_mut(&mut self.policy).stop_within = limit;
+        self
+    }
+
+    /// As [`ChildSpec::hung_after`].
+    pub fn hung_after(mut self, limit: Duration) -> Self {
+        Arc::make_mut(&mut self.policy).hung_after = limit;
         self
     }
 }

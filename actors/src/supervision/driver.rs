@@ -5,7 +5,7 @@
 //! outlive every life.
 
 use std::ops::ControlFlow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -19,18 +19,24 @@ use super::backoff::Delays;
 use super::child::{Child, Orders};
 use super::child_spec::{Factory, Policy, Restart};
 use super::events::Change;
+use super::exit::{Exit, Next};
 use super::hands::{Collected, Hands};
-use super::life::{Death, Fault, Life};
-use super::restart_limit::RestartLimit;
+use super::life::{End, Fault, Life};
+use super::member::{Death, Member as _, Ruling, Superior};
+use super::post_mortem::{Cause, PostMortem, whole_ms};
+use super::progress::{StallWatch, seated};
 use super::snapshot::{Failure, NodeState};
+use super::tenure::Tenure;
 
 const ANSWER_DROPPED: &str = "the future that was to answer a message panicked";
+/// After so long without a failure, delays begin with the shortest again.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What the driver of a child is made of, on its way to the child's arbiter.
 pub(super) struct Seed<A: Actor> {
     pub(super) factory: Factory<A>,
     pub(super) policy: Arc<Policy>,
-    pub(super) limit: RestartLimit,
+    pub(super) superior: Arc<dyn Superior>,
     pub(super) child: Arc<Child<A>>,
 }
 
@@ -39,34 +45,18 @@ pub(super) fn launch<A>(arbiter: &ArbiterHandle, seed: Seed<A>)
 where
     A: Actor<Context = actix::Context<A>>,
 {
-    let tenure = Tenure { child: Arc::clone(&seed.child), limit: seed.limit.clone() };
+    let tenure = Tenure(Arc::clone(&seed.child));
     // If the arbiter drops the function unrun, the tenure ends the child.
     arbiter.spawn_fn(move || {
+        seed.child.tree().threads.add_this();
+        let child = Arc::clone(&seed.child);
         let mut driver = Driver::new(seed, tenure);
-        // By reference: a future keeps what it takes by value twice.
-        actix_rt::spawn(async move { driver.run().await });
+        actix_rt::spawn(async move {
+            // By reference: a future keeps what it takes by value twice.
+            let mut run = pin!(driver.run());
+            poll_fn(|cx| seated(&child, || run.as_mut().poll(cx))).await;
+        });
     });
-}
-
-/// How a life came to its end.
-enum Exit {
-    Died(Death),
-    /// A message's handler vanished, though not the actor: a future of its own panicked.
-    AnswerDropped {
-        reason: Arc<str>,
-        /// It was the message's second time: it was refused.
-        is_solved: bool,
-    },
-    /// Restart on request; what is still in hand has had its time.
-    Renewed,
-    /// Stop on request, with nothing left to do or no time left.
-    Ended,
-}
-
-enum Next {
-    Live { after: Duration },
-    Stop,
-    Fail { reason: Arc<str> },
 }
 
 struct Deadline {
@@ -84,9 +74,13 @@ struct Driver<A: Actor<Context = actix::Context<A>>> {
     /// When an order to stop or restart runs out of time.
     deadline: Option<Deadline>,
     delays: Option<Box<Delays>>,
+    stall: StallWatch,
+    began: Instant,
+    /// Why the life before this hold ended.
+    held_for: Option<Arc<str>>,
     factory: Factory<A>,
     policy: Arc<Policy>,
-    limit: RestartLimit,
+    superior: Arc<dyn Superior>,
     child: Arc<Child<A>>,
     // Last, so that the child is gone only when all the rest is.
     tenure: Tenure<A>,
@@ -101,9 +95,12 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             hands: Hands::new(),
             deadline: None,
             delays: None,
+            stall: StallWatch::default(),
+            began: Instant::now(),
+            held_for: None,
             factory: seed.factory,
             policy: seed.policy,
-            limit: seed.limit,
+            superior: seed.superior,
             child: seed.child,
             tenure,
         }
@@ -111,28 +108,64 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
 
     async fn run(&mut self) {
         loop {
+            if poll_fn(|cx| self.poll_held(cx)).await.is_break() {
+                return self.finish();
+            }
             let exit = match self.begin_life() {
                 Ok(()) => poll_fn(|cx| self.poll_life(cx)).await,
-                Err(reason) => Exit::Died(Death::Panicked(reason)),
+                Err(reason) => Exit::Died(End::Panicked(reason)),
             };
-            match self.bury(exit) {
+            match self.bury(&exit) {
                 Next::Live { after } => {
                     let mut delay = Box::pin(sleep(after));
                     if poll_fn(|cx| self.poll_between_lives(cx, delay.as_mut())).await.is_break() {
-                        return self.finish(None);
+                        return self.finish();
                     }
                 }
-                Next::Stop => return self.finish(None),
-                Next::Fail { reason } => return self.finish(Some(reason)),
+                Next::Wait => {}
+                Next::Stop => return self.finish(),
+                Next::Fail { reason } => {
+                    self.child.with_status(|status| status.verdict = Some(reason));
+                    return self.finish();
+                }
             }
         }
     }
 
     fn begin_life(&mut self) -> Result<(), Arc<str>> {
-        self.life = Some(Life::begin(&mut self.factory, self.policy.in_flight)?);
+        self.began = Instant::now();
+        self.child.with_status(|status| status.clock.progress(self.began));
         self.has_started = false;
+        self.life = Some(Life::begin(&mut self.factory, self.policy.in_flight)?);
         self.hands.begin_life();
         Ok(())
+    }
+
+    /// Waits as long as the child is held. `Break`: no other life is due.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<()>> {
+        self.child.listen(cx.waker());
+        let (orders, is_condemned) =
+            self.child.with_status(|status| (status.orders, status.verdict.is_some()));
+        if is_condemned {
+            return Poll::Ready(ControlFlow::Break(()));
+        }
+        if !orders.hold {
+            if let Some(reason) = self.held_for.take() {
+                self.superior.reset();
+                self.tell_restart(reason, Duration::ZERO);
+            }
+            return Poll::Ready(ControlFlow::Continue(()));
+        }
+        if orders.stop {
+            // Nobody will release it: what waits is refused.
+            return Poll::Ready(ControlFlow::Break(()));
+        }
+        self.child.turn(|status| {
+            status.is_held = true;
+            status.state = NodeState::Restarting;
+        });
+        self.collect_late_answers(cx);
+        Poll::Pending
     }
 
     /// Hands over, lets the actor work and collects answers, until there is nothing more to do.
@@ -140,14 +173,17 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         self.child.listen(cx.waker());
         loop {
             let orders = self.child.with_status(|status| status.orders);
+            if orders.hold && !orders.stop {
+                return Poll::Ready(Exit::Cut);
+            }
             if let Poll::Ready(exit) = self.obey(orders, cx) {
                 return Poll::Ready(exit);
             }
             if let Err(reason) = self.hand_over(orders) {
-                return Poll::Ready(Exit::Died(Death::Panicked(reason)));
+                return Poll::Ready(Exit::Died(End::Panicked(reason)));
             }
-            if let Poll::Ready(death) = self.poll_actor(cx) {
-                return Poll::Ready(Exit::Died(death));
+            if let Poll::Ready(end) = self.poll_actor(cx) {
+                return Poll::Ready(Exit::Died(end));
             }
             let collected = self.hands.collect(&self.child, cx);
             if let Collected::Dropped(mail) = collected {
@@ -159,23 +195,38 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
                 orders.pause_intake() || !self.hands.has_next(&self.child.mailbox, self.policy.in_flight);
             if is_idle && matches!(collected, Collected::Nothing) {
                 self.publish_oldest();
-                return Poll::Pending;
+                return self.poll_stall(cx).map(|()| Exit::Hung);
             }
         }
+    }
+
+    /// Ready when the actor hangs.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_self_driven = self.policy.is_self_driven;
+        let moved = self.child.with_status(|status| status.clock.loop_moved()).filter(|_| is_self_driven);
+        let since = self.hands.longest_held().into_iter().chain(moved).min();
+        self.stall.poll(cx, self.policy.hung_after, since, &*self.child)
     }
 
     /// Between two lives only late answers and the deadline of a stop matter. `Break`: no other life is due.
     fn poll_between_lives(&mut self, cx: &mut Context<'_>, delay: Pin<&mut Sleep>) -> Poll<ControlFlow<()>> {
         self.child.listen(cx.waker());
-        while let Collected::Dropped(mail) = self.hands.collect(&self.child, cx) {
-            self.hands.count_death(&self.child, mail, &Arc::from(ANSWER_DROPPED));
-        }
-        self.publish_oldest();
+        self.collect_late_answers(cx);
         let orders = self.child.with_status(|status| status.orders);
         if orders.stop && self.obey(orders, cx).is_ready() {
             return Poll::Ready(ControlFlow::Break(()));
         }
+        if orders.hold {
+            return Poll::Ready(ControlFlow::Continue(()));
+        }
         delay.poll(cx).map(ControlFlow::Continue)
+    }
+
+    fn collect_late_answers(&mut self, cx: &mut Context<'_>) {
+        while let Collected::Dropped(mail) = self.hands.collect(&self.child, cx) {
+            self.hands.count_death(&self.child, mail, &Arc::from(ANSWER_DROPPED));
+        }
+        self.publish_oldest();
     }
 
     /// Whether an order to stop or restart is fulfilled or out of time.
@@ -204,7 +255,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         }
         while let Some(mut mail) = self.hands.next(&self.child.mailbox, self.policy.in_flight) {
             let handed_over = life.hand_over(&mut mail);
-            self.hands.hold(mail);
+            self.hands.hold(mail, self.child.with_status(|status| status.clock.read(Instant::now())));
             handed_over?;
             if orders.fault.is_some() {
                 // A fault hits its own message: none is handed over with it.
@@ -215,130 +266,123 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         Ok(())
     }
 
-    fn poll_actor(&mut self, cx: &mut Context<'_>) -> Poll<Death> {
+    fn poll_actor(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Some(life) = &mut self.life else { return Poll::Pending };
-        let death = life.poll(cx, self.fault.take());
-        if death.is_pending() && !self.has_started {
-            self.has_started = true;
-            let restarts = self.child.with_status(|status| {
-                status.state = NodeState::Running;
-                status.restarts
-            });
-            self.child.tell(Change::Started { restarts });
+        if self.fault == Some(Fault::Hang) {
+            self.child.with_status(|status| status.clock.freeze(Instant::now()));
         }
-        death
+        let end = life.poll(cx, self.fault.take());
+        if end.is_pending() && !self.has_started {
+            self.has_started = true;
+            self.child.turn(|status| status.state = NodeState::Running);
+            self.child.tell(Change::Started { restarts: self.child.with_status(|status| status.restarts) });
+        }
+        end
     }
 
     /// Drops the life that has ended, sorts what it had in hand, and decides what comes next.
-    fn bury(&mut self, exit: Exit) -> Next {
+    fn bury(&mut self, exit: &Exit) -> Next {
         if let Some(life) = self.life.take() {
             life.end();
         }
         self.fault = None;
-        let (reason, blame): (Arc<str>, _) = match &exit {
-            Exit::Ended => return Next::Stop,
-            Exit::Died(Death::Panicked(reason)) => (Arc::clone(reason), true),
-            Exit::AnswerDropped { reason, .. } => (Arc::clone(reason), false),
-            Exit::Died(Death::Stopped) => ("the actor stopped".into(), true),
-            Exit::Renewed => ("a restart was asked for".into(), true),
-        };
-        let is_solved = self.hands.sort_after_death(&self.child, blame, &reason)
+        let Some(cause) = exit.cause() else { return Next::Stop };
+        let reason = exit.reason();
+        let in_hand = self.hands.names_in_hand();
+        let is_solved = self.hands.sort_after_death(&self.child, cause, &reason)
             || matches!(exit, Exit::AnswerDropped { is_solved: true, .. });
-        let next = self.judge(&exit, &reason, is_solved);
-        if let Next::Live { after } = next {
-            let restarts = self.child.with_status(|status| {
-                status.state = NodeState::Restarting;
-                status.restarts += 1;
-                status.restarts
-            });
-            self.child.tell(Change::Restarted { reason, restarts, delay: after });
+        let next = self.judge(cause, &reason, is_solved);
+        self.write_post_mortem(cause, &reason, in_hand, &next);
+        match &next {
+            Next::Live { after } => self.tell_restart(reason, *after),
+            Next::Wait => self.held_for = Some(reason),
+            Next::Stop | Next::Fail { .. } => {}
         }
         next
     }
 
-    fn judge(&mut self, exit: &Exit, reason: &Arc<str>, is_solved: bool) -> Next {
-        if matches!(exit, Exit::Renewed) {
+    fn judge(&mut self, cause: Cause, reason: &Arc<str>, is_solved: bool) -> Next {
+        if cause == Cause::Request {
             self.deadline = None;
             self.child.with_status(|status| status.orders.renew = false);
             return Next::Live { after: Duration::ZERO };
         }
-        let is_abnormal = !matches!(exit, Exit::Died(Death::Stopped));
+        let is_abnormal = !matches!(cause, Cause::Stop | Cause::Cut);
         let is_followed = match self.policy.restart {
             Restart::Permanent => true,
-            Restart::Transient => is_abnormal,
+            Restart::Transient => cause != Cause::Stop,
             Restart::Temporary => false,
         };
-        if is_abnormal || is_followed {
+        if is_abnormal || is_followed && cause == Cause::Stop {
             let failure = Failure { at: SystemTime::now(), reason: Arc::clone(reason) };
             self.child.with_status(|status| status.last_failure = Some(failure));
         }
         if !is_followed {
             return Next::Stop;
         }
-        let now = Instant::now();
-        if is_solved {
-            // The message was at fault, not the actor: neither of the two deaths that it caused counts, or a few bad
-            // messages would take the whole tree down.
-            self.limit.window.lock().forgive();
-            self.delays = None;
-        } else if !self.limit.window.lock().allow(now) {
-            return Next::Fail { reason: Arc::clone(reason) };
+        if cause == Cause::Cut {
+            return Next::Wait;
         }
-        let delays = self
-            .delays
-            .get_or_insert_with(|| Box::new(Delays::new(self.policy.backoff, self.policy.intensity.window)));
-        Next::Live { after: delays.next(now) }
+        let at = Instant::now();
+        // A message that is refused was at fault, not the actor: neither of the two deaths that it caused counts, or a
+        // few bad messages would take the whole tree down.
+        match self.superior.rule(Death { reason: Arc::clone(reason), at, is_excused: is_solved }) {
+            Ruling::Held => {
+                self.child.with_status(|status| status.orders.hold = true);
+                return Next::Wait;
+            }
+            Ruling::Failed => return Next::Fail { reason: Arc::clone(reason) },
+            Ruling::Alone => {}
+        }
+        if is_solved {
+            self.delays = None;
+        }
+        let delays = self.delays.get_or_insert_with(|| Box::new(Delays::new(self.policy.backoff, QUIET)));
+        Next::Live { after: delays.next(at) }
+    }
+
+    fn write_post_mortem(&self, cause: Cause, reason: &Arc<str>, in_hand: Vec<&'static str>, next: &Next) {
+        let child = &self.child;
+        let post_mortem = Arc::new(PostMortem {
+            path: child.path().into(),
+            kind: child.kind(),
+            at: SystemTime::now(),
+            cause,
+            reason: Arc::clone(reason),
+            lived_ms: whole_ms(self.began.elapsed()),
+            in_hand,
+            waiting: child.mailbox.waiting(),
+            restarts: child.with_status(|status| status.restarts),
+            sequel: next.sequel(),
+        });
+        child.tree().morgue.take_in(Arc::clone(&post_mortem));
+        child.tell(Change::Died(post_mortem));
+    }
+
+    fn tell_restart(&self, reason: Arc<str>, delay: Duration) {
+        let restarts = self.child.with_status(|status| {
+            status.state = NodeState::Restarting;
+            status.restarts += 1;
+            status.restarts
+        });
+        self.child.tell(Change::Restarted { reason, restarts, delay });
     }
 
     /// Refuses what is left, tells everybody and leaves.
-    fn finish(&mut self, failure: Option<Arc<str>>) {
-        let state = if failure.is_some() { NodeState::Failed } else { NodeState::Stopped };
-        self.tenure.close(state);
+    fn finish(&mut self) {
+        let verdict = self.child.with_status(|status| status.verdict.clone());
+        self.tenure.close(if verdict.is_some() { NodeState::Failed } else { NodeState::Stopped });
         let refused = self.child.mailbox.empty().len() + self.hands.clear();
         self.child.mailbox.release(refused);
         self.publish_oldest();
-        match failure {
-            None => self.child.tell(Change::Stopped { refused }),
-            Some(reason) => {
-                self.child.tell(Change::Failed { reason: Arc::clone(&reason), refused });
-                self.child.tree().escalate(&self.limit.owner, &reason);
-            }
-        }
+        self.child.tell(match verdict {
+            None => Change::Stopped { refused },
+            Some(reason) => Change::Failed { reason, refused },
+        });
     }
 
     fn publish_oldest(&self) {
         let oldest = self.hands.oldest();
         self.child.with_status(|status| status.oldest_in_hand = oldest);
-    }
-}
-
-/// A driver's hold on its child. If the driver is dropped before it has finished, because its arbiter stopped or
-/// because of a bug in this module, the child is closed all the same and nobody waits for it in vain.
-struct Tenure<A: Actor> {
-    child: Arc<Child<A>>,
-    limit: RestartLimit,
-}
-
-impl<A: Actor> Tenure<A> {
-    fn close(&self, state: NodeState) {
-        self.child.with_status(|status| status.state = state);
-        self.child.mailbox.close();
-    }
-}
-
-impl<A: Actor> Drop for Tenure<A> {
-    fn drop(&mut self) {
-        if !self.child.state().is_over() {
-            let is_bug = std::thread::panicking();
-            self.close(if is_bug { NodeState::Failed } else { NodeState::Stopped });
-            if is_bug {
-                self.child
-                    .tree()
-                    .escalate(&self.limit.owner, &"the supervision of the actor panicked".into());
-            }
-        }
-        let refused = self.child.mailbox.empty().len();
-        self.child.mailbox.release(refused);
-        self.child.depart();
     }
 }

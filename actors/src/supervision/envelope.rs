@@ -33,6 +33,8 @@ pub(super) trait Envelope<A: Actor>: Send {
     fn poll_answer(&mut self, child: &Child<A>, cx: &mut Context<'_>) -> Poll<Answer>;
     /// As `poll_answer`, without waiting and outside tokio's budget.
     fn try_answer(&mut self, child: &Child<A>) -> Poll<Answer>;
+    /// The type of the message.
+    fn message_name(&self) -> &'static str;
     /// Tells the sender that the message is not tried again.
     fn refuse(self: Box<Self>, reason: &Arc<str>);
 }
@@ -104,6 +106,13 @@ where
             Some(result) => Poll::Ready(self.settle(child, result.ok())),
             None => Poll::Ready(Answer::Dropped),
         }
+    }
+
+    fn message_name(&self) -> &'static str {
+        let name = std::any::type_name::<M>();
+        // Without the modules in front, which say where the code is and not what happened.
+        let start = name.find('<').unwrap_or(name.len());
+        name[..start].rfind("::").map_or(name, |end| &name[end + 2..])
     }
 
     fn refuse(mut self: Box<Self>, reason: &Arc<str>) {

@@ -3,22 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use actix_rt::ArbiterHandle;
 use tokio::sync::watch;
 
 use super::life::contain;
+use super::post_mortem::{Morgue, PostMortem};
+use super::threads::Threads;
 
-/// Something happened to a child.
+/// Something happened to a child or a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupervisionEvent {
-    /// The child's path in the tree.
+    /// Its path in the tree.
     pub path: String,
-    /// What sort of child it is.
+    /// What sort of node it is.
     pub kind: &'static str,
     /// What happened.
     pub change: Change,
 }
 
-/// What happened to a child. Every reason is ours, or at most 200 characters of a panic's literal text.
+/// What happened. Every reason is ours, or at most 200 characters of a panic's literal text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A life has run its `started`.
@@ -26,6 +29,8 @@ pub enum Change {
         /// 0 for the first life.
         restarts: u64,
     },
+    /// A life ended.
+    Died(Arc<PostMortem>),
     /// A life ended, and the next begins after `delay`.
     Restarted {
         /// Why the life ended.
@@ -35,7 +40,7 @@ pub enum Change {
         /// The backoff.
         delay: Duration,
     },
-    /// The child gave up for good: its restart limit was exceeded.
+    /// The child gave up for good: the limits of all above it are exceeded.
     Failed {
         /// Why the last life ended.
         reason: Arc<str>,
@@ -46,6 +51,24 @@ pub enum Change {
     Stopped {
         /// How many messages were refused with it.
         refused: usize,
+    },
+    /// A group restarts members, because of the death of one of them.
+    Recovering {
+        /// Why that one died.
+        reason: Arc<str>,
+        /// How many members are held until `delay` is over.
+        members: usize,
+        /// The backoff.
+        delay: Duration,
+    },
+    /// All members that a group restarted have begun another life.
+    Recovered,
+    /// The child does not let go of its thread, which nobody can take from it: see [`Supervisor::watch_threads`].
+    ///
+    /// [`Supervisor::watch_threads`]: super::Supervisor::watch_threads
+    Blocked {
+        /// For how long already.
+        blocked: Duration,
     },
     /// A message was in hand at two deaths, and is not tried again. It may have had an effect.
     Refused {
@@ -71,12 +94,12 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
-/// A child or a pool has failed for good: nobody in the tree takes care of it, the application must.
+/// A child or a pool has failed for good, or blocks its thread: nobody in the tree takes care of it, the application must.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Escalation {
     /// The path of the child, or of the pool that it belongs to.
     pub path: Arc<str>,
-    /// Why the last life ended.
+    /// Why the last life ended, or what else is wrong.
     pub reason: Arc<str>,
     /// When it was.
     pub at: SystemTime,
@@ -85,12 +108,22 @@ pub struct Escalation {
 /// What all nodes of a tree share.
 pub(super) struct Tree {
     observer: Box<dyn Observer>,
+    /// Where groups restart their members.
+    arbiter: ArbiterHandle,
     first_escalation: watch::Sender<Option<Escalation>>,
+    pub(super) morgue: Morgue,
+    pub(super) threads: Threads,
 }
 
 impl Tree {
-    pub(super) fn new(observer: impl Observer) -> Self {
-        Self { observer: Box::new(observer), first_escalation: watch::Sender::new(None) }
+    pub(super) fn new(arbiter: ArbiterHandle, observer: impl Observer) -> Self {
+        Self {
+            observer: Box::new(observer),
+            arbiter,
+            first_escalation: watch::Sender::new(None),
+            morgue: Morgue::default(),
+            threads: Threads::default(),
+        }
     }
 
     pub(super) fn tell(&self, event: &SupervisionEvent) {
@@ -98,15 +131,18 @@ impl Tree {
         let _ = contain(|| self.observer.on(event));
     }
 
+    /// Runs `task` where groups restart their members.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if !self.arbiter.spawn(task) {
+            self.escalate("root".into(), "the arbiter of the supervisors has stopped".into());
+        }
+    }
+
     /// The first one stays: what fails after it is mostly its consequence.
-    pub(super) fn escalate(&self, path: &Arc<str>, reason: &Arc<str>) {
+    pub(super) fn escalate(&self, path: Arc<str>, reason: Arc<str>) {
         self.first_escalation.send_if_modified(|first| {
             let is_first = first.is_none();
-            first.get_or_insert_with(|| Escalation {
-                path: Arc::clone(path),
-                reason: Arc::clone(reason),
-                at: SystemTime::now(),
-            });
+            first.get_or_insert_with(|| Escalation { path, reason, at: SystemTime::now() });
             is_first
         });
     }

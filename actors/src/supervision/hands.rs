@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix::Actor;
 use tokio::time::Instant;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::child::Child;
 use super::envelope::Answer;
 use super::mailbox::{Mail, Mailbox};
+use super::post_mortem::{Cause, IN_HAND_MAX};
 
 /// A message is refused at its second death.
 const DEATHS_MAX: u32 = 2;
@@ -19,6 +21,8 @@ const DEATHS_MAX: u32 = 2;
 struct Held<A: Actor> {
     mail: Mail<A>,
     life: u64,
+    /// When it was handed over, by the child's clock.
+    since: Duration,
 }
 
 pub(super) struct Hands<A: Actor> {
@@ -71,8 +75,18 @@ impl<A: Actor> Hands<A> {
     }
 
     /// Takes note of a message that was handed over.
-    pub(super) fn hold(&mut self, mail: Mail<A>) {
-        self.held.push(Held { mail, life: self.life });
+    pub(super) fn hold(&mut self, mail: Mail<A>, since: Duration) {
+        self.held.push(Held { mail, life: self.life, since });
+    }
+
+    /// Since when, by the child's clock, the one is in hand that has been for longest.
+    pub(super) fn longest_held(&self) -> Option<Duration> {
+        self.held.iter().map(|held| held.since).min()
+    }
+
+    /// The types of the messages in hand.
+    pub(super) fn names_in_hand(&self) -> Vec<&'static str> {
+        self.held.iter().take(IN_HAND_MAX).map(|held| held.mail.envelope.message_name()).collect()
     }
 
     /// Takes out what was answered, up to the first that never will be.
@@ -93,17 +107,20 @@ impl<A: Actor> Hands<A> {
 
     /// Sorts what the life that has just been dropped had in hand: answered, to be tried again, or refused.
     ///
-    /// `blame`: whether the death counts against what it had in hand. Says whether a culprit was found and refused.
-    pub(super) fn sort_after_death(&mut self, child: &Child<A>, blame: bool, reason: &Arc<str>) -> bool {
+    /// Says whether a culprit was found and refused.
+    pub(super) fn sort_after_death(&mut self, child: &Child<A>, cause: Cause, reason: &Arc<str>) -> bool {
+        // What was cut short for another's sake, and the neighbours of an answer that was dropped, are not to blame.
+        let blame = !matches!(cause, Cause::Cut | Cause::AnswerDropped);
         let mut is_solved = false;
         for mut held in std::mem::take(&mut self.held) {
             match held.mail.envelope.try_answer(child) {
-                Poll::Pending => self.held.push(held),
+                // Of a life that hung nobody waits for late answers: they are what hangs.
+                Poll::Pending if cause != Cause::Hang => self.held.push(held),
                 Poll::Ready(Answer::Given) => {}
-                Poll::Ready(Answer::Dropped) if blame => {
+                Poll::Pending | Poll::Ready(Answer::Dropped) if blame => {
                     is_solved |= self.count_death(child, held.mail, reason);
                 }
-                Poll::Ready(Answer::Dropped) => self.put_back(held.mail),
+                Poll::Pending | Poll::Ready(Answer::Dropped) => self.put_back(held.mail),
             }
         }
         is_solved

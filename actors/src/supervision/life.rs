@@ -29,11 +29,16 @@ pub enum Fault {
     Panic,
     /// The end of the life, as if the handler had stopped the actor without an answer.
     Stop,
+    /// The life makes no progress any more, as if the handler awaited what never comes.
+    Hang,
+    /// The thread is never given back, as if the handler were in an endless loop. The process must end: only for
+    /// tests of exactly that.
+    Block,
 }
 
 /// How a life ended by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Death {
+pub(super) enum End {
     /// The actor stopped.
     Stopped,
     /// It panicked, with this text.
@@ -44,13 +49,19 @@ pub(super) struct Life<A: Actor<Context = actix::Context<A>>> {
     // Before the sender, so that the actor is still connected while it is told that it stops.
     context: ContextFut<A, actix::Context<A>>,
     mailbox: AddressSender<A>,
+    /// A fault keeps it from ever being polled again.
+    is_frozen: bool,
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Life<A> {
     pub(super) fn begin(factory: &mut Factory<A>, in_flight: usize) -> Result<Self, Arc<str>> {
         let (mailbox, receiver) = channel(in_flight.saturating_add(OWN_MAIL_CAPACITY));
         let actor = contain(factory)?;
-        Ok(Self { context: actix::Context::with_receiver(receiver).into_future(actor), mailbox })
+        Ok(Self {
+            context: actix::Context::with_receiver(receiver).into_future(actor),
+            mailbox,
+            is_frozen: false,
+        })
     }
 
     /// A panic in the message's `clone` is the actor's.
@@ -58,16 +69,24 @@ impl<A: Actor<Context = actix::Context<A>>> Life<A> {
         contain(|| mail.envelope.hand_over(&mut self.mailbox))
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, fault: Option<Fault>) -> Poll<Death> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, fault: Option<Fault>) -> Poll<End> {
         let polled = contain(|| match fault {
+            None if self.is_frozen => Poll::Pending,
             None => Pin::new(&mut self.context).poll(cx),
             Some(Fault::Stop) => Poll::Ready(()),
             Some(Fault::Panic) => panic!("a fault was injected"),
+            Some(Fault::Hang) => {
+                self.is_frozen = true;
+                Poll::Pending
+            }
+            Some(Fault::Block) => loop {
+                std::thread::park();
+            },
         });
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => Poll::Ready(Death::Stopped),
-            Err(reason) => Poll::Ready(Death::Panicked(reason)),
+            Ok(Poll::Ready(())) => Poll::Ready(End::Stopped),
+            Err(reason) => Poll::Ready(End::Panicked(reason)),
         }
     }
 

@@ -79,6 +79,11 @@ impl<A: Actor> Mailbox<A> {
         self.queue.lock().waiting.is_empty()
     }
 
+    /// How many messages wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.lock().waiting.len()
+    }
+
     /// Accepts nothing more; what waits stays.
     pub(super) fn close(&self) {
         self.queue.lock().is_closed = true;

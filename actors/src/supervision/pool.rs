@@ -3,21 +3,23 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::child::{AnyChild, Child, Command, Member, Vitals};
+use super::child::Child;
 use super::child_ref::ChildRef;
 use super::child_spec::PoolSpec;
 use super::driver::{Seed, launch};
 use super::error::CommandError;
 use super::events::Tree;
-use super::restart_limit::RestartLimit;
+use super::group::Place;
+use super::member::{AnyChild, Command, Death, Member, Ruling, Superior, Vitals};
+use super::restart_limit::RestartWindow;
 use super::snapshot::{Failure, MailboxSnapshot, NodeSnapshot, NodeState};
 
 /// A snapshot locks one shard at a time, so that at a million children nobody waits long to start one.
@@ -28,8 +30,8 @@ const WORST_MAX: usize = 10;
 
 /// The handle to a pool of `A`s.
 ///
-/// A child has no restart limit, only backoff. If all children together exceed the pool's limit, the pool fails and
-/// is escalated: each child that dies from then on fails, those that do not die go on.
+/// A child has no restart limit, only backoff. If all children together exceed the pool's limit, the pool's group
+/// restarts them all, and their mailboxes wait for it.
 pub struct Pool<A: Actor> {
     children: Arc<Children>,
     spec: PoolSpec,
@@ -40,30 +42,27 @@ impl<A: Actor<Context = actix::Context<A>>> Pool<A> {
     pub(super) fn new(
         tree: Arc<Tree>,
         path: Arc<str>,
-        name: Box<str>,
         kind: &'static str,
         spec: PoolSpec,
+        admit: impl FnOnce(Arc<dyn Member>) -> Place,
     ) -> Self {
-        let children = Children {
+        let children = Arc::new(Children {
             tree,
-            name,
             kind,
-            limit: RestartLimit::new(Arc::clone(&path), spec.policy.intensity),
+            window: Mutex::new(RestartWindow::new(spec.intensity)),
+            has_handed_up: AtomicBool::new(false),
+            place: OnceLock::new(),
             path,
             mailbox_capacity: spec.mailbox_capacity,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             departed: Mutex::default(),
             is_closed: AtomicBool::new(false),
-        };
-        Self { children: Arc::new(children), spec, actor: std::marker::PhantomData }
-    }
-
-    pub(super) fn member(&self) -> Arc<dyn Member> {
-        Arc::clone(&self.children) as Arc<dyn Member>
-    }
-
-    pub(super) fn close(&self) {
-        self.children.is_closed.store(true, Ordering::SeqCst);
+            is_held: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+        });
+        // Never set before: the pool is new, and has no children yet.
+        let _ = children.place.set(admit(Arc::clone(&children) as Arc<dyn Member>));
+        Self { children, spec, actor: std::marker::PhantomData }
     }
 
     /// Starts a child on `arbiter`, as [`Supervisor::start`](super::Supervisor::start) does.
@@ -84,15 +83,21 @@ impl<A: Actor<Context = actix::Context<A>>> Pool<A> {
             pool.mailbox_capacity,
         ));
         pool.shard(child.name()).lock().insert(address(&child), Arc::clone(&child) as Arc<dyn AnyChild>);
-        // After the insert: whoever closes the pool sees either this child in it, or is seen here.
+        // After the insert: whoever closes or holds the pool sees either this child in it, or is seen here.
         if pool.is_closed.load(Ordering::SeqCst) {
             // Never refused: the child is new.
             let _ = child.command(Command::Stop);
+        } else if pool.is_held.load(Ordering::SeqCst) {
+            child.order_hold();
+            if !pool.is_held.load(Ordering::SeqCst) {
+                // Released in between, perhaps without seeing this child held.
+                drop(Arc::clone(&child).release());
+            }
         }
         let seed = Seed {
             factory: Box::new(factory),
             policy: Arc::clone(&self.spec.policy),
-            limit: pool.limit.clone(),
+            superior: Arc::clone(pool) as Arc<dyn Superior>,
             child: Arc::clone(&child),
         };
         launch(arbiter, seed);
@@ -142,13 +147,18 @@ fn address<A: Actor>(child: &Arc<Child<A>>) -> usize {
 struct Children {
     tree: Arc<Tree>,
     path: Arc<str>,
-    name: Box<str>,
     kind: &'static str,
-    limit: RestartLimit,
+    /// Of the restarts of all children together.
+    window: Mutex<RestartWindow>,
+    /// The pool's group is dealing with it already.
+    has_handed_up: AtomicBool,
+    place: OnceLock<Place>,
     mailbox_capacity: usize,
     shards: Box<[Mutex<Shard>]>,
     departed: Mutex<Departed>,
     is_closed: AtomicBool,
+    is_held: AtomicBool,
+    has_failed: AtomicBool,
 }
 
 /// What children that were put away leave in the pool's figures.
@@ -182,9 +192,15 @@ impl Children {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
+    fn all(&self) -> Vec<Arc<dyn AnyChild>> {
+        self.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
     fn state(&self) -> NodeState {
-        if self.limit.window.lock().is_exceeded() {
+        if self.has_failed.load(Ordering::SeqCst) {
             NodeState::Failed
+        } else if self.is_held.load(Ordering::SeqCst) {
+            NodeState::Restarting
         } else if self.is_closed.load(Ordering::SeqCst) {
             NodeState::Stopped
         } else {
@@ -211,7 +227,11 @@ impl Worst {
 
 impl Member for Children {
     fn name(&self) -> &str {
-        &self.name
+        self.path.rsplit_once('/').map_or(&self.path, |(_, name)| name)
+    }
+
+    fn path(&self) -> String {
+        self.path.to_string()
     }
 
     fn snapshot(&self) -> NodeSnapshot {
@@ -250,23 +270,69 @@ impl Member for Children {
         Some(Arc::clone(child) as Arc<dyn Member>)
     }
 
-    fn command(&self, _: Command) -> Result<(), CommandError> {
-        Err(CommandError::NotOneChild)
+    fn command(&self, command: Command) -> Result<(), CommandError> {
+        match command {
+            Command::Renew if self.is_closed.load(Ordering::SeqCst) => Err(CommandError::Over),
+            Command::Renew => {
+                // Refused only by one that is over, which has nothing to restart.
+                for child in self.all() {
+                    let _ = child.command(command);
+                }
+                Ok(())
+            }
+            Command::Stop | Command::Suffer(_) => Err(CommandError::NotOneChild),
+        }
     }
+
+    // Each of these deals with all children at once: their order means nothing, and their deadlines must not add up.
 
     fn stop(self: Arc<Self>) -> BoxFuture<'static, ()> {
         self.is_closed.store(true, Ordering::SeqCst);
-        // All at once: their order means nothing, and their deadlines must not add up.
-        let stops: Vec<_> = self
-            .shards
-            .iter()
-            .flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
-            .map(Member::stop)
-            .collect();
-        Box::pin(async move {
-            for stop in stops {
-                stop.await;
-            }
+        one_by_one(self.all().into_iter().map(Member::stop).collect())
+    }
+
+    fn hold(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        self.is_held.store(true, Ordering::SeqCst);
+        one_by_one(self.all().into_iter().map(Member::hold).collect())
+    }
+
+    fn release(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        self.window.lock().reset();
+        self.has_handed_up.store(false, Ordering::SeqCst);
+        self.is_held.store(false, Ordering::SeqCst);
+        one_by_one(self.all().into_iter().map(Member::release).collect())
+    }
+
+    fn fail(self: Arc<Self>, reason: Arc<str>) -> BoxFuture<'static, ()> {
+        self.has_failed.store(true, Ordering::SeqCst);
+        self.is_closed.store(true, Ordering::SeqCst);
+        one_by_one(self.all().into_iter().map(|child| child.fail(Arc::clone(&reason))).collect())
+    }
+}
+
+/// Awaits what is under way already.
+fn one_by_one(futures: Vec<BoxFuture<'static, ()>>) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        for future in futures {
+            future.await;
+        }
+    })
+}
+
+impl Superior for Children {
+    fn rule(&self, death: Death) -> Ruling {
+        if self.window.lock().bears(&death) {
+            return Ruling::Alone;
+        }
+        if self.has_handed_up.swap(true, Ordering::SeqCst) {
+            return Ruling::Held;
+        }
+        let reason = Arc::clone(&death.reason);
+        self.place.get().and_then(|place| place.hand_up(death)).unwrap_or_else(|| {
+            self.tree.escalate(Arc::clone(&self.path), reason);
+            Ruling::Failed
         })
     }
+
+    fn reset(&self) {}
 }

@@ -1,11 +1,11 @@
 //! Restart intensity: how many restarts in how long are too many.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use super::member::Death;
 
 /// More than `max_restarts` restarts within `window` are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl RestartWindow {
         Self { intensity, restarts: VecDeque::new(), exceeded: false }
     }
 
-    /// Whether a restart at `now` is still borne. Once one is not, none is for ever.
+    /// Whether a restart at `now` is still borne. Once one is not, none is until it is reset.
     ///
     /// A restart that is exactly as old as the window no longer counts. `now` never goes back.
     pub(super) fn allow(&mut self, now: Instant) -> bool {
@@ -52,27 +52,23 @@ impl RestartWindow {
         !self.exceeded
     }
 
-    /// Takes back the latest restart: its cause was found and has gone.
-    pub(super) fn forgive(&mut self) {
+    /// Counts `death`, or takes back the restart before it if it is excused: the cause of both was found and has
+    /// gone. Whether the limit bears it.
+    pub(super) fn bears(&mut self, death: &Death) -> bool {
+        if death.is_excused {
+            self.forgive();
+        }
+        death.is_excused || self.allow(death.at)
+    }
+
+    fn forgive(&mut self) {
         self.restarts.pop_back();
     }
 
-    pub(super) fn is_exceeded(&self) -> bool {
-        self.exceeded
-    }
-}
-
-/// A window, and who fails when it is exceeded: one child, or all that share it.
-#[derive(Debug, Clone)]
-pub(super) struct RestartLimit {
-    /// The path that is escalated.
-    pub(super) owner: Arc<str>,
-    pub(super) window: Arc<Mutex<RestartWindow>>,
-}
-
-impl RestartLimit {
-    pub(super) fn new(owner: Arc<str>, intensity: Intensity) -> Self {
-        Self { owner, window: Arc::new(Mutex::new(RestartWindow::new(intensity))) }
+    /// Forgets everything: somebody above has dealt with it.
+    pub(super) fn reset(&mut self) {
+        self.restarts.clear();
+        self.exceeded = false;
     }
 }
 

@@ -20,7 +20,7 @@ pub enum NodeState {
     Starting,
     /// Between two lives.
     Restarting,
-    /// Over: its restart limit was exceeded.
+    /// Over: it died more often than all above it bear.
     Failed,
 }
 
@@ -41,7 +41,7 @@ pub struct Failure {
     pub reason: Arc<str>,
 }
 
-fn serialize_rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize_rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     let at = jiff::Timestamp::try_from(*at).map_err(serde::ser::Error::custom)?;
     if at.as_millisecond() % 1_000 == 0 {
         serializer.collect_str(&format_args!("{at:.0}"))

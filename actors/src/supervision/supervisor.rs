@@ -2,31 +2,29 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Actor;
 use actix_rt::ArbiterHandle;
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::child::{Child, Command, Member, join};
+use super::child::Child;
 use super::child_ref::ChildRef;
-use super::child_spec::{ChildSpec, PoolSpec};
+use super::child_spec::{ChildSpec, GroupSpec, PoolSpec};
 use super::driver::{Seed, launch};
 use super::error::CommandError;
 use super::events::{Escalation, Observer, Tree};
+use super::group::Group;
 use super::life::Fault;
+use super::member::{Command, Member, join};
 use super::pool::Pool;
-use super::restart_limit::RestartLimit;
+use super::post_mortem::PostMortem;
 use super::snapshot::NodeSnapshot;
-
-const ROOT: &str = "root";
-const KIND: &str = "supervisor";
+use super::threads;
 
 /// A group of the supervision tree, and the handle to all that is under it.
 ///
-/// One for one: a child that dies is restarted alone. Children are started in the order of the calls and stopped in
-/// the reverse order.
+/// Children are started in the order of the calls and stopped in the reverse order.
 #[derive(Clone)]
 pub struct Supervisor {
     group: Arc<Group>,
@@ -34,16 +32,16 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// The root of a new tree, whose events `observer` hears.
-    pub fn root(observer: impl Observer) -> Self {
-        Self { group: Group::new(Arc::new(Tree::new(observer)), "".into(), ROOT.into()) }
+    ///
+    /// `arbiter` is where groups restart their members: best one of its own, so that no actor can be in the way. When
+    /// the limit of `spec` is exceeded, the tree escalates: see [`Supervisor::escalations`].
+    pub fn root(arbiter: &ArbiterHandle, spec: GroupSpec, observer: impl Observer) -> Self {
+        Self { group: Group::root(Arc::new(Tree::new(arbiter.clone(), observer)), spec) }
     }
 
     /// A group called `name` under this one. Names of a group's members are unique and contain no `/`.
-    pub fn group(&self, name: impl Into<Box<str>>) -> Self {
-        let name = name.into();
-        let group = Group::new(Arc::clone(&self.group.tree), join(&self.group.path, &name).into(), name);
-        self.group.admit(Arc::clone(&group) as Arc<dyn Member>);
-        Self { group }
+    pub fn group(&self, name: impl Into<Box<str>>, spec: GroupSpec) -> Self {
+        Self { group: self.group.subgroup(name.into(), spec) }
     }
 
     /// Starts a child on `arbiter`. It is ready for messages at once: they wait until its actor has started.
@@ -53,17 +51,15 @@ impl Supervisor {
     where
         A: Actor<Context = actix::Context<A>>,
     {
-        let Group { tree, path, .. } = &*self.group;
-        let limit = RestartLimit::new(join(path, &spec.name).into(), spec.policy.intensity);
-        let child =
-            Child::new(Arc::clone(tree), Arc::clone(path), spec.name, spec.kind, spec.mailbox_capacity);
-        let child = Arc::new(child);
-        if !self.group.admit(Arc::clone(&child) as Arc<dyn Member>) {
-            // Never refused: the child is new.
-            let _ = child.command(Command::Stop);
-        }
-        let seed =
-            Seed { factory: spec.factory, policy: Arc::new(spec.policy), limit, child: Arc::clone(&child) };
+        let (tree, parent) = (Arc::clone(self.group.tree()), Arc::clone(self.group.path()));
+        let child = Arc::new(Child::new(tree, parent, spec.name, spec.kind, spec.mailbox_capacity));
+        let place = self.group.admit_child(Arc::clone(&child) as Arc<dyn Member>, spec.alone);
+        let seed = Seed {
+            factory: spec.factory,
+            policy: Arc::new(spec.policy),
+            superior: Arc::new(place),
+            child: Arc::clone(&child),
+        };
         launch(arbiter, seed);
         ChildRef { child }
     }
@@ -73,13 +69,14 @@ impl Supervisor {
     where
         A: Actor<Context = actix::Context<A>>,
     {
-        let name = name.into();
-        let path = join(&self.group.path, &name).into();
-        let pool = Pool::new(Arc::clone(&self.group.tree), path, name, kind, spec);
-        if !self.group.admit(pool.member()) {
-            pool.close();
-        }
-        pool
+        let path = join(self.group.path(), &name.into()).into();
+        Pool::new(Arc::clone(self.group.tree()), path, kind, spec, |pool| self.group.admit_pool(pool))
+    }
+
+    /// Whether members of this group are being restarted by it: because of its strategy, or because one of them has
+    /// used up its own restarts. What is under its members does not count.
+    pub fn is_recovering(&self) -> bool {
+        self.group.is_recovering()
     }
 
     /// The group and all that is under it, as `/actors` shows it.
@@ -92,7 +89,7 @@ impl Supervisor {
         self.group.member(path).map(|member| member.snapshot())
     }
 
-    /// As [`ChildRef::restart`], for the child at `path`.
+    /// As [`ChildRef::restart`], for the child at `path`, or for each one of the group or the pool at `path`.
     ///
     /// # Errors
     /// All of [`CommandError`].
@@ -112,9 +109,32 @@ impl Supervisor {
         self.group.member(path).ok_or(CommandError::Unknown)?.command(command)
     }
 
-    /// The first child or pool of the whole tree that failed for good, once there is one. It stays.
+    /// The first child or pool of the whole tree that failed for good, once there is one: the root's limit is exceeded.
+    /// It stays.
     pub fn escalations(&self) -> watch::Receiver<Option<Escalation>> {
-        self.group.tree.escalations()
+        self.group.tree().escalations()
+    }
+
+    /// The latest deaths of the node at `path` and of all under it, oldest first; of all for an empty path. Of a whole
+    /// tree the latest 128 are kept.
+    pub fn post_mortems(&self, path: &str) -> Vec<Arc<PostMortem>> {
+        self.group.tree().morgue.of(path)
+    }
+
+    /// Looks, from the supervisors' arbiter and until this group is stopped, for children that have not let go of their
+    /// thread for `limit`: a busy loop, or a call that blocks. Nobody can abort them, so such a child is escalated:
+    /// the application must end the process, and lose nothing by it.
+    ///
+    /// Sees handlers and all else in an actor's context, not tasks of their own (`ResponseFuture`).
+    pub fn watch_threads(&self, limit: Duration) {
+        let (watch, group) =
+            (threads::watch(Arc::downgrade(self.group.tree()), limit), Arc::clone(&self.group));
+        self.group.tree().spawn(async move {
+            tokio::select! {
+                () = watch => {}
+                () = group.closed() => {}
+            }
+        });
     }
 
     /// Stops everything under this group, the last started first, each after what it has accepted or after its
@@ -128,71 +148,6 @@ impl Supervisor {
 
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Supervisor").field("path", &self.group.path).finish_non_exhaustive()
-    }
-}
-
-struct Group {
-    tree: Arc<Tree>,
-    /// Empty for the root.
-    path: Arc<str>,
-    name: Box<str>,
-    members: Mutex<Members>,
-}
-
-#[derive(Default)]
-struct Members {
-    in_start_order: Vec<Arc<dyn Member>>,
-    is_closed: bool,
-}
-
-impl Group {
-    fn new(tree: Arc<Tree>, path: Arc<str>, name: Box<str>) -> Arc<Self> {
-        Arc::new(Self { tree, path, name, members: Mutex::default() })
-    }
-
-    /// Lists the member. False: the group was stopped, and the member must be, too.
-    fn admit(&self, member: Arc<dyn Member>) -> bool {
-        let mut members = self.members.lock();
-        members.in_start_order.push(member);
-        !members.is_closed
-    }
-
-    fn members(&self) -> Vec<Arc<dyn Member>> {
-        self.members.lock().in_start_order.clone()
-    }
-}
-
-impl Member for Group {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn snapshot(&self) -> NodeSnapshot {
-        let path = if self.path.is_empty() { ROOT } else { &self.path };
-        let children = self.members().iter().map(|member| member.snapshot()).collect();
-        NodeSnapshot::of_group(path.to_owned(), KIND, children)
-    }
-
-    fn member(&self, path: &str) -> Option<Arc<dyn Member>> {
-        let (name, rest) = path.split_once('/').map_or((path, None), |(name, rest)| (name, Some(rest)));
-        let member = self.members().into_iter().find(|member| member.name() == name)?;
-        match rest {
-            None => Some(member),
-            Some(rest) => member.member(rest),
-        }
-    }
-
-    fn command(&self, _: Command) -> Result<(), CommandError> {
-        Err(CommandError::NotOneChild)
-    }
-
-    fn stop(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        self.members.lock().is_closed = true;
-        Box::pin(async move {
-            for member in self.members().into_iter().rev() {
-                member.stop().await;
-            }
-        })
+        f.debug_struct("Supervisor").field("path", self.group.path()).finish_non_exhaustive()
     }
 }

@@ -157,7 +157,7 @@ async fn assert_contained(first: Fragile, culprit: Option<Ping>, reason: &str) {
     let sibling = root.start(&here(), probe("sibling"));
     let mut first = Some(first);
     let spec = ChildSpec::new("fragile", "fragile", 8, move || first.take().unwrap_or(Fragile::SOUND));
-    let child = root.start(&here(), spec.backoff(QUICK));
+    let child = root.start(&here(), spec.backoff(QUICK).intensity(MANY));
     if let Some(culprit) = culprit {
         assert!(soon("refusal", child.ask(culprit)).await.is_err());
     }
@@ -200,7 +200,7 @@ async fn a_panic_in_the_factory_is_a_death_like_any_other() {
         assert!(of_factory.count() > 2, "in the factory");
         Probe::default()
     });
-    let child = root.start(&here(), spec.backoff(QUICK));
+    let child = root.start(&here(), spec.backoff(QUICK).intensity(MANY));
     assert_eq!(post(&child, say(1)).await.unwrap(), 1);
     assert_eq!((calls.get(), child.snapshot().restarts), (3, 2));
 }
@@ -242,7 +242,7 @@ async fn a_panic_in_an_observer_is_contained() {
             panic!("in an observer");
         }
     }
-    let root = Supervisor::root(Hothead);
+    let root = Supervisor::root(&here(), one_for_one(0), Hothead);
     let child = root.start(&here(), probe("a"));
     assert!(post(&child, panics()).await.is_err());
     assert_eq!(post(&child, say(1)).await.unwrap(), 1);
@@ -304,7 +304,7 @@ async fn a_restart_on_request_lets_finish_what_is_in_hand_and_counts_not_against
 #[actix::test]
 async fn the_snapshot_has_the_shape_of_the_contract() {
     let (root, mut events) = tree();
-    let devices = root.group("devices");
+    let devices = root.group("devices", one_for_one(0));
     let child = devices.start(&here(), ChildSpec::new("oura", "device_handler", 64, Probe::default));
     devices.start(&here(), ChildSpec::new("whoop", "device_handler", 32, Probe::default));
     events.started(0).await;

@@ -237,7 +237,7 @@ fn every_message_gets_the_verdict_that_it_deserves_whatever_the_mixture() {
 async fn too_many_restarts_fail_the_child_and_what_is_queued_is_refused_not_lost() {
     let (root, mut events) = tree();
     let limit = Intensity { max_restarts: 2, window: Duration::from_secs(3_600) };
-    let child = root.group("group").start(&here(), probe("a").intensity(limit));
+    let child = root.group("group", one_for_one(0)).start(&here(), probe("a").intensity(limit));
     let mut escalations = root.escalations();
     let tallies: [Tally; 3] = std::array::from_fn(|_| Tally::default());
     let [first, second, third] = tallies.each_ref().map(|tally| post(&child, panics_at_first(1, tally)));
@@ -251,7 +251,7 @@ async fn too_many_restarts_fail_the_child_and_what_is_queued_is_refused_not_lost
     assert_eq!(failed.change, Change::Failed { reason: "as told".into(), refused: 2 });
     let escalation =
         soon("escalation", escalations.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
-    assert_eq!((&*escalation.path, &*escalation.reason), ("group/a", "as told"));
+    assert_eq!((&*escalation.path, &*escalation.reason), ("group", "as told"));
     let node = child.snapshot();
     assert_eq!((node.state, node.restarts, node.mailbox.depth), (NodeState::Failed, 2, 0));
     assert_eq!(root.snapshot().state, NodeState::Failed);
@@ -320,7 +320,7 @@ async fn an_injected_fault_hits_the_next_message_and_no_other() {
     assert_eq!(child.snapshot().restarts, 1);
     assert_eq!(root.inject("b", Fault::Panic), Err(CommandError::Unknown));
     assert_eq!(root.inject("a/b", Fault::Panic), Err(CommandError::Unknown));
-    root.group("group");
+    root.group("group", one_for_one(0));
     assert_eq!(root.inject("group", Fault::Panic), Err(CommandError::NotOneChild));
 }
 
@@ -356,7 +356,7 @@ async fn the_state_of_the_last_whole_fold_survives_a_panic() {
     let of_actor = cell.clone();
     let spec =
         ChildSpec::new("adder", "adder", 8, move || Adder { sum: *of_actor.get(), cell: of_actor.clone() });
-    let child = root.start(&here(), spec.backoff(QUICK));
+    let child = root.start(&here(), spec.backoff(QUICK).intensity(MANY));
     assert_eq!(child.ask(Add(5)).await.unwrap(), 5);
     assert!(soon("refusal", child.ask(Add(13))).await.is_err());
     assert_eq!(child.ask(Add(2)).await.unwrap(), 7);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix::Arbiter;
-use actors::supervision::{AskError, CommandError, Fault, Intensity, NodeState, PoolSpec};
+use actors::supervision::{AskError, Change, CommandError, Fault, Intensity, NodeState, PoolSpec};
 use futures_util::future::join_all;
 
 use crate::support::*;
@@ -104,13 +104,15 @@ async fn faults_and_restarts_find_a_child_of_a_pool() {
     events.started(1).await;
     root.restart("users/1a2b3c4d").unwrap();
     events.started(2).await;
-    assert_eq!(root.restart("users"), Err(CommandError::NotOneChild));
+    root.restart("users").unwrap();
+    events.started(3).await;
+    assert_eq!(root.inject("users", Fault::Panic), Err(CommandError::NotOneChild));
     assert_eq!(root.restart("users/ffffffff"), Err(CommandError::Unknown));
 }
 
 #[actix::test]
-async fn a_pool_fails_by_the_restarts_of_all_and_those_that_do_not_die_go_on() {
-    let (root, _events) = tree();
+async fn a_pool_beyond_its_limit_is_restarted_as_a_whole_and_beyond_its_groups_limit_fails() {
+    let (root, mut events) = tree_of(one_for_one(1));
     let limit = Intensity { max_restarts: 3, window: Duration::from_secs(3_600) };
     let pool = root.pool::<Probe>("users", "user_state", PoolSpec::new(4, limit).backoff(QUICK));
     let children = ["a", "b", "c"].map(|id| pool.start(&here(), id, Probe::default));
@@ -118,16 +120,21 @@ async fn a_pool_fails_by_the_restarts_of_all_and_those_that_do_not_die_go_on() {
     for _ in 0..3 {
         assert!(dies_once(&children[0]).await.is_ok());
     }
-    assert_eq!(root.find("users").unwrap().state, NodeState::Running);
+    assert_eq!(children[1].snapshot().restarts, 0, "one for one");
+    // The fourth is one too many for the pool. What it had in hand waits until all of the pool live again.
+    assert!(dies_once(&children[1]).await.is_ok());
+    events.until("recovery", |event| event.change == Change::Recovered).await;
+    assert_eq!(children.each_ref().map(|child| child.snapshot().restarts), [4, 1, 1]);
     assert!(root.escalations().borrow().is_none());
-    assert!(dies_once(&children[1]).await.is_err());
+    let late = pool.start(&here(), "d", Probe::default);
+    for _ in 0..3 {
+        assert!(dies_once(&late).await.is_ok());
+    }
+    assert!(dies_once(&children[2]).await.is_err());
     soon("escalation", root.escalations().wait_for(Option::is_some)).await.unwrap();
     assert_eq!(&*root.escalations().borrow().as_ref().unwrap().path, "users");
     assert_eq!(root.find("users").unwrap().state, NodeState::Failed);
-    assert_eq!(children[1].snapshot().state, NodeState::Failed);
-    for healthy in [&children[0], &children[2]] {
-        assert_eq!(post(healthy, say(1)).await.unwrap(), 1);
-    }
+    assert!(matches!(post(&children[0], say(1)).await, Err(AskError::Stopped(_))));
     soon("stop", root.stop()).await;
 }
 

@@ -33,7 +33,7 @@ async fn children_stop_in_reverse_order_and_nothing_of_them_is_left() {
         supervisor.start(&place, ChildSpec::new(name, "holder", 8, move || Holder(Arc::clone(&of_child))));
     };
     start(&root, here(), "first");
-    let group = root.group("group");
+    let group = root.group("group", one_for_one(0));
     start(&group, arbiter.handle(), "second");
     start(&group, here(), "third");
     start(&root, arbiter.handle(), "fourth");
@@ -99,8 +99,10 @@ async fn a_stop_does_not_wait_for_a_restart_that_nobody_needs() {
     let (root, mut events) = tree();
     let long = Duration::from_secs(3_600);
     let never = Backoff { initial: long, max: long, jitter: 0.0 };
-    let idle = root
-        .start(&here(), ChildSpec::new("idle", "probe", 8, || -> Probe { panic!("as told") }).backoff(never));
+    let idle = root.start(
+        &here(),
+        ChildSpec::new("idle", "probe", 8, || -> Probe { panic!("as told") }).backoff(never).intensity(MANY),
+    );
     events.until("restart", |event| matches!(event.change, Change::Restarted { .. })).await;
     assert_eq!(idle.snapshot().state, NodeState::Restarting);
     soon("stop", root.stop()).await;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use actix::{Actor, Arbiter, Context, Handler, Message, ResponseActFuture, ResponseFuture, WrapFuture as _};
 use actix_rt::ArbiterHandle;
 use actors::supervision::{
-    AskError, Backoff, Change, ChildRef, ChildSpec, Intensity, Observer, SupervisionEvent, Supervisor,
+    AskError, Backoff, Change, ChildRef, ChildSpec, GroupSpec, Intensity, Observer, Strategy,
+    SupervisionEvent, Supervisor,
 };
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, mpsc};
@@ -219,9 +220,25 @@ impl Events {
     }
 }
 
+/// A tree that restarts nothing by itself: what its members cannot bear is escalated.
 pub fn tree() -> (Supervisor, Events) {
+    tree_of(one_for_one(0))
+}
+
+/// A tree whose root is as told.
+pub fn tree_of(root: GroupSpec) -> (Supervisor, Events) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Supervisor::root(Listener(sender)), Events(receiver))
+    (Supervisor::root(&here(), root, Listener(sender)), Events(receiver))
+}
+
+/// A group that bears `max_restarts` in an hour and restarts quickly.
+pub fn group(strategy: Strategy, max_restarts: usize) -> GroupSpec {
+    let intensity = Intensity { max_restarts, window: Duration::from_secs(3_600) };
+    GroupSpec::new(strategy).backoff(QUICK).intensity(intensity)
+}
+
+pub fn one_for_one(max_restarts: usize) -> GroupSpec {
+    group(Strategy::OneForOne, max_restarts)
 }
 
 pub fn here() -> ArbiterHandle {

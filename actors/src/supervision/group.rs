@@ -1,0 +1,395 @@
+//! A group: members in start order, a strategy, and a limit for what it restarts.
+//!
+//! Deaths that the strategy makes the matter of more than the dead one, and deaths beyond a member's own limit, are
+//! dealt with by a task of the group, on the supervisors' arbiter: it holds the members concerned in reverse order,
+//! waits for the backoff, and releases them in order. Beyond the group's limit its parent does the same to the group.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock, Weak};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::backoff::Delays;
+use super::child_spec::GroupSpec;
+use super::error::CommandError;
+use super::events::{Change, SupervisionEvent, Tree};
+use super::member::{Command, Death, Member, Ruling, Superior, join};
+use super::restart_limit::{Intensity, RestartWindow};
+use super::snapshot::NodeSnapshot;
+use super::strategy::Strategy;
+
+pub(super) const ROOT: &str = "root";
+const KIND: &str = "supervisor";
+
+pub(super) struct Group {
+    tree: Arc<Tree>,
+    /// Empty for the root.
+    path: Arc<str>,
+    name: Box<str>,
+    spec: GroupSpec,
+    /// Unset for the root.
+    place: OnceLock<Place>,
+    state: Mutex<State>,
+    halt: watch::Sender<Halt>,
+    is_recovering: watch::Sender<bool>,
+}
+
+struct State {
+    /// Never removed, so that a member's index is its place for ever.
+    in_start_order: Vec<Arc<dyn Member>>,
+    window: RestartWindow,
+    delays: Delays,
+    /// Not yet dealt with.
+    deaths: Vec<(usize, Death)>,
+}
+
+/// Why a group restarts nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Halt {
+    /// It is being stopped, or is.
+    is_closed: bool,
+    /// Its parent restarts it.
+    is_held: bool,
+}
+
+impl Halt {
+    fn is_on(self) -> bool {
+        self.is_closed || self.is_held
+    }
+}
+
+impl Group {
+    pub(super) fn root(tree: Arc<Tree>, spec: GroupSpec) -> Arc<Self> {
+        Arc::new(Self::new(tree, "".into(), ROOT.into(), spec))
+    }
+
+    /// A group called `name` under this one.
+    pub(super) fn subgroup(self: &Arc<Self>, name: Box<str>, spec: GroupSpec) -> Arc<Self> {
+        let path = join(&self.path, &name).into();
+        let group = Arc::new(Self::new(Arc::clone(&self.tree), path, name, spec));
+        let (index, halt) = self.admit(Arc::clone(&group) as Arc<dyn Member>);
+        group.halt.send_replace(halt);
+        // Never set before: the group is new.
+        let _ = group.place.set(Place { group: Arc::downgrade(self), index });
+        group
+    }
+
+    fn new(tree: Arc<Tree>, path: Arc<str>, name: Box<str>, spec: GroupSpec) -> Self {
+        let state = State {
+            in_start_order: Vec::new(),
+            window: RestartWindow::new(spec.intensity),
+            delays: Delays::new(spec.backoff, spec.intensity.window),
+            deaths: Vec::new(),
+        };
+        Self {
+            tree,
+            path,
+            name,
+            spec,
+            place: OnceLock::new(),
+            state: Mutex::new(state),
+            halt: watch::Sender::default(),
+            is_recovering: watch::Sender::default(),
+        }
+    }
+
+    pub(super) fn tree(&self) -> &Arc<Tree> {
+        &self.tree
+    }
+
+    pub(super) fn path(&self) -> &Arc<str> {
+        &self.path
+    }
+
+    /// Whether members are being restarted by the group.
+    pub(super) fn is_recovering(&self) -> bool {
+        *self.is_recovering.borrow()
+    }
+
+    /// Lists a child that has `alone` restarts of its own, if any.
+    pub(super) fn admit_child(
+        self: &Arc<Self>,
+        child: Arc<dyn Member>,
+        alone: Option<Intensity>,
+    ) -> ChildPlace {
+        let index = self.admit_halted(child);
+        let alone = alone.map(|intensity| Mutex::new(RestartWindow::new(intensity)));
+        ChildPlace { group: Arc::clone(self), index, alone }
+    }
+
+    /// Lists a pool.
+    pub(super) fn admit_pool(self: &Arc<Self>, pool: Arc<dyn Member>) -> Place {
+        Place { group: Arc::downgrade(self), index: self.admit_halted(pool) }
+    }
+
+    fn admit_halted(&self, member: Arc<dyn Member>) -> usize {
+        let (index, halt) = self.admit(Arc::clone(&member));
+        if halt.is_closed {
+            self.tree.spawn(member.stop());
+        } else if halt.is_held {
+            self.tree.spawn(member.hold());
+        }
+        index
+    }
+
+    fn admit(&self, member: Arc<dyn Member>) -> (usize, Halt) {
+        let mut state = self.state.lock();
+        state.in_start_order.push(member);
+        // Under the lock, so that whoever halts the group either sees this member, or is seen here.
+        (state.in_start_order.len() - 1, *self.halt.borrow())
+    }
+
+    fn members(&self) -> Vec<Arc<dyn Member>> {
+        self.state.lock().in_start_order.clone()
+    }
+
+    /// `is_exhausted`: the member has used up its own restarts.
+    fn on_death(self: &Arc<Self>, index: usize, death: Death, is_exhausted: bool) -> Ruling {
+        let mut state = self.state.lock();
+        let is_closed = self.halt.borrow().is_closed;
+        if (self.spec.strategy == Strategy::OneForOne && !is_exhausted || is_closed)
+            && state.window.bears(&death)
+        {
+            return Ruling::Alone;
+        }
+        if is_closed {
+            let path = state.in_start_order[index].path();
+            self.tree.escalate(path.into(), death.reason);
+            return Ruling::Failed;
+        }
+        state.deaths.push((index, death));
+        if !self.is_recovering.send_replace(true) {
+            self.tree.spawn(Arc::clone(self).recover());
+        }
+        Ruling::Held
+    }
+
+    /// Returns when the group is being stopped.
+    pub(super) async fn closed(&self) {
+        // The sender is ours: no error.
+        let _ = self.halt.subscribe().wait_for(|halt| halt.is_closed).await;
+    }
+
+    async fn recover(self: Arc<Self>) {
+        while let Some(deaths) = self.next_deaths() {
+            let reason = Arc::clone(&deaths[0].1.reason);
+            match self.hold_concerned(deaths).await {
+                Ok(concerned) => self.restart(concerned, reason).await,
+                Err((concerned, culprit, reason)) => return self.give_up(concerned, culprit, reason).await,
+            }
+        }
+    }
+
+    /// The deaths to deal with; `None` if there are none, and the recovery is over.
+    fn next_deaths(&self) -> Option<Vec<(usize, Death)>> {
+        let mut state = self.state.lock();
+        let deaths = std::mem::take(&mut state.deaths);
+        if deaths.is_empty() || self.halt.borrow().is_on() {
+            self.is_recovering.send_replace(false);
+            return None;
+        }
+        Some(deaths)
+    }
+
+    /// Holds all whom these deaths, and those that come to light meanwhile, take along.
+    async fn hold_concerned(
+        &self,
+        mut deaths: Vec<(usize, Death)>,
+    ) -> Result<BTreeSet<usize>, (BTreeSet<usize>, usize, Arc<str>)> {
+        let mut concerned = BTreeSet::new();
+        while !deaths.is_empty() {
+            for (index, death) in deaths {
+                let mut state = self.state.lock();
+                concerned.extend(self.spec.strategy.restart_set(index, state.in_start_order.len()));
+                if !state.window.bears(&death) {
+                    return Err((concerned, index, death.reason));
+                }
+            }
+            let members = self.members();
+            for &index in concerned.iter().rev() {
+                Arc::clone(&members[index]).hold().await;
+            }
+            deaths = std::mem::take(&mut self.state.lock().deaths);
+        }
+        Ok(concerned)
+    }
+
+    async fn restart(&self, concerned: BTreeSet<usize>, reason: Arc<str>) {
+        let (members, delay) = {
+            let mut state = self.state.lock();
+            (state.in_start_order.clone(), state.delays.next(Instant::now()))
+        };
+        self.tell(Change::Recovering { reason, members: concerned.len(), delay });
+        let mut halt = self.halt.subscribe();
+        tokio::select! {
+            () = sleep(delay) => {}
+            // The sender is ours: no error.
+            _ = halt.wait_for(|halt| halt.is_on()) => return,
+        }
+        for index in concerned {
+            Arc::clone(&members[index]).release().await;
+        }
+        self.tell(Change::Recovered);
+    }
+
+    /// The group's limit is exceeded: its parent's turn. Above the root is only the application, and those that are
+    /// not concerned go on, so that it can finish what it must.
+    async fn give_up(self: Arc<Self>, concerned: BTreeSet<usize>, culprit: usize, reason: Arc<str>) {
+        let members = self.members();
+        if let Some(place) = self.place.get().filter(|place| place.group.strong_count() > 0) {
+            self.hold_all().await;
+            self.end_recovery();
+            let death = Death { reason: Arc::clone(&reason), at: Instant::now(), is_excused: false };
+            if place.hand_up(death) != Some(Ruling::Held) {
+                Member::fail(self, reason).await;
+            }
+            return;
+        }
+        for &index in concerned.iter().rev() {
+            Arc::clone(&members[index]).hold().await;
+            Arc::clone(&members[index]).fail(Arc::clone(&reason)).await;
+        }
+        self.end_recovery();
+        self.tree.escalate(members[culprit].path().into(), reason);
+    }
+
+    fn end_recovery(&self) {
+        let mut state = self.state.lock();
+        // Whoever died meanwhile is held like all others.
+        state.deaths.clear();
+        self.is_recovering.send_replace(false);
+    }
+
+    async fn hold_all(&self) {
+        for member in self.members().into_iter().rev() {
+            member.hold().await;
+        }
+    }
+
+    /// Halts the group; returns when it restarts nothing any more.
+    async fn halted(&self, change: impl FnOnce(&mut Halt)) {
+        let mut is_recovering = {
+            let _state = self.state.lock();
+            self.halt.send_modify(change);
+            self.is_recovering.subscribe()
+        };
+        let _ = is_recovering.wait_for(|is_recovering| !is_recovering).await;
+    }
+
+    fn tell(&self, change: Change) {
+        let path = Member::path(self);
+        self.tree.tell(&SupervisionEvent { path, kind: KIND, change });
+    }
+}
+
+impl Member for Group {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn path(&self) -> String {
+        if self.path.is_empty() { ROOT.to_owned() } else { self.path.to_string() }
+    }
+
+    fn snapshot(&self) -> NodeSnapshot {
+        let children = self.members().iter().map(|member| member.snapshot()).collect();
+        NodeSnapshot::of_group(Member::path(self), KIND, children)
+    }
+
+    fn member(&self, path: &str) -> Option<Arc<dyn Member>> {
+        let (name, rest) = path.split_once('/').map_or((path, None), |(name, rest)| (name, Some(rest)));
+        let member = self.members().into_iter().find(|member| member.name() == name)?;
+        match rest {
+            None => Some(member),
+            Some(rest) => member.member(rest),
+        }
+    }
+
+    fn command(&self, command: Command) -> Result<(), CommandError> {
+        match command {
+            // Its members restart each on its own: those that are over stay so.
+            Command::Renew => {
+                let restarted =
+                    self.members().iter().filter(|member| member.command(command).is_ok()).count();
+                if restarted == 0 { Err(CommandError::Over) } else { Ok(()) }
+            }
+            Command::Stop | Command::Suffer(_) => Err(CommandError::NotOneChild),
+        }
+    }
+
+    fn stop(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.halted(|halt| halt.is_closed = true).await;
+            for member in self.members().into_iter().rev() {
+                member.stop().await;
+            }
+        })
+    }
+
+    fn hold(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.halted(|halt| halt.is_held = true).await;
+            self.hold_all().await;
+        })
+    }
+
+    fn release(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            {
+                let mut state = self.state.lock();
+                state.window.reset();
+                state.deaths.clear();
+                self.halt.send_modify(|halt| halt.is_held = false);
+            }
+            for member in self.members() {
+                member.release().await;
+            }
+        })
+    }
+
+    fn fail(self: Arc<Self>, reason: Arc<str>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.halted(|halt| halt.is_closed = true).await;
+            for member in self.members().into_iter().rev() {
+                member.fail(Arc::clone(&reason)).await;
+            }
+        })
+    }
+}
+
+/// The place of a group or a pool in the group above it.
+#[derive(Clone)]
+pub(super) struct Place {
+    group: Weak<Group>,
+    index: usize,
+}
+
+impl Place {
+    /// What follows when the member's own limit is exceeded. `None`: there is nobody above it any more.
+    pub(super) fn hand_up(&self, death: Death) -> Option<Ruling> {
+        Some(self.group.upgrade()?.on_death(self.index, death, true))
+    }
+}
+
+/// The place of a child, and the restarts that it has on its own. It keeps the group alive.
+pub(super) struct ChildPlace {
+    group: Arc<Group>,
+    index: usize,
+    alone: Option<Mutex<RestartWindow>>,
+}
+
+impl Superior for ChildPlace {
+    fn rule(&self, death: Death) -> Ruling {
+        let Some(alone) = &self.alone else { return self.group.on_death(self.index, death, false) };
+        if alone.lock().bears(&death) { Ruling::Alone } else { self.group.on_death(self.index, death, true) }
+    }
+
+    fn reset(&self) {
+        if let Some(alone) = &self.alone {
+            alone.lock().reset();
+        }
+    }
+}

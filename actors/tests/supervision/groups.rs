@@ -1,0 +1,300 @@
+//! Strategies, limits over several levels, and what a group's restart does to messages.
+
+use std::time::Duration;
+
+use actix::{Actor, Context};
+use actors::supervision::{
+    AskError, Backoff, Change, ChildRef, ChildSpec, Fault, GroupSpec, Intensity, NodeState, PoolSpec,
+    Restart, Strategy, SupervisionEvent, Supervisor,
+};
+
+use crate::support::*;
+
+const STRATEGIES: [Strategy; 3] = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
+const POLICIES: [Restart; 3] = [Restart::Permanent, Restart::Transient, Restart::Temporary];
+const FAULTS: [Fault; 3] = [Fault::Panic, Fault::Stop, Fault::Hang];
+
+/// A probe whose every death is its group's matter.
+fn member(name: &str) -> ChildSpec<Probe> {
+    ChildSpec::new(name, "probe", 100, Probe::default).backoff(QUICK).hung_after(Duration::from_millis(20))
+}
+
+fn restarts(children: &[ChildRef<Probe>]) -> Vec<u64> {
+    children.iter().map(|child| child.snapshot().restarts).collect()
+}
+
+fn recovered(event: &SupervisionEvent) -> bool {
+    event.change == Change::Recovered
+}
+
+/// Has `child` die once, of a message that is then answered.
+async fn die(child: &ChildRef<Probe>) {
+    assert_eq!(post(child, panics_at_first(1, &Tally::default())).await.unwrap(), 2);
+}
+
+async fn escalated(root: &Supervisor) -> String {
+    let mut escalations = root.escalations();
+    let escalation = soon("escalation", escalations.wait_for(Option::is_some)).await.unwrap().clone();
+    escalation.unwrap().path.to_string()
+}
+
+#[actix::test]
+async fn policy_strategy_and_end_of_life_decide_who_begins_another_life() {
+    for strategy in STRATEGIES {
+        for policy in POLICIES {
+            for fault in FAULTS {
+                let case = format!("{strategy:?} {policy:?} {fault:?}");
+                let (root, mut events) = tree_of(group(strategy, 1));
+                let children = ["a", "b", "c"].map(|name| root.start(&here(), member(name).restart(policy)));
+                for child in &children {
+                    assert_eq!(post(child, say(1)).await.unwrap(), 1, "{case}");
+                }
+                children[1].inject(fault).unwrap();
+                let verdict = post(&children[1], say(7)).await;
+                let is_followed = match policy {
+                    Restart::Permanent => true,
+                    Restart::Transient => fault != Fault::Stop,
+                    Restart::Temporary => false,
+                };
+                assert_eq!(verdict.is_ok(), is_followed, "{case}");
+                let expected = match strategy {
+                    _ if !is_followed => [0, 0, 0],
+                    Strategy::OneForOne => [0, 1, 0],
+                    Strategy::OneForAll => [1, 1, 1],
+                    Strategy::RestForOne => [0, 1, 1],
+                };
+                if is_followed && strategy != Strategy::OneForOne {
+                    events.until("recovery", recovered).await;
+                }
+                assert_eq!(restarts(&children), expected, "{case}");
+                let state = if is_followed { NodeState::Running } else { NodeState::Stopped };
+                assert_eq!(children[1].snapshot().state, state, "{case}");
+                assert!(root.escalations().borrow().is_none(), "{case}");
+                soon("stop", root.stop()).await;
+            }
+        }
+    }
+}
+
+#[actix::test]
+async fn a_group_is_restarted_in_the_order_of_its_start_after_all_of_it_was_held() {
+    let (root, mut events) = tree_of(group(Strategy::RestForOne, 1));
+    let children = ["a", "b", "c", "d"].map(|name| root.start(&here(), member(name)));
+    for child in &children {
+        post(child, say(1)).await.unwrap();
+    }
+    events.rest();
+    die(&children[1]).await;
+    events.until("recovery", |event| matches!(event.change, Change::Recovering { members: 3, .. })).await;
+    let mut seen = Vec::new();
+    loop {
+        let event = events.until("an event", |_| true).await;
+        match event.change {
+            Change::Started { .. } => seen.push(event.path),
+            Change::Recovered => break,
+            _ => {}
+        }
+    }
+    assert_eq!(seen, ["b", "c", "d"]);
+}
+
+#[actix::test]
+async fn what_a_neighbour_has_in_hand_and_what_waits_survives_the_groups_restart_without_blame() {
+    let (root, mut events) = tree_of(group(Strategy::OneForAll, 100));
+    let [culprit, bystander] = ["a", "b"]
+        .map(|name| root.start(&here(), member(name).in_flight(2).hung_after(Duration::from_secs(20))));
+    let (gate, tally) = (Gate::closed(), Tally::default());
+    let in_hand = post(&bystander, {
+        let (gate, tally) = (gate.clone(), tally.clone());
+        inside(move || {
+            let (gate, tally) = (gate.clone(), tally.clone());
+            async move {
+                tally.count();
+                gate.pass().await;
+                7
+            }
+        })
+    });
+    let queued: Vec<_> = (0..10).map(|number| post(&bystander, say(number))).collect();
+    // Far more often than a message that is to blame is tried.
+    for deaths in 1..=5 {
+        die(&culprit).await;
+        events.until("recovery", recovered).await;
+        assert_eq!(bystander.snapshot().restarts, deaths);
+    }
+    gate.open();
+    assert_eq!(in_hand.await.unwrap(), 7);
+    assert!(tally.get() > 2, "it was tried in each life");
+    for (number, answer) in queued.into_iter().enumerate() {
+        assert_eq!(answer.await.unwrap(), number as u32);
+    }
+}
+
+#[actix::test]
+async fn of_a_restarted_group_the_temporary_end_and_the_dead_stay_dead() {
+    let (root, mut events) = tree_of(group(Strategy::OneForAll, 1));
+    let permanent = root.start(&here(), member("permanent"));
+    let temporary = root.start(&here(), member("temporary").restart(Restart::Temporary));
+    let transient = root.start(&here(), member("transient").restart(Restart::Transient));
+    let done = root.start(&here(), member("done").restart(Restart::Transient));
+    done.inject(Fault::Stop).unwrap();
+    assert!(post(&done, say(1)).await.is_err());
+    post(&transient, say(1)).await.unwrap();
+    post(&temporary, say(1)).await.unwrap();
+    die(&permanent).await;
+    events.until("recovery", recovered).await;
+    let children = [permanent, temporary, transient, done];
+    assert_eq!(restarts(&children), [1, 0, 1, 0]);
+    let states = children.map(|child| child.snapshot().state);
+    assert_eq!(states, [NodeState::Running, NodeState::Stopped, NodeState::Running, NodeState::Stopped]);
+}
+
+#[actix::test]
+async fn the_death_beyond_the_groups_limit_escalates_and_one_less_does_not() {
+    for strategy in STRATEGIES {
+        let (root, _events) = tree_of(group(strategy, 3));
+        let children = ["a", "b"].map(|name| root.start(&here(), member(name)));
+        for _ in 0..3 {
+            die(&children[0]).await;
+        }
+        assert_eq!(children[0].snapshot().restarts, 3, "{strategy:?}");
+        assert!(root.escalations().borrow().is_none(), "{strategy:?}");
+        assert!(post(&children[0], panics_at_first(1, &Tally::default())).await.is_err(), "{strategy:?}");
+        assert_eq!(escalated(&root).await, "a", "{strategy:?}");
+        assert_eq!(children[0].snapshot().restarts, 3, "{strategy:?}: there is no fourth restart");
+        let is_concerned = strategy != Strategy::OneForOne;
+        assert_eq!(post(&children[1], say(1)).await.is_err(), is_concerned, "{strategy:?}");
+        soon("stop", root.stop()).await;
+    }
+}
+
+#[actix::test]
+async fn deaths_at_a_slower_rate_never_escalate() {
+    let window = Duration::from_millis(1);
+    let slow = GroupSpec::new(Strategy::OneForAll).intensity(Intensity { max_restarts: 1, window });
+    // The backoff before each restart is as long as the window.
+    let backoff = Backoff { initial: window, max: window, jitter: 0.0 };
+    let (root, mut events) = tree_of(slow.backoff(backoff));
+    let child = root.start(&here(), member("a"));
+    for _ in 0..20 {
+        die(&child).await;
+        events.until("recovery", recovered).await;
+    }
+    assert!(root.escalations().borrow().is_none());
+    assert_eq!(child.snapshot().restarts, 20);
+}
+
+#[actix::test]
+async fn limits_multiply_over_levels_and_no_more() {
+    let (root, _events) = tree_of(group(Strategy::OneForOne, 2));
+    let inner = root.group("group", group(Strategy::OneForAll, 3));
+    let child = inner.start(&here(), member("a"));
+    let sibling = inner.start(&here(), member("b"));
+    // The group bears 3, then the root restarts it; twice; then 3 again.
+    let borne = 3 + 1 + 3 + 1 + 3;
+    for _ in 0..borne {
+        die(&child).await;
+    }
+    assert!(root.escalations().borrow().is_none());
+    assert!(post(&child, panics_at_first(1, &Tally::default())).await.is_err());
+    assert_eq!(escalated(&root).await, "group");
+    assert_eq!(restarts(&[child, sibling]), [borne; 2]);
+    assert_eq!(root.snapshot().state, NodeState::Failed);
+}
+
+#[actix::test]
+async fn a_childs_own_restarts_bother_nobody_and_beyond_them_its_group_acts() {
+    let (root, mut events) = tree_of(group(Strategy::OneForAll, 1));
+    let own = Intensity { max_restarts: 2, window: Duration::from_secs(3_600) };
+    let child = root.start(&here(), member("a").intensity(own));
+    let sibling = root.start(&here(), member("b"));
+    post(&sibling, say(1)).await.unwrap();
+    for _ in 0..2 {
+        die(&child).await;
+    }
+    assert!(!root.is_recovering());
+    assert_eq!(sibling.snapshot().restarts, 0);
+    die(&child).await;
+    events.until("recovery", recovered).await;
+    assert_eq!(restarts(&[child.clone(), sibling.clone()]), [3, 1]);
+    // Its own restarts count anew.
+    for _ in 0..2 {
+        die(&child).await;
+    }
+    assert_eq!(restarts(&[child, sibling]), [5, 1]);
+}
+
+#[actix::test]
+async fn a_strategy_takes_groups_and_pools_along_like_children() {
+    let (root, mut events) = tree_of(group(Strategy::RestForOne, 1));
+    let before = root.start(&here(), member("before"));
+    let culprit = root.start(&here(), member("culprit"));
+    let inner = root.group("group", group(Strategy::OneForOne, 0));
+    let in_group = inner.start(&here(), member("child"));
+    let pool = root.pool::<Probe>("pool", "probe", PoolSpec::new(4, MANY));
+    let in_pool = pool.start(&here(), "1", Probe::default);
+    let children = [before, culprit, in_group, in_pool];
+    for child in &children {
+        post(child, say(1)).await.unwrap();
+    }
+    die(&children[1]).await;
+    events.until("recovery", recovered).await;
+    assert_eq!(restarts(&children), [0, 1, 1, 1]);
+    for child in &children {
+        assert_eq!(post(child, say(1)).await.unwrap(), 1);
+    }
+}
+
+/// Cannot start.
+struct Stillborn;
+
+impl Actor for Stillborn {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        panic!("in started");
+    }
+}
+
+#[actix::test]
+async fn a_member_that_cannot_start_again_escalates_and_wedges_nobody() {
+    let (root, _events) = tree_of(group(Strategy::OneForAll, 4));
+    let healthy = root.start(&here(), member("healthy"));
+    root.start(&here(), ChildSpec::new("stillborn", "test", 1, || Stillborn).backoff(QUICK));
+    assert_eq!(escalated(&root).await, "stillborn");
+    assert!(matches!(post(&healthy, say(1)).await, Err(AskError::Stopped(_))));
+    soon("stop", root.stop()).await;
+}
+
+#[actix::test]
+async fn a_stop_does_not_wait_for_a_groups_backoff_and_refuses_what_waits() {
+    let hour = Duration::from_secs(3_600);
+    let patient = group(Strategy::OneForAll, 1).backoff(Backoff { initial: hour, max: hour, jitter: 0.0 });
+    let (root, mut events) = tree_of(patient);
+    let child = root.start(&here(), member("a"));
+    let sibling = root.start(&here(), member("b"));
+    let suspect = post(&child, panics_at_first(1, &Tally::default()));
+    events.until("recovery", |event| matches!(event.change, Change::Recovering { .. })).await;
+    assert!(root.is_recovering());
+    let queued = post(&sibling, say(1));
+    soon("stop", root.stop()).await;
+    assert!(!root.is_recovering());
+    assert!(suspect.await.unwrap_err().may_have_had_effect());
+    assert!(matches!(queued.await, Err(AskError::Stopped(_))));
+    assert_eq!(root.snapshot().state, NodeState::Stopped);
+}
+
+#[actix::test]
+async fn a_restart_of_a_group_on_request_restarts_each_member_and_counts_against_no_limit() {
+    let (root, mut events) = tree();
+    let inner = root.group("group", group(Strategy::OneForAll, 0));
+    let children = ["a", "b"].map(|name| inner.start(&here(), member(name)));
+    for child in &children {
+        post(child, say(1)).await.unwrap();
+    }
+    root.restart("group").unwrap();
+    events.started(1).await;
+    events.started(1).await;
+    assert_eq!(restarts(&children), [1, 1]);
+    assert!(root.escalations().borrow().is_none());
+}
