@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Arbiter};
+use actix::{Actor, Arbiter, Context};
 use arc_swap::ArcSwap;
 
 use crate::checkpoint_flusher::{CheckpointFlusher, FlusherParts};
@@ -56,12 +56,6 @@ const _: () = assert!(FOLDING_MAX < USERS_INTENSITY.max_restarts);
 const USERS_BACKOFF: Backoff =
     Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(500), jitter: 0.2 };
 
-/// How long a message may be in an actor's hands without progress; waiting for the store, the log or another actor does
-/// not count.
-const HUNG_AFTER: Duration = Duration::from_secs(5);
-/// How long an actor may keep its thread. Decoding the largest body takes a small part of it.
-const BLOCKED_AFTER: Duration = Duration::from_secs(30);
-
 /// What the tree stands on.
 pub struct Foundation {
     /// The durable store.
@@ -93,6 +87,13 @@ pub struct TreeLimits {
     pub outbox_max_entries: u64,
     /// How often all dirty states are flushed (`CHECKPOINT_INTERVAL_SECONDS`).
     pub checkpoint_interval: Duration,
+    /// How long a stage waits before each restart.
+    pub backoff: Backoff,
+    /// How long a message may be in an actor's hands without progress until that life is aborted. Waiting for the store,
+    /// the log or another actor does not count.
+    pub hung_after: Duration,
+    /// How long an actor may keep its thread until the tree escalates.
+    pub blocked_after: Duration,
 }
 
 /// The running tree: every actor's handle, for the doors and for tests.
@@ -163,10 +164,21 @@ impl Stages {
             folding: Arbiter::new(),
         };
         // One for one, at every level: mailboxes and addresses outlive a stage, so its neighbours only wait for it.
-        let spec = GroupSpec::new(Strategy::OneForOne);
+        let spec = GroupSpec::new(Strategy::OneForOne).backoff(foundation.limits.backoff);
         let root = Supervisor::root(&threads.supervising.handle(), spec, Arc::clone(&foundation.observer));
-        root.watch_threads(BLOCKED_AFTER);
+        root.watch_threads(foundation.limits.blocked_after);
         Self { foundation, root, threads }
+    }
+
+    /// Starts a stage on `thread`, directly under the root.
+    fn start<A: Actor<Context = Context<A>>>(&self, thread: &Arbiter, spec: ChildSpec<A>) -> ChildRef<A> {
+        self.root.start(&thread.handle(), self.stage(spec))
+    }
+
+    /// What all stages have in common.
+    fn stage<A>(&self, spec: ChildSpec<A>) -> ChildSpec<A> {
+        let TreeLimits { backoff, hung_after, .. } = self.foundation.limits;
+        spec.intensity(STAGE_INTENSITY).backoff(backoff).hung_after(hung_after)
     }
 
     fn publisher(&self) -> ChildRef<KafkaPublisher> {
@@ -175,7 +187,7 @@ impl Stages {
         let spec = ChildSpec::new("publisher", "kafka_publisher", PUBLISHER_MAILBOX, move || {
             KafkaPublisher::new(Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry))
         });
-        self.root.start(&self.threads.moving.handle(), stage(spec).self_driven())
+        self.start(&self.threads.moving, spec.self_driven())
     }
 
     fn flusher(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<CheckpointFlusher> {
@@ -196,7 +208,7 @@ impl Stages {
         let spec = ChildSpec::new("flusher", "checkpoint_flusher", FLUSHER_MAILBOX, move || {
             CheckpointFlusher::new(Arc::clone(&parts))
         });
-        self.root.start(&self.threads.moving.handle(), stage(spec).self_driven().in_flight(2))
+        self.start(&self.threads.moving, spec.self_driven().in_flight(2))
     }
 
     fn router(
@@ -205,7 +217,9 @@ impl Stages {
         flusher: &ChildRef<CheckpointFlusher>,
     ) -> ChildRef<UserRouter> {
         let Foundation { store, clock, telemetry, masker, thresholds, .. } = &self.foundation;
-        let pool = PoolSpec::new(USER_MAILBOX, USERS_INTENSITY).backoff(USERS_BACKOFF).hung_after(HUNG_AFTER);
+        let pool = PoolSpec::new(USER_MAILBOX, USERS_INTENSITY)
+            .backoff(USERS_BACKOFF)
+            .hung_after(self.foundation.limits.hung_after);
         let parts = Arc::new(RouterParts {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
@@ -220,7 +234,7 @@ impl Stages {
         let spec = ChildSpec::new("router", "user_router", ROUTER_MAILBOX, move || {
             UserRouter::new(Arc::clone(&parts))
         });
-        self.root.start(&self.threads.folding.handle(), stage(spec))
+        self.start(&self.threads.folding, spec)
     }
 
     fn consumer(&self, router: &ChildRef<UserRouter>) -> ChildRef<LogConsumer> {
@@ -234,7 +248,7 @@ impl Stages {
             StateCell::new(None),
         );
         let spec = ChildSpec::new("consumer", "log_consumer", CONSUMER_MAILBOX, move || consumer.clone());
-        self.root.start(&self.threads.moving.handle(), stage(spec).self_driven())
+        self.start(&self.threads.moving, spec.self_driven())
     }
 
     fn writer(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<EventWriter> {
@@ -246,25 +260,22 @@ impl Stages {
         let spec = ChildSpec::new("writer", "event_writer", WRITER_MAILBOX, move || {
             EventWriter::new(Arc::clone(&store), Arc::clone(&encode), publisher.clone(), outbox_max_entries)
         });
-        self.root.start(&self.threads.moving.handle(), stage(spec).in_flight(2 * GROUP_MAX_DELIVERIES))
+        self.start(&self.threads.moving, spec.in_flight(2 * GROUP_MAX_DELIVERIES))
     }
 
     fn devices(&self, writer: &ChildRef<EventWriter>) -> BTreeMap<&'static str, ChildRef<DeviceHandler>> {
-        let group = self.root.group("devices", GroupSpec::new(Strategy::OneForOne));
+        let group = self
+            .root
+            .group("devices", GroupSpec::new(Strategy::OneForOne).backoff(self.foundation.limits.backoff));
         let start = |device: &Arc<dyn Device>| {
             let (name, device, writer) = (device.name(), Arc::clone(device), writer.clone());
             let spec = ChildSpec::new(name, "device_handler", DEVICE_MAILBOX, move || {
                 DeviceHandler::new(Arc::clone(&device), writer.clone())
             });
-            (name, group.start(&self.threads.decoding.handle(), stage(spec)))
+            (name, group.start(&self.threads.decoding.handle(), self.stage(spec)))
         };
         self.foundation.devices.iter().map(start).collect()
     }
-}
-
-/// What all stages have in common.
-fn stage<A: Actor>(spec: ChildSpec<A>) -> ChildSpec<A> {
-    spec.intensity(STAGE_INTENSITY).hung_after(HUNG_AFTER)
 }
 
 impl Tree {

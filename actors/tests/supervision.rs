@@ -14,5 +14,7 @@ mod health;
 mod pools;
 #[path = "supervision/stops.rs"]
 mod stops;
+#[path = "supervision/storms.rs"]
+mod storms;
 #[path = "supervision/support.rs"]
 mod support;

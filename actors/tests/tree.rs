@@ -7,6 +7,8 @@
 mod bridge;
 #[path = "tree/deaths.rs"]
 mod deaths;
+#[path = "tree/dice.rs"]
+mod dice;
 #[path = "tree/judge.rs"]
 mod judge;
 #[path = "tree/messages.rs"]
@@ -19,6 +21,8 @@ mod ports;
 mod processes;
 #[path = "tree/simulation.rs"]
 mod simulation;
+#[path = "tree/storm.rs"]
+mod storm;
 #[path = "tree/telemetry.rs"]
 mod telemetry;
 #[path = "tree/versions.rs"]

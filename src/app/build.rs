@@ -8,6 +8,7 @@ use actors::domain::ids::Masker;
 use actors::ports::clock::SystemClock;
 use actors::ports::store::StoreError;
 use actors::ports::{Clock, EventLog, Store};
+use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
 use actors::vendors::Device;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
@@ -19,7 +20,7 @@ use crate::adapters::embedded_log::EmbeddedLog;
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::sqlite_file::SqliteFile;
 use crate::http::{Admission, Doors, Entrance};
-use crate::settings::{Secret, Settings};
+use crate::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Secret, Settings};
 use crate::telemetry::{Metrics, Teller};
 
 /// Everything that runs, before the doors open.
@@ -91,6 +92,9 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
             group: settings.stream.group_id.as_str().into(),
             outbox_max_entries: settings.stream.outbox_max,
             checkpoint_interval: settings.stream.checkpoint_interval,
+            backoff: Backoff::default(),
+            hung_after: ACTOR_HUNG_AFTER,
+            blocked_after: ACTOR_BLOCKED_AFTER,
         },
     });
     let doors = Doors {

@@ -34,5 +34,12 @@ pub const ADMIN_BODY_MAX_BYTES: usize = 8 << 20;
 /// Connections of one HTTP thread.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
+/// How long a message may be in an actor's hands without progress until that life is aborted. Waiting for the store, the
+/// log or another actor does not count.
+pub const ACTOR_HUNG_AFTER: Duration = Duration::from_secs(5);
+/// How long an actor may keep its thread until the process is given up: decoding the largest body takes a small part of
+/// it.
+pub const ACTOR_BLOCKED_AFTER: Duration = Duration::from_secs(30);
+
 const _: () = assert!(ADMIN_BODY_MAX_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);
 const _: () = assert!(INFLATE_RATIO_FROM_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);

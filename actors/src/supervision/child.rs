@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::breaker::Breaker;
 use super::error::CommandError;
 use super::events::{Change, SupervisionEvent, Tree};
 use super::life::Fault;
@@ -59,6 +60,7 @@ pub(super) struct Child<A: Actor> {
     parent: Arc<str>,
     name: Box<str>,
     kind: &'static str,
+    breaker: Option<Breaker>,
     status: Mutex<Status>,
     driver: AtomicWaker,
     /// Told when the child is held, has started, or is gone.
@@ -73,6 +75,7 @@ impl<A: Actor> Child<A> {
         name: Box<str>,
         kind: &'static str,
         mailbox_capacity: usize,
+        breaker: Option<Breaker>,
     ) -> Self {
         let status = Status {
             state: NodeState::Starting,
@@ -91,6 +94,7 @@ impl<A: Actor> Child<A> {
             parent,
             name,
             kind,
+            breaker,
             status: Mutex::new(status),
             driver: AtomicWaker::new(),
             turn: Notify::new(),
@@ -206,7 +210,7 @@ impl<A: Actor> Member for Child<A> {
             mailbox: MailboxSnapshot { depth: vitals.depth, capacity: self.mailbox.capacity() },
             handled: status.handled,
             oldest_ms: vitals.oldest_ms,
-            breaker: (),
+            breaker: self.breaker.as_ref().map(Breaker::snapshot),
             live: None,
             children: Vec::new(),
         })
@@ -239,6 +243,10 @@ impl<A: Actor> Member for Child<A> {
         // A child that is over already needs no order, only the time to clear away.
         let _ = self.command(Command::Stop);
         Box::pin(async move { self.until(|_| false).await })
+    }
+
+    fn breakers(&self) -> Vec<Breaker> {
+        self.breaker.iter().cloned().collect()
     }
 
     fn hold(self: Arc<Self>) -> BoxFuture<'static, ()> {

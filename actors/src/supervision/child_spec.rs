@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::breaker::Breaker;
 use super::restart_limit::Intensity;
 use super::strategy::Strategy;
 
@@ -53,6 +54,7 @@ pub struct ChildSpec<A> {
     pub(super) mailbox_capacity: usize,
     pub(super) factory: Factory<A>,
     pub(super) alone: Option<Intensity>,
+    pub(super) breaker: Option<Breaker>,
     pub(super) policy: Policy,
 }
 
@@ -75,8 +77,15 @@ impl<A> ChildSpec<A> {
             mailbox_capacity,
             factory: Box::new(factory),
             alone: None,
+            breaker: None,
             policy: Policy::default(),
         }
+    }
+
+    /// The breaker that the actor uses, for operators to see. The factory gives it to each life.
+    pub fn breaker(mut self, breaker: Breaker) -> Self {
+        self.breaker = Some(breaker);
+        self
     }
 
     /// How many messages the actor has in hand at once (at least 1). More than one only pays when handlers answer

@@ -152,6 +152,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         if !orders.hold {
             if let Some(reason) = self.held_for.take() {
                 self.superior.reset();
+                self.delays = None;
                 self.tell_restart(reason, Duration::ZERO);
             }
             return Poll::Ready(ControlFlow::Continue(()));

@@ -1,11 +1,11 @@
 //! A group: members in start order, a strategy, and a limit for what it restarts.
 //!
 //! Deaths that the strategy makes the matter of more than the dead one, and deaths beyond a member's own limit, are
-//! dealt with by a task of the group, on the supervisors' arbiter: it holds the members concerned in reverse order,
+//! dealt with by one task at a time, on the supervisors' arbiter: it holds the members concerned in reverse order,
 //! waits for the backoff, and releases them in order. Beyond the group's limit its parent does the same to the group.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -13,10 +13,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::backoff::Delays;
+use super::breaker::Breaker;
 use super::child_spec::GroupSpec;
 use super::error::CommandError;
 use super::events::{Change, SupervisionEvent, Tree};
-use super::member::{Command, Death, Member, Ruling, Superior, join};
+use super::member::{Command, Death, Member, Ruling, join};
+use super::place::{ChildPlace, Place};
 use super::restart_limit::{Intensity, RestartWindow};
 use super::snapshot::NodeSnapshot;
 use super::strategy::Strategy;
@@ -70,10 +72,9 @@ impl Group {
     pub(super) fn subgroup(self: &Arc<Self>, name: Box<str>, spec: GroupSpec) -> Arc<Self> {
         let path = join(&self.path, &name).into();
         let group = Arc::new(Self::new(Arc::clone(&self.tree), path, name, spec));
-        let (index, halt) = self.admit(Arc::clone(&group) as Arc<dyn Member>);
-        group.halt.send_replace(halt);
+        let index = self.admit(Arc::clone(&group) as Arc<dyn Member>);
         // Never set before: the group is new.
-        let _ = group.place.set(Place { group: Arc::downgrade(self), index });
+        let _ = group.place.set(Place::new(self, index));
         group
     }
 
@@ -115,31 +116,28 @@ impl Group {
         child: Arc<dyn Member>,
         alone: Option<Intensity>,
     ) -> ChildPlace {
-        let index = self.admit_halted(child);
-        let alone = alone.map(|intensity| Mutex::new(RestartWindow::new(intensity)));
-        ChildPlace { group: Arc::clone(self), index, alone }
+        let index = self.admit(child);
+        ChildPlace::new(Arc::clone(self), index, alone)
     }
 
     /// Lists a pool.
     pub(super) fn admit_pool(self: &Arc<Self>, pool: Arc<dyn Member>) -> Place {
-        Place { group: Arc::downgrade(self), index: self.admit_halted(pool) }
+        Place::new(self, self.admit(pool))
     }
 
-    fn admit_halted(&self, member: Arc<dyn Member>) -> usize {
-        let (index, halt) = self.admit(Arc::clone(&member));
-        if halt.is_closed {
-            self.tree.spawn(member.stop());
-        } else if halt.is_held {
-            self.tree.spawn(member.hold());
-        }
-        index
-    }
-
-    fn admit(&self, member: Arc<dyn Member>) -> (usize, Halt) {
+    /// Lists the member, halted as the group is. Under the lock, so that whoever halts or releases the group either sees
+    /// this member, or is seen here.
+    fn admit(&self, member: Arc<dyn Member>) -> usize {
         let mut state = self.state.lock();
+        let halt = *self.halt.borrow();
+        // The orders are given at once; nobody waits here until they are obeyed.
+        if halt.is_closed {
+            drop(Arc::clone(&member).stop());
+        } else if halt.is_held {
+            drop(Arc::clone(&member).hold());
+        }
         state.in_start_order.push(member);
-        // Under the lock, so that whoever halts the group either sees this member, or is seen here.
-        (state.in_start_order.len() - 1, *self.halt.borrow())
+        state.in_start_order.len() - 1
     }
 
     fn members(&self) -> Vec<Arc<dyn Member>> {
@@ -147,7 +145,7 @@ impl Group {
     }
 
     /// `is_exhausted`: the member has used up its own restarts.
-    fn on_death(self: &Arc<Self>, index: usize, death: Death, is_exhausted: bool) -> Ruling {
+    pub(super) fn on_death(self: &Arc<Self>, index: usize, death: Death, is_exhausted: bool) -> Ruling {
         let mut state = self.state.lock();
         let is_closed = self.halt.borrow().is_closed;
         if (self.spec.strategy == Strategy::OneForOne && !is_exhausted || is_closed)
@@ -176,9 +174,17 @@ impl Group {
     async fn recover(self: Arc<Self>) {
         while let Some(deaths) = self.next_deaths() {
             let reason = Arc::clone(&deaths[0].1.reason);
-            match self.hold_concerned(deaths).await {
-                Ok(concerned) => self.restart(concerned, reason).await,
-                Err((concerned, culprit, reason)) => return self.give_up(concerned, culprit, reason).await,
+            let (mut concerned, too_many) = self.hold_concerned(deaths).await;
+            if let Some((_, death)) = too_many.first()
+                && let Some(place) = self.place.get().filter(|place| place.is_there())
+            {
+                return self.give_up(place, Arc::clone(&death.reason)).await;
+            }
+            for (culprit, death) in too_many {
+                self.fail_with(culprit, death.reason, &mut concerned).await;
+            }
+            if !concerned.is_empty() {
+                self.restart(concerned, reason).await;
             }
         }
     }
@@ -194,27 +200,30 @@ impl Group {
         Some(deaths)
     }
 
-    /// Holds all whom these deaths, and those that come to light meanwhile, take along.
+    /// Holds all whom these deaths, and those that come to light meanwhile, take along. Beside them it gives the deaths
+    /// that are too many.
     async fn hold_concerned(
         &self,
         mut deaths: Vec<(usize, Death)>,
-    ) -> Result<BTreeSet<usize>, (BTreeSet<usize>, usize, Arc<str>)> {
-        let mut concerned = BTreeSet::new();
+    ) -> (BTreeSet<usize>, Vec<(usize, Death)>) {
+        let (mut concerned, mut too_many) = (BTreeSet::new(), Vec::new());
         while !deaths.is_empty() {
-            for (index, death) in deaths {
+            let members = {
                 let mut state = self.state.lock();
-                concerned.extend(self.spec.strategy.restart_set(index, state.in_start_order.len()));
-                if !state.window.bears(&death) {
-                    return Err((concerned, index, death.reason));
+                for (index, death) in deaths {
+                    concerned.extend(self.spec.strategy.restart_set(index, state.in_start_order.len()));
+                    if !state.window.bears(&death) {
+                        too_many.push((index, death));
+                    }
                 }
-            }
-            let members = self.members();
+                state.in_start_order.clone()
+            };
             for &index in concerned.iter().rev() {
                 Arc::clone(&members[index]).hold().await;
             }
             deaths = std::mem::take(&mut self.state.lock().deaths);
         }
-        Ok(concerned)
+        (concerned, too_many)
     }
 
     async fn restart(&self, concerned: BTreeSet<usize>, reason: Arc<str>) {
@@ -235,32 +244,37 @@ impl Group {
         self.tell(Change::Recovered);
     }
 
-    /// The group's limit is exceeded: its parent's turn. Above the root is only the application, and those that are
-    /// not concerned go on, so that it can finish what it must.
-    async fn give_up(self: Arc<Self>, concerned: BTreeSet<usize>, culprit: usize, reason: Arc<str>) {
+    /// The group's limit is exceeded: its parent's turn.
+    async fn give_up(&self, place: &Place, reason: Arc<str>) {
+        self.hold_all().await;
+        {
+            let mut state = self.state.lock();
+            // Whoever died meanwhile is held like all others, and goes with them.
+            state.deaths.clear();
+            self.is_recovering.send_replace(false);
+        }
+        let death = Death { reason: Arc::clone(&reason), at: Instant::now(), is_excused: false };
+        if place.hand_up(death) != Some(Ruling::Held) {
+            self.fail_all(reason).await;
+        }
+    }
+
+    /// Above the root is only the application: whom `culprit` takes along fails. All others go on, so that it can finish
+    /// what it must.
+    async fn fail_with(&self, culprit: usize, reason: Arc<str>, concerned: &mut BTreeSet<usize>) {
         let members = self.members();
-        if let Some(place) = self.place.get().filter(|place| place.group.strong_count() > 0) {
-            self.hold_all().await;
-            self.end_recovery();
-            let death = Death { reason: Arc::clone(&reason), at: Instant::now(), is_excused: false };
-            if place.hand_up(death) != Some(Ruling::Held) {
-                Member::fail(self, reason).await;
+        for index in self.spec.strategy.restart_set(culprit, members.len()).rev() {
+            if concerned.remove(&index) {
+                Arc::clone(&members[index]).fail(Arc::clone(&reason)).await;
             }
-            return;
         }
-        for &index in concerned.iter().rev() {
-            Arc::clone(&members[index]).hold().await;
-            Arc::clone(&members[index]).fail(Arc::clone(&reason)).await;
-        }
-        self.end_recovery();
         self.tree.escalate(members[culprit].path().into(), reason);
     }
 
-    fn end_recovery(&self) {
-        let mut state = self.state.lock();
-        // Whoever died meanwhile is held like all others.
-        state.deaths.clear();
-        self.is_recovering.send_replace(false);
+    async fn fail_all(&self, reason: Arc<str>) {
+        for member in self.members().into_iter().rev() {
+            member.fail(Arc::clone(&reason)).await;
+        }
     }
 
     async fn hold_all(&self) {
@@ -269,14 +283,16 @@ impl Group {
         }
     }
 
-    /// Halts the group; returns when it restarts nothing any more.
-    async fn halted(&self, change: impl FnOnce(&mut Halt)) {
+    /// Halts the group; what is returned is done when it restarts nothing any more.
+    fn halt(&self, change: fn(&mut Halt)) -> impl Future<Output = ()> + use<> {
         let mut is_recovering = {
             let _state = self.state.lock();
             self.halt.send_modify(change);
             self.is_recovering.subscribe()
         };
-        let _ = is_recovering.wait_for(|is_recovering| !is_recovering).await;
+        async move {
+            let _ = is_recovering.wait_for(|is_recovering| !is_recovering).await;
+        }
     }
 
     fn tell(&self, change: Change) {
@@ -308,6 +324,10 @@ impl Member for Group {
         }
     }
 
+    fn breakers(&self) -> Vec<Breaker> {
+        self.members().iter().flat_map(|member| member.breakers()).collect()
+    }
+
     fn command(&self, command: Command) -> Result<(), CommandError> {
         match command {
             // Its members restart each on its own: those that are over stay so.
@@ -321,8 +341,9 @@ impl Member for Group {
     }
 
     fn stop(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        let halted = self.halt(|halt| halt.is_closed = true);
         Box::pin(async move {
-            self.halted(|halt| halt.is_closed = true).await;
+            halted.await;
             for member in self.members().into_iter().rev() {
                 member.stop().await;
             }
@@ -330,8 +351,9 @@ impl Member for Group {
     }
 
     fn hold(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        let halted = self.halt(|halt| halt.is_held = true);
         Box::pin(async move {
-            self.halted(|halt| halt.is_held = true).await;
+            halted.await;
             self.hold_all().await;
         })
     }
@@ -343,53 +365,22 @@ impl Member for Group {
                 state.window.reset();
                 state.deaths.clear();
                 self.halt.send_modify(|halt| halt.is_held = false);
+                // One at a time holds and releases members: whoever dies meanwhile is dealt with afterwards.
+                self.is_recovering.send_replace(true);
             }
             for member in self.members() {
                 member.release().await;
             }
+            let tree = Arc::clone(&self.tree);
+            tree.spawn(self.recover());
         })
     }
 
     fn fail(self: Arc<Self>, reason: Arc<str>) -> BoxFuture<'static, ()> {
+        let halted = self.halt(|halt| halt.is_closed = true);
         Box::pin(async move {
-            self.halted(|halt| halt.is_closed = true).await;
-            for member in self.members().into_iter().rev() {
-                member.fail(Arc::clone(&reason)).await;
-            }
+            halted.await;
+            self.fail_all(reason).await;
         })
-    }
-}
-
-/// The place of a group or a pool in the group above it.
-#[derive(Clone)]
-pub(super) struct Place {
-    group: Weak<Group>,
-    index: usize,
-}
-
-impl Place {
-    /// What follows when the member's own limit is exceeded. `None`: there is nobody above it any more.
-    pub(super) fn hand_up(&self, death: Death) -> Option<Ruling> {
-        Some(self.group.upgrade()?.on_death(self.index, death, true))
-    }
-}
-
-/// The place of a child, and the restarts that it has on its own. It keeps the group alive.
-pub(super) struct ChildPlace {
-    group: Arc<Group>,
-    index: usize,
-    alone: Option<Mutex<RestartWindow>>,
-}
-
-impl Superior for ChildPlace {
-    fn rule(&self, death: Death) -> Ruling {
-        let Some(alone) = &self.alone else { return self.group.on_death(self.index, death, false) };
-        if alone.lock().bears(&death) { Ruling::Alone } else { self.group.on_death(self.index, death, true) }
-    }
-
-    fn reset(&self) {
-        if let Some(alone) = &self.alone {
-            alone.lock().reset();
-        }
     }
 }

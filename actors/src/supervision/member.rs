@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::breaker::Breaker;
 use super::error::CommandError;
 use super::life::Fault;
 use super::snapshot::{Failure, NodeSnapshot};
@@ -27,6 +28,10 @@ pub(super) trait Member: Send + Sync {
     fn snapshot(&self) -> NodeSnapshot;
     /// The node at `path` under this one.
     fn member(&self, path: &str) -> Option<Arc<dyn Member>>;
+    /// Of the node and of all under it.
+    fn breakers(&self) -> Vec<Breaker> {
+        Vec::new()
+    }
     fn command(&self, command: Command) -> Result<(), CommandError>;
     /// Ends the node and all under it; returns when nothing of them is left.
     fn stop(self: Arc<Self>) -> BoxFuture<'static, ()>;

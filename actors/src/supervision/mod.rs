@@ -10,6 +10,7 @@
 //! [`StateCell`]s.
 
 mod backoff;
+mod breaker;
 mod child;
 mod child_ref;
 mod child_spec;
@@ -23,6 +24,7 @@ mod hands;
 mod life;
 mod mailbox;
 mod member;
+mod place;
 mod pool;
 mod post_mortem;
 mod progress;
@@ -35,6 +37,7 @@ mod tenure;
 mod threads;
 
 pub use backoff::{Backoff, Delays};
+pub use breaker::{Breaker, BreakerSnapshot, BreakerSpec, BreakerState, CircuitOpen, Permit};
 pub use child_ref::ChildRef;
 pub use child_spec::{ChildSpec, GroupSpec, PoolSpec, Restart};
 pub use error::{AskError, CommandError};

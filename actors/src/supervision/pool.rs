@@ -17,8 +17,8 @@ use super::child_spec::PoolSpec;
 use super::driver::{Seed, launch};
 use super::error::CommandError;
 use super::events::Tree;
-use super::group::Place;
 use super::member::{AnyChild, Command, Death, Member, Ruling, Superior, Vitals};
+use super::place::Place;
 use super::restart_limit::RestartWindow;
 use super::snapshot::{Failure, MailboxSnapshot, NodeSnapshot, NodeState};
 
@@ -81,6 +81,7 @@ impl<A: Actor<Context = actix::Context<A>>> Pool<A> {
             id.into(),
             pool.kind,
             pool.mailbox_capacity,
+            None,
         ));
         pool.shard(child.name()).lock().insert(address(&child), Arc::clone(&child) as Arc<dyn AnyChild>);
         // After the insert: whoever closes or holds the pool sees either this child in it, or is seen here.
@@ -258,7 +259,7 @@ impl Member for Children {
             mailbox: MailboxSnapshot { depth, capacity: live * self.mailbox_capacity },
             handled,
             oldest_ms,
-            breaker: (),
+            breaker: None,
             live: Some(live),
             children: worst.0.iter().map(|(_, child)| child.snapshot()).collect(),
         }

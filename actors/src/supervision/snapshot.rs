@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
+use super::breaker::BreakerSnapshot;
+
 /// The condition of a node.
 ///
 /// Ordered by what an operator should see first: a group is in the greatest condition of its children, and stopped
@@ -78,8 +80,8 @@ pub struct NodeSnapshot {
     pub handled: u64,
     /// Age of the oldest message that is accepted and not yet answered; 0 if there is none.
     pub oldest_ms: u64,
-    /// `null`: nothing in the tree has a breaker.
-    pub breaker: (),
+    /// Its breaker, if it has one.
+    pub breaker: Option<BreakerSnapshot>,
     /// How many children a pool has; nothing else has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<usize>,
@@ -104,7 +106,7 @@ impl NodeSnapshot {
             },
             handled: children.iter().map(|child| child.handled).sum(),
             oldest_ms: children.iter().map(|child| child.oldest_ms).max().unwrap_or(0),
-            breaker: (),
+            breaker: None,
             live: None,
             children,
         }

@@ -8,6 +8,7 @@ use actix::Actor;
 use actix_rt::ArbiterHandle;
 use tokio::sync::watch;
 
+use super::breaker::Breaker;
 use super::child::Child;
 use super::child_ref::ChildRef;
 use super::child_spec::{ChildSpec, GroupSpec, PoolSpec};
@@ -52,7 +53,8 @@ impl Supervisor {
         A: Actor<Context = actix::Context<A>>,
     {
         let (tree, parent) = (Arc::clone(self.group.tree()), Arc::clone(self.group.path()));
-        let child = Arc::new(Child::new(tree, parent, spec.name, spec.kind, spec.mailbox_capacity));
+        let child =
+            Arc::new(Child::new(tree, parent, spec.name, spec.kind, spec.mailbox_capacity, spec.breaker));
         let place = self.group.admit_child(Arc::clone(&child) as Arc<dyn Member>, spec.alone);
         let seed = Seed {
             factory: spec.factory,
@@ -87,6 +89,11 @@ impl Supervisor {
     /// The node at `path`, counted from this group: `devices/oura`, `users/1a2b3c4d`.
     pub fn find(&self, path: &str) -> Option<NodeSnapshot> {
         self.group.member(path).map(|member| member.snapshot())
+    }
+
+    /// The circuit breakers of all under this group.
+    pub fn breakers(&self) -> Vec<Breaker> {
+        self.group.breakers()
     }
 
     /// As [`ChildRef::restart`], for the child at `path`, or for each one of the group or the pool at `path`.

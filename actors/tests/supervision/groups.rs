@@ -298,3 +298,37 @@ async fn a_restart_of_a_group_on_request_restarts_each_member_and_counts_against
     assert_eq!(restarts(&children), [1, 1]);
     assert!(root.escalations().borrow().is_none());
 }
+
+// Two bugs that storms have found.
+
+#[actix::test]
+async fn a_member_that_dies_while_its_group_is_being_released_is_dealt_with_afterwards() {
+    let (root, _events) = tree_of(one_for_one(3));
+    let inner = root.group("group", group(Strategy::OneForAll, 0));
+    let children = ["a", "b"].map(|name| inner.start(&here(), member(name)));
+    // The first dies again as soon as it is released, before the second is.
+    let tallies = [Tally::default(), Tally::default(), Tally::default()];
+    let suspects = tallies.each_ref().map(|tally| post(&children[0], panics_at_first(1, tally)));
+    let bystander = post(&children[1], say(1));
+    for suspect in suspects {
+        assert_eq!(suspect.await.unwrap(), 2);
+    }
+    assert_eq!(bystander.await.unwrap(), 1);
+    assert_eq!(children[0].snapshot().restarts, 3);
+}
+
+#[actix::test]
+async fn of_deaths_at_once_those_within_the_roots_limit_are_followed_and_the_others_fail() {
+    let own = Intensity { max_restarts: 0, window: Duration::from_secs(3_600) };
+    let (root, _events) = tree_of(one_for_one(1));
+    let children = ["a", "b", "c"].map(|name| root.start(&here(), member(name).intensity(own)));
+    let suspects = children.each_ref().map(|child| post(child, panics_at_first(1, &Tally::default())));
+    let mut borne = 0;
+    for suspect in suspects {
+        borne += usize::from(suspect.await.is_ok());
+    }
+    assert_eq!(borne, 1);
+    let failed = children.iter().filter(|child| child.snapshot().state == NodeState::Failed).count();
+    assert_eq!(failed, 2);
+    assert!(root.escalations().borrow().is_some());
+}

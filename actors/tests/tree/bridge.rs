@@ -15,7 +15,7 @@ use actors::messages::{ApplyRecords, CommitDelivery, CommitError, HandleDelivery
 use actors::ports::event_log::LogError;
 use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use actors::ports::{Clock as _, Telemetry};
-use actors::supervision::{Change, Observer, SupervisionEvent};
+use actors::supervision::{Backoff, Change, Observer, SupervisionEvent};
 use actors::tree::{self, Foundation, Tree, TreeLimits};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::{Device, RawDelivery, Verified};
@@ -26,6 +26,11 @@ use tokio::sync::watch;
 pub const START: i64 = 1_772_445_600_000;
 /// Longer than anything here may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Short for a test.
+const BACKOFF: Backoff =
+    Backoff { initial: Duration::from_millis(1), max: Duration::from_millis(20), jitter: 0.2 };
+/// Long for a fold, short for a test.
+const HUNG_AFTER: Duration = Duration::from_millis(100);
 /// The consumer's name.
 pub const GROUP: &str = "bridge";
 /// Few enough that users share them.
@@ -130,6 +135,9 @@ impl Bridge {
                 group: GROUP.into(),
                 outbox_max_entries: setup.outbox_max_entries,
                 checkpoint_interval: setup.checkpoint_interval,
+                backoff: BACKOFF,
+                hung_after: HUNG_AFTER,
+                blocked_after: DEADLINE,
             },
         });
         Self { tree, store, log, clock, recorder, lives, setup }

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use crate::bridge::*;
+use crate::dice::Dice;
 use crate::judge::*;
 use crate::outages::{log_down, store_down};
 
@@ -32,23 +33,6 @@ const STORE_CALLS: [StoreCall; 6] = [
 ];
 const LOG_CALLS: [LogCall; 2] = [LogCall::Append, LogCall::Poll];
 const MOMENTS: [Moment; 2] = [Moment::Before, Moment::After];
-
-/// SplitMix64: a printed seed is all there is to repeat a run's choices.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())].clone()
-    }
-}
 
 /// What the sender of one user knows of a delivery; times are ticks of the sender.
 struct Sent {
@@ -146,7 +130,7 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64) -> Self {
         let senders = USERS.map(|name| (name, Sender::default())).into();
-        Self { dice: Dice(seed), senders, struck: BTreeSet::new(), happened: Happened::default() }
+        Self { dice: Dice::new(seed), senders, struck: BTreeSet::new(), happened: Happened::default() }
     }
 
     async fn run(mut self) -> Happened {
@@ -238,7 +222,7 @@ impl Simulation {
                 let struck = match path {
                     // It gets no messages, so no fault at the next one.
                     "consumer" => root.restart(path),
-                    _ => root.inject(path, self.dice.pick(&[Fault::Panic, Fault::Stop])),
+                    _ => root.inject(path, self.dice.pick(&[Fault::Panic, Fault::Stop, Fault::Hang])),
                 };
                 // Refused for a user that has no actor yet.
                 if struck.is_ok() {
