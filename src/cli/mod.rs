@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stderr, reason = "a command's complaints are for people")]
 
+mod actors;
 mod config;
 mod demo;
 mod log;
@@ -34,6 +35,8 @@ enum Command {
     Serve,
     /// Run a bridge on a folder of its own, with a built-in sender of real, signed webhooks.
     Demo(demo::DemoArguments),
+    /// Show the actors of a running bridge, live.
+    Actors(actors::ActorsArguments),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -89,6 +92,7 @@ pub fn run(started: Instant) -> ExitCode {
     let result = match command {
         Command::Serve => serve::run(started),
         Command::Demo(arguments) => demo::run(&arguments, json, started),
+        Command::Actors(arguments) => actors::run(&arguments, json),
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),
         Command::Log(command) => log::run(&command, json),

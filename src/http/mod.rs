@@ -8,6 +8,7 @@ mod operators;
 mod problem;
 mod read_api;
 mod state;
+mod tree;
 mod webhooks;
 
 pub use admission::{Admission, Entrance, Inside, NoRoom, Slot};
@@ -83,6 +84,13 @@ macro_rules! readable {
     };
 }
 
+/// A resource that is only told to do something.
+macro_rules! commanding {
+    ($path:expr, $handler:expr) => {
+        web::resource($path).route(web::post().to($handler)).default_service(web::to(post_only))
+    };
+}
+
 fn routes(services: &mut web::ServiceConfig) {
     services
         .service(web::resource("/webhook/{device}").route(web::to(webhooks::webhook)))
@@ -93,17 +101,16 @@ fn routes(services: &mut web::ServiceConfig) {
         .service(readable!("/health", operators::health))
         .service(readable!("/ready", operators::ready))
         .service(readable!("/metrics", operators::metrics))
-        .service(readable!("/actors", operators::actors))
-        .service(readable!("/actors/{path:.*}", operators::actor))
+        .service(readable!("/actors", tree::actors))
+        .service(readable!("/actors/{path:.*}", tree::actor))
         .service(readable!("/v1/users/{id}/events", read_api::events))
         .service(readable!("/v1/users/{id}/latest", read_api::latest))
         .service(readable!("/v1/users/{id}/state", read_api::state))
         .service(readable!("/v1/users/{id}/mode-switches", read_api::mode_switches))
-        .service(
-            web::resource("/admin/inject")
-                .route(web::post().to(admin::inject))
-                .default_service(web::to(post_only)),
-        );
+        .service(commanding!("/admin/inject", admin::inject))
+        .service(commanding!("/admin/actors/{path:.*}/restart", tree::restart))
+        .service(commanding!("/admin/actors/{path:.*}/fault", tree::fault))
+        .service(commanding!("/admin/breakers/{name}/reset", tree::reset_breaker));
 }
 
 /// Binds the sockets and starts the HTTP threads. Nothing is served before the returned server is polled.

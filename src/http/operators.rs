@@ -75,7 +75,8 @@ pub(super) async fn metrics(request: HttpRequest, doors: web::Data<Doors>) -> Ht
     let accept =
         request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.split(',').any(is_json) {
-        return HttpResponse::Ok().json(doors.metrics.summary());
+        let openings = doors.tree.root.breakers().iter().map(|breaker| breaker.snapshot().openings).sum();
+        return HttpResponse::Ok().json(doors.metrics.summary(openings));
     }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
@@ -91,25 +92,6 @@ fn is_json(part: &str) -> bool {
         q.and_then(|q| q.parse::<f32>().ok()) == Some(0.0)
     };
     names_json && !pieces.any(refuses)
-}
-
-/// `GET /actors`: the whole tree.
-pub(super) async fn actors(doors: web::Data<Doors>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({"root": doors.tree.root.snapshot()}))
-}
-
-/// `GET /actors/{path}`: one node of it.
-pub(super) async fn actor(
-    request: HttpRequest,
-    doors: web::Data<Doors>,
-    path: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let root = &doors.tree.root;
-    let node = if path.as_str() == "root" { Some(root.snapshot()) } else { root.find(&path) };
-    match node {
-        Some(node) => Ok(HttpResponse::Ok().json(node)),
-        None => Err(Problem::new(&request, ErrorType::NotFound, "no actor has this path: see /actors")),
-    }
 }
 
 /// `GET` of `BASE_PATH` without a slash at its end, from where the page's relative URLs would lead elsewhere.

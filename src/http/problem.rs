@@ -22,6 +22,7 @@ pub(super) enum ErrorType {
     MethodNotAllowed,
     UnsupportedMediaType,
     RequestTimeout,
+    Conflict,
     ProcessingError,
     InternalError,
 }
@@ -40,6 +41,7 @@ impl ErrorType {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::RequestTimeout => "request_timeout",
+            Self::Conflict => "conflict",
             Self::ProcessingError => "processing_error",
             Self::InternalError => "internal_error",
         }
@@ -57,6 +59,7 @@ impl ErrorType {
             Self::MethodNotAllowed => "This method is not allowed here",
             Self::UnsupportedMediaType => "This type of content is not read here",
             Self::RequestTimeout => "The body came too slowly",
+            Self::Conflict => "This cannot be done as things are",
             Self::ProcessingError => "The delivery could not be processed",
             Self::InternalError => "Something is wrong on our side",
         }
@@ -72,6 +75,7 @@ impl ErrorType {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict => StatusCode::CONFLICT,
             Self::ProcessingError | Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

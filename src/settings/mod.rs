@@ -1,6 +1,6 @@
 //! Settings: typed, validated all at once, from the environment, `./.env`, `config/bridge.toml` and defaults.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct Settings {
     pub stream: StreamSettings,
     /// What is told of it all.
     pub telemetry: TelemetrySettings,
+    /// Where commands find a running bridge (`BRIDGE_URL`), without a slash at its end.
+    pub bridge_url: String,
     /// Where everything durable is (`DATA_DIR`).
     pub data_dir: PathBuf,
     /// What modes are decided by: the file that `BIOMETRIC_CONFIG` names, or what is compiled in.
@@ -158,8 +160,10 @@ impl Settings {
     }
 
     fn read_from(reader: &mut Reader) -> Self {
+        let server = read_server(reader);
         let settings = Self {
-            server: read_server(reader),
+            bridge_url: read_bridge_url(reader, &server),
+            server,
             keys: KeySettings {
                 api_key: reader.secret("API_KEY"),
                 admin_api_key: reader.secret("ADMIN_API_KEY"),
@@ -237,6 +241,25 @@ fn read_server(reader: &mut Reader) -> ServerSettings {
         metrics_port: reader.optional_number("METRICS_PORT", 1, 65_535),
         shutdown_timeout: Duration::from_secs(reader.number("SHUTDOWN_TIMEOUT_SECONDS", 1, 3_600)),
     }
+}
+
+/// The bridge that commands speak to: the one that these settings start, unless another is named.
+fn read_bridge_url(reader: &mut Reader, server: &ServerSettings) -> String {
+    let allowed = "empty, or a URL as http://127.0.0.1:8889 (this build speaks no TLS)";
+    let url = reader.checked("BRIDGE_URL", allowed, |url| url.is_empty() || url.starts_with("http://"));
+    if !url.is_empty() {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let ServerSettings { bind_addr, base_path, .. } = server;
+    let mut address = *bind_addr;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    format!("http://{address}{base_path}")
 }
 
 fn read_intake(reader: &mut Reader) -> IntakeSettings {

@@ -208,8 +208,20 @@ impl Observer for Teller {
                 self.metrics.actor_restarts.with_label_values(&[label(path)]).inc();
                 event!(Level::WARN, request_id = "none", actor = %path, ?change, "actor restarted");
             }
-            Change::Died(post_mortem) => {
-                event!(Level::WARN, request_id = "none", actor = %path, ?post_mortem, "actor died");
+            Change::Died(dead) => {
+                event!(
+                    Level::WARN,
+                    request_id = "none",
+                    actor = %path,
+                    cause = ?dead.cause,
+                    reason = %dead.reason,
+                    lived_ms = dead.lived_ms,
+                    in_hand = ?dead.in_hand,
+                    waiting = dead.waiting,
+                    restarts = dead.restarts,
+                    sequel = ?dead.sequel,
+                    "actor died"
+                );
             }
             Change::Recovering { .. } | Change::Recovered => {
                 event!(Level::WARN, request_id = "none", actor = %path, ?change, "actors are restarted together");

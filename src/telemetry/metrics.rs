@@ -1,6 +1,6 @@
 //! Every metric, under the names that the Python system's dashboards know. Labels come from closed sets.
 
-use actors::supervision::NodeSnapshot;
+use actors::supervision::{BreakerState, NodeSnapshot};
 use parking_lot::Mutex;
 use prometheus::proto::LabelPair;
 use prometheus::{
@@ -59,8 +59,10 @@ struct GaugeMetrics {
     outbox_depth: IntGauge,
     dlq_depth: IntGauge,
     mailbox_depth: IntGaugeVec,
+    breaker_state: IntGaugeVec,
     // Actors count for themselves; a scrape adds what is new.
     messages: Mutex<IntCounterVec>,
+    breaker_openings: IntCounterVec,
 }
 
 /// What is read off at the moment of a scrape.
@@ -214,6 +216,12 @@ impl GaugeMetrics {
             outbox_depth: make.gauge("outbox_depth", "Committed messages on their way to the log"),
             dlq_depth: make.gauge("dlq_depth", "Dead letters kept"),
             mailbox_depth: make.gauges("actor_mailbox_depth", &of, "Messages waiting for an actor"),
+            breaker_state: make.gauges("circuit_breaker_state", &["name"], "0 closed, 1 half-open, 2 open"),
+            breaker_openings: make.counters(
+                "circuit_breaker_openings_total",
+                &["name"],
+                "How often a breaker has opened, failed probes among it",
+            ),
             messages: Mutex::new(make.counters("actor_messages_total", &of, "Messages handled by an actor")),
         }
     }
@@ -239,6 +247,16 @@ impl GaugeMetrics {
         self.mailbox_depth.with_label_values(&[&node.path]).set(node.mailbox.depth as i64);
         let counter = messages.with_label_values(&[&node.path]);
         counter.inc_by(node.handled.saturating_sub(counter.get()));
+        if let Some(breaker) = &node.breaker {
+            let state = match breaker.state {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            };
+            self.breaker_state.with_label_values(&[&*breaker.name]).set(state);
+            let openings = self.breaker_openings.with_label_values(&[&*breaker.name]);
+            openings.inc_by(breaker.openings.saturating_sub(openings.get()));
+        }
     }
 }
 
@@ -285,7 +303,9 @@ impl Metrics {
     }
 
     /// The Python system's JSON summary.
-    pub fn summary(&self) -> serde_json::Value {
+    ///
+    /// `openings`: of all circuit breakers.
+    pub fn summary(&self, openings: u64) -> serde_json::Value {
         // A duplicate is no error, though it is counted among what made no event.
         let total = |counters: &IntCounterVec| -> u64 {
             let is_error = |label: &LabelPair| label.value() != "duplicate_event";
@@ -305,7 +325,7 @@ impl Metrics {
         let (processed, failed) = (total(&self.webhooks.answered), total(&self.webhooks.failed));
         serde_json::json!({
             "processed_webhooks_total": processed,
-            "circuit_breaker_openings": 0,
+            "circuit_breaker_openings": openings,
             "kafka_events_sent": self.stream.sent.get(),
             "average_processing_time": if count == 0 { 0.0 } else { seconds / count as f64 },
             "active_connections": self.webhooks.active.get(),

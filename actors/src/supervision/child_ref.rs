@@ -162,7 +162,7 @@ impl<A: Actor> ChildRef<A> {
         self.child.command(Command::Renew)
     }
 
-    /// Makes the child suffer `fault` at its next message.
+    /// Makes the child suffer `fault` at its next message, or at once if it is self-driven.
     ///
     /// # Errors
     /// [`CommandError::Over`].

@@ -254,6 +254,11 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         if !self.has_started || orders.pause_intake() {
             return Ok(());
         }
+        if orders.fault.is_some() && self.policy.is_self_driven {
+            // Its work is not only in messages, and perhaps in none.
+            self.fault = self.child.with_status(|status| status.orders.fault.take());
+            return Ok(());
+        }
         while let Some(mut mail) = self.hands.next(&self.child.mailbox, self.policy.in_flight) {
             let handed_over = life.hand_over(&mut mail);
             self.hands.hold(mail, self.child.with_status(|status| status.clock.read(Instant::now())));

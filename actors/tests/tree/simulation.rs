@@ -219,11 +219,7 @@ impl Simulation {
                     return None;
                 }
                 let root = &bridge.tree.root;
-                let struck = match path {
-                    // It gets no messages, so no fault at the next one.
-                    "consumer" => root.restart(path),
-                    _ => root.inject(path, self.dice.pick(&[Fault::Panic, Fault::Stop, Fault::Hang])),
-                };
+                let struck = root.inject(path, self.dice.pick(&[Fault::Panic, Fault::Stop, Fault::Hang]));
                 // Refused for a user that has no actor yet.
                 if struck.is_ok() {
                     self.struck.insert(path.to_owned());
