@@ -1,19 +1,22 @@
 //! What every request gets: an id, a line when it is done, and an answer even if its handler panics.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
 use actors::domain::ids::RequestId;
+use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::connection::Turn;
+use super::connection::{InHand, Turn};
 use super::problem::Problem;
 use super::state::Doors;
 
@@ -27,7 +30,7 @@ pub(super) async fn with_request_id(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let started = Instant::now();
-    let _in_hand = request.conn_data::<Rc<Turn>>().map(Turn::begin);
+    let in_hand = request.conn_data::<Rc<Turn>>().map(Turn::begin);
     let given =
         request.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).and_then(RequestId::parse);
     let request_id = given.unwrap_or_else(RequestId::generate);
@@ -59,5 +62,26 @@ pub(super) async fn with_request_id(
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     done(response.status().as_u16());
-    Ok(response)
+    Ok(response.map_body(|_, body| Answer { body: body.boxed(), _in_hand: in_hand }))
+}
+
+/// The body of an answer, whose request is in hand until all of it has been handed on.
+struct Answer {
+    body: BoxBody,
+    _in_hand: Option<InHand>,
+}
+
+impl MessageBody for Answer {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
 }
