@@ -14,6 +14,7 @@ mod folder;
 mod kills;
 mod load;
 mod oracle;
+mod overload;
 mod panics;
 mod poison;
 mod stops;

@@ -38,6 +38,15 @@ fn drip(mut stream: TcpStream, piece: &[u8], pause: Duration) -> String {
     panic!("nobody minded after {PATIENCE:?}: {}", String::from_utf8_lossy(&told));
 }
 
+/// On a thread of the sender's own.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no actor runs on a sender's thread, and the pause is what is sent"
+)]
+fn pause() {
+    std::thread::sleep(DRIP);
+}
+
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     actix_web::rt::task::spawn_blocking(work).await.expect("no panic")
 }
@@ -118,7 +127,7 @@ async fn a_big_body_that_keeps_its_rate_may_take_longer_than_an_ordinary_one() {
         announced.write_all(fast.as_bytes()).expect("sent");
         unannounced.write_all(chunk(&fast.replace("a phone", "another")).as_bytes()).expect("sent");
         for piece in &pieces {
-            std::thread::sleep(DRIP);
+            pause();
             announced.write_all(piece.as_bytes()).expect("sent");
             unannounced.write_all(chunk(piece).as_bytes()).expect("sent");
         }
