@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::build::{Bridge, StartError, build};
 use super::data_dir::DataDir;
+use super::open_files;
 use crate::adapters::sqlite_file::SqliteFile;
 use crate::http::{self, Doors};
 use crate::settings::Settings;
@@ -81,6 +82,7 @@ pub enum Reason {
 impl Running {
     /// Builds everything, and opens the doors last.
     pub async fn start(settings: Settings, started: Instant) -> Result<Self, StartError> {
+        open_files::raise_limit();
         let signals =
             Signals::listen().map_err(|error| StartError::Listen { address: "signals".to_owned(), error })?;
         let Bridge { doors, log, file, data_dir } = build(settings, started).await?;

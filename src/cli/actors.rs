@@ -25,9 +25,12 @@ const NUMBERS: std::ops::RangeInclusive<usize> = 2..=6;
 pub(super) struct ActorsArguments {
     /// Only this actor and what is under it, as devices/oura.
     path: Option<String>,
-    /// Print one table and end. So it is anyway where the output is not a terminal.
-    #[arg(long)]
+    /// Print one table and end, as where the output is not a terminal.
+    #[arg(long, conflicts_with = "follow")]
     once: bool,
+    /// Go on until interrupted, as on a terminal.
+    #[arg(long)]
+    follow: bool,
     /// Seconds between two looks.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     every: u64,
@@ -39,10 +42,10 @@ pub(super) fn run(arguments: &ActorsArguments, json: bool) -> Result<ExitCode, F
         let bridge = Bridge::new(&settings, arguments.path.as_deref())?;
         if json {
             print_line(bridge.look().await?)?;
-        } else if arguments.once || !std::io::stdout().is_terminal() {
-            print_line(table(&read(bridge.look().await?)?, None))?;
-        } else {
+        } else if arguments.follow || (std::io::stdout().is_terminal() && !arguments.once) {
             watch(&bridge, Duration::from_secs(arguments.every)).await?;
+        } else {
+            print_line(table(&read(bridge.look().await?)?, None))?;
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::admission::Size;
 use super::auth::check_admin;
 use super::body;
 use super::problem::{ErrorType, Problem, request_id};
@@ -53,7 +54,8 @@ pub(super) async fn inject(
     let received_at = doors.clock.now();
     let (drafts, rejected) = actors::injection::decode(&body, received_at)
         .map_err(|error| Problem::new(&request, ErrorType::ValidationError, error.to_string()))?;
-    let (slot, waited) = doors.admission.slot().await.map_err(|error| Problem::no_room(&request, error))?;
+    let slot = doors.admission.slot(Size::Ordinary).await;
+    let (slot, waited) = slot.map_err(|error| Problem::no_room(&request, error))?;
     doors.teller.slot_waited(waited);
     let held = (inside, slot, memory);
     if is_direct {

@@ -1,4 +1,6 @@
 //! How much is let in at once: slots for processing, a bounded queue in front of them, and memory for bodies.
+//!
+//! Big bodies have a lane of their own, and only a part of the memory: nothing ordinary ever waits for one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,16 +8,33 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::settings::IntakeSettings;
+use crate::settings::{BIG_BODIES_BUDGET_PERCENT, BIG_BODY_FROM_BYTES, IntakeSettings};
+use crate::telemetry::SlotCounts;
 
 /// The gate of the bridge.
 pub struct Admission {
+    ordinary: Lane,
+    big: Lane,
+    body_bytes: Arc<Semaphore>,
+    big_body_bytes: Arc<Semaphore>,
+}
+
+/// Slots, and a bounded queue in front of them.
+struct Lane {
     slots: Arc<Semaphore>,
     slots_max: usize,
     waiting: AtomicUsize,
     queue_max: usize,
     queue_wait: Duration,
-    body_bytes: Arc<Semaphore>,
+}
+
+/// Whose slots a delivery takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// `MAX_CONCURRENT_WEBHOOKS`.
+    Ordinary,
+    /// `HEALTHKIT_CONCURRENT`: it takes long, and nobody else waits for it.
+    Big,
 }
 
 /// Lets deliveries in until it is closed, and knows how many are inside.
@@ -90,8 +109,15 @@ pub struct Slot(#[expect(dead_code, reason = "kept for its Drop")] OwnedSemaphor
 /// Memory for a body; given back when it goes.
 #[must_use = "the memory is free again when this goes"]
 pub struct BodyMemory {
+    all: Held,
+    /// The part of it that counts as that of a big body: nothing, or everything.
+    big: Held,
+}
+
+/// Bytes of one budget.
+struct Held {
     budget: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    bytes: Option<OwnedSemaphorePermit>,
 }
 
 struct Waiting<'a>(&'a AtomicUsize);
@@ -102,21 +128,18 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Admission {
-    /// A gate with the operator's numbers.
-    pub fn new(settings: &IntakeSettings) -> Self {
+impl Lane {
+    fn new(slots: usize, settings: &IntakeSettings) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(settings.slots)),
-            slots_max: settings.slots,
+            slots: Arc::new(Semaphore::new(slots)),
+            slots_max: slots,
             waiting: AtomicUsize::new(0),
             queue_max: settings.queue_max,
             queue_wait: settings.queue_wait,
-            body_bytes: Arc::new(Semaphore::new(settings.body_budget_bytes)),
         }
     }
 
-    /// A slot: at once, after a bounded wait, or not. Tells how long it took.
-    pub async fn slot(&self) -> Result<(Slot, Duration), NoRoom> {
+    async fn slot(&self) -> Result<(Slot, Duration), NoRoom> {
         if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
             return Ok((Slot(permit), Duration::ZERO));
         }
@@ -132,31 +155,88 @@ impl Admission {
         }
     }
 
-    /// An account for the memory of one body.
-    pub fn body_memory(&self) -> BodyMemory {
-        BodyMemory { budget: Arc::clone(&self.body_bytes), held: None }
+    fn counts(&self) -> SlotCounts {
+        let free = self.slots.available_permits();
+        let used = self.slots_max.saturating_sub(free);
+        SlotCounts { free, used, waiting: self.waiting.load(Ordering::Relaxed) }
+    }
+}
+
+impl Admission {
+    /// A gate with the operator's numbers.
+    pub fn new(settings: &IntakeSettings) -> Self {
+        let body_bytes = settings.body_budget_bytes;
+        let big_body_bytes = body_bytes / 100 * BIG_BODIES_BUDGET_PERCENT;
+        Self {
+            ordinary: Lane::new(settings.slots, settings),
+            big: Lane::new(settings.healthkit_slots, settings),
+            body_bytes: Arc::new(Semaphore::new(body_bytes)),
+            big_body_bytes: Arc::new(Semaphore::new(big_body_bytes)),
+        }
     }
 
-    /// (free, used, waiting)
-    pub fn counts(&self) -> (usize, usize, usize) {
-        let free = self.slots.available_permits();
-        (free, self.slots_max.saturating_sub(free), self.waiting.load(Ordering::Relaxed))
+    /// A slot: at once, after a bounded wait, or not. Tells how long it took.
+    pub async fn slot(&self, size: Size) -> Result<(Slot, Duration), NoRoom> {
+        self.lane(size).slot().await
+    }
+
+    /// An account for the memory of one body.
+    pub fn body_memory(&self) -> BodyMemory {
+        BodyMemory { all: Held::none_of(&self.body_bytes), big: Held::none_of(&self.big_body_bytes) }
+    }
+
+    /// How the slots of this size stand.
+    pub fn counts(&self, size: Size) -> SlotCounts {
+        self.lane(size).counts()
+    }
+
+    fn lane(&self, size: Size) -> &Lane {
+        match size {
+            Size::Ordinary => &self.ordinary,
+            Size::Big => &self.big,
+        }
     }
 }
 
 impl BodyMemory {
     /// Whether so many bytes would find room now. Nothing is held for them: what is announced may never come.
     pub fn has_room(&self, bytes: usize) -> Result<(), NoRoom> {
-        if bytes <= self.budget.available_permits() { Ok(()) } else { Err(NoRoom::BodyBudget) }
+        let is_big = bytes > BIG_BODY_FROM_BYTES;
+        if self.all.has_room(bytes) && (!is_big || self.big.has_room(bytes)) {
+            return Ok(());
+        }
+        Err(NoRoom::BodyBudget)
     }
 
     /// Takes `bytes` more from the budget.
     pub fn grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let total = self.all.len() + bytes;
+        if total > BIG_BODY_FROM_BYTES {
+            self.big.grow(total - self.big.len())?;
+        }
+        self.all.grow(bytes)
+    }
+}
+
+impl Held {
+    fn none_of(budget: &Arc<Semaphore>) -> Self {
+        Self { budget: Arc::clone(budget), bytes: None }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.budget.available_permits()
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let bytes = u32::try_from(bytes).map_err(|_| NoRoom::BodyBudget)?;
         let more = Arc::clone(&self.budget).try_acquire_many_owned(bytes).map_err(|_| NoRoom::BodyBudget)?;
-        match &mut self.held {
+        match &mut self.bytes {
             Some(held) => held.merge(more),
-            None => self.held = Some(more),
+            None => self.bytes = Some(more),
         }
         Ok(())
     }

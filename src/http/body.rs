@@ -1,18 +1,21 @@
 //! Bodies: read under a deadline, a size and the memory of all, and inflated only after they were verified.
 
 use std::io::Read;
+use std::pin::Pin;
+use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::admission::BodyMemory;
 use super::problem::{ErrorType, Problem};
 use super::state::Doors;
 use crate::settings::{
-    BIG_BODY_DEADLINE, BIG_BODY_FROM_BYTES, BODY_DEADLINE, BODY_GRACE_MAX, INFLATE_RATIO_FROM_BYTES,
-    INFLATE_RATIO_MAX,
+    BIG_BODY_DEADLINE, BIG_BODY_FROM_BYTES, BODY_DEADLINE, BODY_GRACE_MAX, BODY_RATE_MIN_BYTES_PER_SECOND,
+    BODY_RATE_WINDOW, INFLATE_PIECE_BYTES, INFLATE_RATIO_FROM_BYTES, INFLATE_RATIO_MAX,
 };
 
 fn too_large(request: &HttpRequest, max_bytes: usize) -> Problem {
@@ -30,8 +33,8 @@ pub(super) fn check_length(request: &HttpRequest, max_bytes: usize) -> Result<Op
     }
 }
 
-/// Reads a body of at most `max_bytes`, within the deadline of its announced length. Once the bridge is stopping, what
-/// is under way has a part of the time for that.
+/// Reads a body of at most `max_bytes`, within the deadline of its length and at its rate. Once the bridge is stopping,
+/// what is under way has a part of the time for that.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: web::Payload,
@@ -41,19 +44,13 @@ pub(super) async fn read(
 ) -> Result<Bytes, Problem> {
     let length = check_length(request, max_bytes)?;
     memory.has_room(length.unwrap_or(0)).map_err(|error| Problem::no_room(request, error))?;
-    let is_big = length.is_some_and(|length| length > BIG_BODY_FROM_BYTES);
-    let deadline = if is_big { BIG_BODY_DEADLINE } else { BODY_DEADLINE };
     let stopping = async {
         doors.entrance.closed().await;
         tokio::time::sleep(BODY_GRACE_MAX.min(doors.settings.server.shutdown_timeout / 2)).await;
     };
     tokio::select! {
         biased;
-        body = receive(request, payload, max_bytes, memory) => body,
-        () = tokio::time::sleep(deadline) => {
-            let detail = format!("a body of this length must arrive within {} seconds", deadline.as_secs());
-            Err(Problem::new(request, ErrorType::RequestTimeout, detail))
-        }
+        body = receive(request, payload, length, max_bytes, memory) => body,
         () = stopping => Err(Problem::stopping(request)),
     }
 }
@@ -61,11 +58,19 @@ pub(super) async fn read(
 async fn receive(
     request: &HttpRequest,
     mut payload: web::Payload,
+    length: Option<usize>,
     max_bytes: usize,
     memory: &mut BodyMemory,
 ) -> Result<Bytes, Problem> {
+    let mut patience = Patience::new(length.unwrap_or(0));
     let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = payload.next() => chunk,
+            detail = patience.ends() => return Err(Problem::new(request, ErrorType::RequestTimeout, detail)),
+        };
+        let Some(chunk) = chunk else { return Ok(body.freeze()) };
         let chunk = chunk.map_err(|_| {
             let detail = "the body ended before its announced length";
             Problem::new(request, ErrorType::ValidationError, detail)
@@ -75,8 +80,57 @@ async fn receive(
         }
         memory.grow(chunk.len()).map_err(|error| Problem::no_room(request, error))?;
         body.extend_from_slice(&chunk);
+        patience.took(chunk.len(), body.len());
     }
-    Ok(body.freeze())
+}
+
+/// How long a body is waited for.
+struct Patience {
+    started: Instant,
+    limit: Duration,
+    deadline: Pin<Box<Sleep>>,
+    window: Pin<Box<Sleep>>,
+    in_window_bytes: usize,
+}
+
+impl Patience {
+    /// With a body that announces `length` bytes, 0 for one that announces nothing.
+    fn new(length: usize) -> Self {
+        let limit = if length > BIG_BODY_FROM_BYTES { BIG_BODY_DEADLINE } else { BODY_DEADLINE };
+        let (deadline, window) = (Box::pin(sleep(limit)), Box::pin(sleep(BODY_RATE_WINDOW)));
+        Self { started: Instant::now(), limit, deadline, window, in_window_bytes: 0 }
+    }
+
+    /// So many bytes have come, and are so many with those before.
+    fn took(&mut self, bytes: usize, total: usize) {
+        self.in_window_bytes += bytes;
+        if total > BIG_BODY_FROM_BYTES && self.limit < BIG_BODY_DEADLINE {
+            // It did not announce that it would be big.
+            self.limit = BIG_BODY_DEADLINE;
+            self.deadline.as_mut().reset(self.started + BIG_BODY_DEADLINE);
+        }
+    }
+
+    /// Returns once there is no more of it: what to tell the sender. May be dropped and called again.
+    async fn ends(&mut self) -> String {
+        let rate_min_bytes = BODY_RATE_MIN_BYTES_PER_SECOND * BODY_RATE_WINDOW.as_secs() as usize;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.deadline.as_mut() => {
+                    return format!("a body of this length must arrive within {} seconds", self.limit.as_secs());
+                }
+                () = self.window.as_mut() => {}
+            }
+            if self.in_window_bytes < rate_min_bytes {
+                return format!(
+                    "a body must come at {BODY_RATE_MIN_BYTES_PER_SECOND} bytes a second: send it in one go"
+                );
+            }
+            self.in_window_bytes = 0;
+            self.window.as_mut().reset(Instant::now() + BODY_RATE_WINDOW);
+        }
+    }
 }
 
 /// The body that `Content-Encoding` wraps: as it is, or one layer of gzip taken off. To be called only with verified
@@ -102,16 +156,23 @@ pub(super) fn inflate(
     }
     let ratio_max_bytes = INFLATE_RATIO_FROM_BYTES.max(wire.len().saturating_mul(INFLATE_RATIO_MAX));
     let limit = max_bytes.min(ratio_max_bytes);
-    let mut inflated = Vec::new();
-    let mut reader = flate2::read::MultiGzDecoder::new(&wire[..]).take(limit as u64 + 1);
-    if reader.read_to_end(&mut inflated).is_err() {
-        return Err(Problem::new(request, ErrorType::ValidationError, "the body is not gzip, or is cut off"));
+    let mut reader = flate2::read::MultiGzDecoder::new(&wire[..]);
+    let (mut inflated, mut piece) = (Vec::new(), vec![0; INFLATE_PIECE_BYTES]);
+    loop {
+        let Ok(len) = reader.read(&mut piece) else {
+            let detail = "the body is not gzip, or is cut off";
+            return Err(Problem::new(request, ErrorType::ValidationError, detail));
+        };
+        if len == 0 {
+            return Ok(inflated.into());
+        }
+        if inflated.len() + len > limit {
+            return Err(too_large(request, max_bytes));
+        }
+        // Asked for before it is taken: many bodies that inflate at once stay inside the memory of all.
+        memory.grow(len).map_err(|error| Problem::no_room(request, error))?;
+        inflated.extend_from_slice(&piece[..len]);
     }
-    if inflated.len() > limit {
-        return Err(too_large(request, max_bytes));
-    }
-    memory.grow(inflated.len()).map_err(|error| Problem::no_room(request, error))?;
-    Ok(inflated.into())
 }
 
 /// 415 for what is said to be something else than JSON; nothing said counts as JSON.

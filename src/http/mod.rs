@@ -4,53 +4,24 @@ mod admin;
 mod admission;
 mod auth;
 mod body;
+mod connection;
 mod operators;
 mod problem;
 mod read_api;
+mod requests;
+mod server;
 mod state;
 mod tree;
 mod webhooks;
 
-pub use admission::{Admission, Entrance, Inside, NoRoom, Slot};
+pub use admission::{Admission, Entrance, Inside, NoRoom, Size, Slot};
+pub use server::{serve, serve_metrics};
 pub use state::Doors;
 
-use std::time::Instant;
-
-use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, HttpMessage, HttpRequest, HttpResponse, HttpServer, ResponseError, web};
-use actors::domain::ids::RequestId;
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::de::DeserializeOwned;
 
-use crate::settings::{CONNECTIONS_MAX, HEAD_DEADLINE, KEEP_ALIVE};
 use problem::{ErrorType, Problem};
-
-/// The field in which a request's id comes and goes.
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Gives every request its id, and tells it and how long the request took.
-async fn with_request_id(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let started = Instant::now();
-    let given =
-        request.headers().get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).and_then(RequestId::parse);
-    let request_id = given.unwrap_or_else(RequestId::generate);
-    request.extensions_mut().insert(request_id.clone());
-    let doors = request.app_data::<web::Data<Doors>>().cloned();
-    let mut response = next.call(request).await?;
-    if let Ok(value) = HeaderValue::from_str(request_id.as_str()) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
-    }
-    if let Some(doors) = doors {
-        let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
-        doors.teller.request_done(&request_id, &route, response.status().as_u16(), started.elapsed());
-    }
-    Ok(response)
-}
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let detail = "no such route: see the README for those there are";
@@ -100,7 +71,7 @@ fn routes(services: &mut web::ServiceConfig) {
         .service(readable!("/dashboard/{name}", operators::asset))
         .service(readable!("/health", operators::health))
         .service(readable!("/ready", operators::ready))
-        .service(readable!("/metrics", operators::metrics))
+        .configure(metrics_route)
         .service(readable!("/actors", tree::actors))
         .service(readable!("/actors/{path:.*}", tree::actor))
         .service(readable!("/v1/users/{id}/events", read_api::events))
@@ -113,37 +84,6 @@ fn routes(services: &mut web::ServiceConfig) {
         .service(commanding!("/admin/breakers/{name}/reset", tree::reset_breaker));
 }
 
-/// Binds the sockets and starts the HTTP threads. Nothing is served before the returned server is polled.
-pub fn serve(doors: web::Data<Doors>) -> std::io::Result<(Server, std::net::SocketAddr)> {
-    let settings = doors.settings.server.clone();
-    let base_path = settings.base_path.clone();
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(doors.clone())
-            .wrap(from_fn(with_request_id))
-            .service(web::scope(&base_path).configure(routes))
-            .default_service(web::to(not_found))
-    })
-    .workers(settings.workers)
-    .max_connections(CONNECTIONS_MAX)
-    .client_request_timeout(HEAD_DEADLINE)
-    .keep_alive(KEEP_ALIVE)
-    .shutdown_timeout(settings.shutdown_timeout.as_secs())
-    .disable_signals()
-    .bind(settings.bind_addr)?;
-    let address = server.addrs().first().copied().unwrap_or(settings.bind_addr);
-    Ok((server.run(), address))
-}
-
-/// `/metrics` alone, on a port of its own (`METRICS_PORT`).
-pub fn serve_metrics(doors: web::Data<Doors>, port: u16) -> std::io::Result<Server> {
-    let host = doors.settings.server.bind_addr.ip();
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(doors.clone())
-            .wrap(from_fn(with_request_id))
-            .service(readable!("/metrics", operators::metrics))
-            .default_service(web::to(not_found))
-    });
-    Ok(server.workers(1).disable_signals().bind((host, port))?.run())
+fn metrics_route(services: &mut web::ServiceConfig) {
+    services.service(readable!("/metrics", operators::metrics));
 }

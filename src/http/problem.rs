@@ -108,6 +108,13 @@ impl Problem {
         Self::new(request, ErrorType::BackPressure, "the bridge is stopping: try again")
     }
 
+    /// 500: a handler panicked. Of the panic nothing is told: its text may hold what was worked on.
+    pub(super) fn panicked(request_id: RequestId) -> Self {
+        let detail =
+            "the request could not be handled, by no fault of its own: its id is in the log".to_owned();
+        Self { error_type: ErrorType::InternalError, detail, request_id, allow: None }
+    }
+
     /// 405 with what is allowed.
     pub(super) fn method_not_allowed(request: &HttpRequest, allow: &'static str) -> Self {
         let problem = Self::new(request, ErrorType::MethodNotAllowed, format!("use {allow}"));

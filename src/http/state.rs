@@ -11,7 +11,7 @@ use actors::tree::Tree;
 use actors::vendors::Device;
 use arc_swap::ArcSwap;
 
-use super::admission::{Admission, Entrance};
+use super::admission::{Admission, Entrance, Size};
 use crate::settings::Settings;
 use crate::telemetry::{Gauges, Metrics, Teller};
 
@@ -58,7 +58,8 @@ impl Doors {
         let tree = self.tree.root.snapshot();
         let dlq_depth = self.store.dead_letters_len().await.ok();
         self.metrics.text(&Gauges {
-            slots: self.admission.counts(),
+            slots: self.admission.counts(Size::Ordinary),
+            healthkit_slots: self.admission.counts(Size::Big),
             outbox_depth: self.store.outbox_depth(),
             dlq_depth,
             tree: &tree,

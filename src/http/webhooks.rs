@@ -13,11 +13,11 @@ use actors::ports::store::{Receipt, StoreError};
 use actors::supervision::{AskError, ChildRef};
 use actors::vendors::{Device, Handshake, RawDelivery};
 
-use super::admission::Inside;
+use super::admission::{Inside, Size};
 use super::body;
 use super::problem::{ErrorType, Problem, request_id};
 use super::state::Doors;
-use crate::settings::HEALTHKIT_MEMORY_MAX_BYTES;
+use crate::settings::{BIG_BODY_FROM_BYTES, HEALTHKIT_MEMORY_MAX_BYTES};
 use crate::telemetry::{Delivery, DeliveryEnd};
 
 /// Devices that this build knows, switched on or not.
@@ -111,7 +111,11 @@ impl Drop for DoneGuard<'_> {
     fn drop(&mut self) {
         if !self.is_told {
             // 499 is what proxies log for a client that went away.
-            self.tell(&End { status: 499, outcome: "request_timeout", ..End::default() });
+            let (status, outcome) = match std::thread::panicking() {
+                true => (500, ErrorType::InternalError.name()),
+                false => (499, ErrorType::RequestTimeout.name()),
+            };
+            self.tell(&End { status, outcome, ..End::default() });
         }
     }
 }
@@ -196,9 +200,13 @@ async fn process(
         return Err(Problem::new(request, ErrorType::ValidationError, detail));
     }
     let plain = body::inflate(request, &wire, max_bytes, &mut memory)?;
+    // A phone's upload takes its time; what else comes does not wait for it.
+    let is_big = device.name() == "healthkit" && wire.len().max(plain.len()) > BIG_BODY_FROM_BYTES;
+    let size = if is_big { Size::Big } else { Size::Ordinary };
     let verified = verified.with_body(plain);
 
-    let (slot, waited) = doors.admission.slot().await.map_err(|error| Problem::no_room(request, error))?;
+    let (slot, waited) =
+        doors.admission.slot(size).await.map_err(|error| Problem::no_room(request, error))?;
     doors.teller.slot_waited(waited);
     let message =
         HandleDelivery { verified: Arc::new(verified), received_at, request_id: request_id.clone() };

@@ -8,19 +8,35 @@ pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
 pub const BIG_BODY_FROM_BYTES: usize = 1 << 20;
 /// … may take so long: a phone uploads it.
 pub const BIG_BODY_DEADLINE: Duration = Duration::from_secs(120);
+/// A body must bring so many bytes a second …
+pub const BODY_RATE_MIN_BYTES_PER_SECOND: usize = 1_024;
+/// … in each stretch of this length until it is whole. The first stretch is its grace: who has sent all by then was
+/// fast enough.
+pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(5);
+/// Bodies larger than [`BIG_BODY_FROM_BYTES`] may hold this part of `BODY_BUDGET_BYTES`: the rest is for ordinary ones,
+/// which must not wait for them.
+pub const BIG_BODIES_BUDGET_PERCENT: usize = 75;
 /// How long a body that is under way may still take once the bridge is stopping; never more than half of what
 /// `SHUTDOWN_TIMEOUT_SECONDS` gives, since states have to be flushed after it.
 pub const BODY_GRACE_MAX: Duration = Duration::from_secs(10);
-/// How long a request's head may take.
+/// How long a request's head may take: from its first byte, or from the connection's begin if it is the first one.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection may idle between requests.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long an answer may wait for its reader to take the next byte of it.
+pub const ANSWER_STALL_MAX: Duration = Duration::from_secs(10);
+/// How long a connection that is being closed may still bring what was on its way.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// Connections that the system may hold for us while all threads are busy.
+pub const BACKLOG_MAX: u32 = 2_048;
 /// HealthKit bodies are held in memory up to this size; larger ones are refused.
 pub const HEALTHKIT_MEMORY_MAX_BYTES: usize = 16 << 20;
 /// A body may not inflate by more than this …
 pub const INFLATE_RATIO_MAX: usize = 100;
 /// … once it is larger than this.
 pub const INFLATE_RATIO_FROM_BYTES: usize = 1 << 20;
+/// A body is inflated in pieces of this size, each under the memory of all bodies.
+pub const INFLATE_PIECE_BYTES: usize = 64 << 10;
 /// How long `/admin/inject?wait=applied` waits.
 pub const APPLIED_WAIT: Duration = Duration::from_secs(5);
 /// What a 503 asks a sender to wait.
@@ -43,5 +59,15 @@ pub const ACTOR_HUNG_AFTER: Duration = Duration::from_secs(5);
 /// it.
 pub const ACTOR_BLOCKED_AFTER: Duration = Duration::from_secs(30);
 
+// Else the rate would never be what cuts a body off …
+const _: () = assert!(BODY_RATE_WINDOW.as_secs() < BODY_DEADLINE.as_secs());
+// … and it would cut off bodies that arrive in time.
+const _: () =
+    assert!(BODY_RATE_MIN_BYTES_PER_SECOND * (BIG_BODY_DEADLINE.as_secs() as usize) < BIG_BODY_FROM_BYTES);
+const _: () = assert!(BODY_DEADLINE.as_secs() < BIG_BODY_DEADLINE.as_secs());
+const _: () = assert!(BODY_GRACE_MAX.as_secs() <= BODY_DEADLINE.as_secs());
+const _: () = assert!(HEAD_DEADLINE.as_secs() < KEEP_ALIVE.as_secs());
+const _: () = assert!(BIG_BODIES_BUDGET_PERCENT < 100);
+const _: () = assert!(BIG_BODY_FROM_BYTES < HEALTHKIT_MEMORY_MAX_BYTES);
 const _: () = assert!(ADMIN_BODY_MAX_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);
 const _: () = assert!(INFLATE_RATIO_FROM_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);

@@ -85,6 +85,8 @@ pub struct IntakeSettings {
     pub queue_max: usize,
     /// `WEBHOOK_QUEUE_WAIT_MS`.
     pub queue_wait: Duration,
+    /// `HEALTHKIT_CONCURRENT`: HealthKit bodies over 1 MiB processed at once, beside `slots`.
+    pub healthkit_slots: usize,
     /// `BODY_BUDGET_BYTES`: all bodies in memory together.
     pub body_budget_bytes: usize,
     /// `MAX_BODY_BYTES`: one body, wire and inflated.
@@ -267,6 +269,7 @@ fn read_intake(reader: &mut Reader) -> IntakeSettings {
         slots: reader.number("MAX_CONCURRENT_WEBHOOKS", 1, 1_000),
         queue_max: reader.number("WEBHOOK_QUEUE_MAX", 0, 100_000),
         queue_wait: Duration::from_millis(reader.number("WEBHOOK_QUEUE_WAIT_MS", 0, 60_000)),
+        healthkit_slots: reader.number("HEALTHKIT_CONCURRENT", 1, 1_000),
         body_budget_bytes: reader.number("BODY_BUDGET_BYTES", 1, 1 << 30),
         body_max_bytes: reader.number("MAX_BODY_BYTES", 1, 64 << 20),
         healthkit_body_max_bytes: reader.number("HEALTHKIT_MAX_BODY_BYTES", 1, 1 << 30),

@@ -130,6 +130,11 @@ impl Teller {
         event!(Level::DEBUG, %request_id, route, status, duration_ms, "request done");
     }
 
+    /// A request's handler panicked; where is in the line before.
+    pub fn request_panicked(&self, request_id: &RequestId, route: &str) {
+        event!(Level::ERROR, %request_id, route, "a request's handler panicked");
+    }
+
     /// Something of the process's own life, at INFO.
     pub fn note(&self, message: &str) {
         event!(Level::INFO, request_id = "none", "{message}");

@@ -56,6 +56,7 @@ pub(super) struct StreamMetrics {
 /// What is set at a scrape, not as it happens.
 struct GaugeMetrics {
     slots: IntGaugeVec,
+    healthkit_slots: IntGaugeVec,
     outbox_depth: IntGauge,
     dlq_depth: IntGauge,
     mailbox_depth: IntGaugeVec,
@@ -65,10 +66,23 @@ struct GaugeMetrics {
     breaker_openings: IntCounterVec,
 }
 
+/// Slots at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotCounts {
+    /// Nobody has them.
+    pub free: usize,
+    /// Deliveries being processed.
+    pub used: usize,
+    /// Deliveries in the queue.
+    pub waiting: usize,
+}
+
 /// What is read off at the moment of a scrape.
 pub struct Gauges<'a> {
-    /// Free slots, used slots, and deliveries waiting for one.
-    pub slots: (usize, usize, usize),
+    /// Those for ordinary deliveries.
+    pub slots: SlotCounts,
+    /// Those for HealthKit's big bodies.
+    pub healthkit_slots: SlotCounts,
     /// Messages in the outbox.
     pub outbox_depth: u64,
     /// Dead letters kept; `None` while the store cannot tell.
@@ -213,6 +227,7 @@ impl GaugeMetrics {
         let of = ["actor"];
         Self {
             slots: make.gauges("semaphore_slots", &["state"], "Slots for deliveries"),
+            healthkit_slots: make.gauges("healthkit_slots", &["state"], "Slots for HealthKit's big bodies"),
             outbox_depth: make.gauge("outbox_depth", "Committed messages on their way to the log"),
             dlq_depth: make.gauge("dlq_depth", "Dead letters kept"),
             mailbox_depth: make.gauges("actor_mailbox_depth", &of, "Messages waiting for an actor"),
@@ -227,9 +242,12 @@ impl GaugeMetrics {
     }
 
     fn read_off(&self, gauges: &Gauges<'_>) {
-        let (free, used, waiting) = gauges.slots;
-        for (state, count) in [("free", free), ("used", used), ("waiting", waiting)] {
-            self.slots.with_label_values(&[state]).set(count as i64);
+        for (slots, counts) in [(&self.slots, gauges.slots), (&self.healthkit_slots, gauges.healthkit_slots)]
+        {
+            let SlotCounts { free, used, waiting } = counts;
+            for (state, count) in [("free", free), ("used", used), ("waiting", waiting)] {
+                slots.with_label_values(&[state]).set(count as i64);
+            }
         }
         self.outbox_depth.set(gauges.outbox_depth as i64);
         if let Some(dlq_depth) = gauges.dlq_depth {

@@ -6,4 +6,4 @@ mod metrics;
 
 pub use events::{Delivery, DeliveryEnd, Teller};
 pub use logging::{LogGuard, Sink, init as init_logging};
-pub use metrics::{Gauges, Metrics};
+pub use metrics::{Gauges, Metrics, SlotCounts};

@@ -52,6 +52,7 @@ fn every_mistake_is_listed_at_once_with_its_variable_and_what_is_allowed() {
         ("SHUTDOWN_TIMEOUT_SECONDS", "0", "from 1 to 3600"),
         ("MAX_CONCURRENT_WEBHOOKS", "1001", "from 1 to 1000"),
         ("WEBHOOK_QUEUE_MAX", "-1", "from 0 to 100000"),
+        ("HEALTHKIT_CONCURRENT", "0", "from 1 to 1000"),
         ("CHECKPOINT_INTERVAL_SECONDS", "half-a-minute", "a whole number from 1"),
         ("KAFKA_PARTITIONS", "1.5", "from 1 to 1000"),
         ("OURA_ENABLED", "perhaps", "true or false"),
@@ -85,6 +86,7 @@ fn every_mistake_is_listed_at_once_with_its_variable_and_what_is_allowed() {
 fn the_bounds_of_a_range_are_allowed_and_what_lies_beyond_is_not() {
     for (name, low, high) in [
         ("MAX_CONCURRENT_WEBHOOKS", 1, 1_000),
+        ("HEALTHKIT_CONCURRENT", 1, 1_000),
         ("WORKERS", 1, 256),
         ("KAFKA_PARTITIONS", 1, 1_000),
         ("SHUTDOWN_TIMEOUT_SECONDS", 1, 3_600),

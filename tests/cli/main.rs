@@ -6,6 +6,7 @@
 #[path = "../support/bridge.rs"]
 mod bridge;
 
+mod actors;
 mod config;
 mod log;
 mod migrate;

@@ -5,7 +5,7 @@ use std::process::Command;
 use futures_util::future::join;
 use tempfile::TempDir;
 
-use crate::bridge::{Bridge, PROGRAM, program};
+use crate::bridge::{Bridge, in_shell, program};
 use crate::load::{Answer, Load, Target, Traffic, seeds};
 use crate::oracle::judge;
 
@@ -16,15 +16,9 @@ const REFUSALS: usize = 50;
 
 /// A `serve` whose writes beyond the limit fail, as on a full disk.
 fn serve_on_a_small_disk(home: &TempDir) -> Command {
-    let mut command = program(home.path(), &[], &[]);
     // Without the trap the kernel would end the process at such a write.
-    let script = format!("trap '' XFSZ; ulimit -f {FILE_MAX_BLOCKS}; exec \"$0\" serve");
-    let variables: Vec<_> =
-        command.get_envs().map(|(n, v)| (n.to_owned(), v.map(ToOwned::to_owned))).collect();
-    command = Command::new("sh");
-    command.args(["-c", &script, PROGRAM]).current_dir(home.path()).env_clear();
-    command.envs(variables.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    command
+    let script = format!("trap '' XFSZ; ulimit -f {FILE_MAX_BLOCKS}; exec \"$0\" \"$@\"");
+    in_shell(&program(home.path(), &["serve"], &[]), &script)
 }
 
 #[actix_web::test]

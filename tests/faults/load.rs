@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use actors::vendors::signing;
 use futures_util::future::join_all;
@@ -10,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::{Instant, interval_at};
 
 use crate::bridge::{HEALTHKIT_KEY, OURA_SECRET, PATIENCE, now_ms};
 
@@ -83,6 +85,9 @@ impl Target {
             let request = request.try_clone().expect("a body in memory");
             let Ok(response) = request.send().await else { return Answer::Unknown };
             let status = response.status().as_u16();
+            let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+            let retry_after_s: Option<u64> = retry_after.and_then(|seconds| seconds.parse().ok());
+            assert_eq!(retry_after_s >= Some(1), status == 503, "{status} with Retry-After {retry_after:?}");
             let Ok(body) = response.bytes().await else { return Answer::Unknown };
             // Meant for the connection, which the client had opened in reserve and kept silent for 5 seconds.
             if (status, body.is_empty()) != (408, true) {
@@ -245,6 +250,38 @@ impl Load {
         }
     }
 
+    /// Has `lanes` senders send so many deliveries a second in all, for so long, whatever they are answered: each answer
+    /// and how long it took. A sender waits for its answer: no more than `lanes` deliveries are under way.
+    pub(crate) async fn run_paced(
+        &self,
+        target: &Target,
+        per_second: f64,
+        lanes: usize,
+        time: Duration,
+    ) -> Vec<(Answer, Duration)> {
+        let (until, traffic) = (Instant::now() + time, Traffic::new());
+        let pace = Duration::from_secs_f64(lanes as f64 / per_second);
+        let lanes = (0..lanes).map(|lane| {
+            let traffic = &traffic;
+            async move {
+                let (mut answers, user) = (Vec::new(), lane % self.users);
+                // Not all at once.
+                let mut ticks = interval_at(Instant::now() + pace.mul_f64(lane as f64 / lanes as f64), pace);
+                while ticks.tick().await < until && Instant::now() < until {
+                    let account = self.next(user);
+                    let sent = Instant::now();
+                    let answer = self.try_once(target, traffic, account).await;
+                    answers.push((answer, sent.elapsed()));
+                    if !answer.is_acknowledged() {
+                        self.outstanding.borrow_mut()[user].push_back(account);
+                    }
+                }
+                answers
+            }
+        });
+        join_all(lanes).await.into_iter().flatten().collect()
+    }
+
     /// Sends an acknowledged delivery again: it is told to be known, or not told at all.
     async fn repeat(&self, target: &Target, traffic: &Traffic, account: usize) {
         let answer = self.try_once(target, traffic, account).await;
@@ -305,6 +342,17 @@ impl Load {
             let answer = self.try_once(target, &traffic, account).await;
             assert_eq!(answer, Answer::Processed, "a fresh delivery");
         }
+    }
+
+    /// Sends what the users' senders send next, user by user: whether it was acknowledged.
+    pub(crate) async fn send_next(&self, target: &Target) -> bool {
+        let user = self.accounts.borrow().len() % self.users;
+        let account = self.next(user);
+        let is_acknowledged = self.try_once(target, &Traffic::new(), account).await.is_acknowledged();
+        if !is_acknowledged {
+            self.outstanding.borrow_mut()[user].push_back(account);
+        }
+        is_acknowledged
     }
 
     /// Sends one fresh delivery after the other until one is refused.

@@ -10,10 +10,12 @@
 mod bridge;
 
 mod disk;
+mod escalations;
 mod folder;
 mod kills;
 mod load;
 mod oracle;
+mod overload;
 mod panics;
 mod poison;
 mod stops;

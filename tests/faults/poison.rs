@@ -16,7 +16,8 @@ fn delivery(user: &str) -> Value {
     json!({"user_id": user, "samples": [sample]})
 }
 
-async fn execute(file: &mut SqliteConnection, sql: String) {
+/// Runs a statement.
+pub(crate) async fn execute(file: &mut SqliteConnection, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(file).await.expect("the statement runs");
 }
 

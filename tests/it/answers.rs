@@ -9,6 +9,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::aftermath::assert_nothing_personal;
 use crate::bridge::{Bridge, HEALTHKIT_KEY, OURA_SECRET, PATIENCE, now_ms, program};
 
 /// An answer.
@@ -66,6 +67,8 @@ pub(crate) fn assert_problem(answer: &Answer, status: u16, error_type: &str) {
     }
     assert_eq!(problem["request_id"].as_str(), answer.header("x-request-id"), "{problem}");
     assert_eq!(answer.header("retry-after").is_some(), status == 503, "{answer:?}");
+    assert_nothing_personal("a problem", &answer.text());
+    assert_nothing_personal("a problem's header", &format!("{:?}", answer.headers));
 }
 
 /// Sends bytes as they are, and reads the answer: the status code and the whole text.
@@ -87,6 +90,7 @@ pub(crate) fn read_answer(stream: TcpStream) -> (u16, String) {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).expect("a body");
     text.push_str(&String::from_utf8_lossy(&body));
+    assert_nothing_personal("an answer", &text);
     let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
     (status.unwrap_or_else(|| panic!("not an HTTP answer: {text:?}")), text)
 }

@@ -6,6 +6,7 @@ use actors::vendors::signing;
 use reqwest::Method;
 use serde_json::json;
 
+use crate::aftermath::assert_unharmed;
 use crate::answers::{
     assert_problem, events, heart_rate, read_answer, refused, send, send_part, send_raw, to_healthkit,
     to_oura_inline,
@@ -75,6 +76,7 @@ async fn an_announced_length_is_refused_before_anything_is_read_or_believed() {
     // One byte less is read, and then not believed.
     let body = vec![b' '; 1 << 20];
     refused(bridge.request(Method::POST, "/webhook/oura").body(body), 401, "authentication_error").await;
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -100,6 +102,7 @@ async fn a_body_without_a_length_is_cut_off_at_the_limit() {
     assert_eq!(status, 200, "{text}");
     let (status, text) = send_raw(&bridge, signed(&inline(2049)).as_bytes());
     assert_eq!(status, 413, "{text}");
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -115,7 +118,13 @@ async fn bodies_beyond_their_memory_are_told_to_come_again_before_they_are_judge
     drop(idle);
     // What has come holds its room, and gives it back when its sender hangs up.
     let slow = send_part(&bridge, &[head.as_bytes(), &full[1..]].concat());
-    bridge.until("full", async |_| send(post()).await.status == 503).await;
+    // Asked by one that announces as much and brings nothing, and so takes no room from the slow one.
+    let ask = || {
+        let asking = send_part(&bridge, head.as_bytes());
+        asking.shutdown(std::net::Shutdown::Write).expect("half closed");
+        read_answer(asking).0
+    };
+    bridge.until("full", async |_| ask() == 503).await;
     let answer = refused(post(), 503, "back_pressure").await;
     let retry_after = answer.header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
     assert!(retry_after >= Some(1), "{answer:?}");
@@ -125,6 +134,7 @@ async fn bodies_beyond_their_memory_are_told_to_come_again_before_they_are_judge
     assert_eq!(status, 413, "{text}");
     drop(slow);
     bridge.until("free", async |_| send(post()).await.status == 401).await;
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -134,6 +144,7 @@ async fn a_body_that_does_not_come_in_time_is_given_up() {
     let (status, text) = send_raw(&bridge, head.as_bytes());
     assert_eq!(status, 408, "{text}");
     assert!(text.contains("\"error_type\":\"request_timeout\""), "{text}");
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -153,6 +164,7 @@ async fn what_finds_no_slot_is_told_to_come_again_and_is_not_kept() {
     }
     assert!(kept >= 1, "one at a time finds its slot");
     assert_eq!(events(&bridge, "u").await.len(), kept);
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]

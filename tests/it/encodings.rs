@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::aftermath::assert_unharmed;
 use crate::answers::{heart_rate, refused, send, to_healthkit, to_oura_inline};
 use crate::bridge::{Bridge, OURA_SECRET};
 
@@ -36,6 +37,7 @@ async fn a_signature_is_over_the_bytes_on_the_wire() {
     assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("processed")));
     // The same words without their wrapping are the same delivery.
     assert_eq!(send(to_oura_inline(&bridge, plain)).await.json()["status"], "duplicate");
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -84,6 +86,7 @@ async fn what_is_not_gzip_or_cut_off_is_a_bad_request() {
     }
     // Wrapped twice, with one layer named: the inner layer is not JSON.
     refused(to_oura(&bridge, gzip(&whole)), 400, "validation_error").await;
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -95,6 +98,7 @@ async fn another_or_a_second_encoding_is_not_read() {
         refused(request, 415, "unsupported_media_type").await;
     }
     refused(to_oura(&bridge, wire).header("Content-Encoding", "gzip"), 415, "unsupported_media_type").await;
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -107,6 +111,7 @@ async fn a_body_may_inflate_to_the_limit_and_not_beyond() {
     assert_eq!(send(to_oura(&bridge, padded("user-1", 1 << 20))).await.status, 200);
     refused(to_oura(&bridge, padded("user-2", (1 << 20) + 1)), 413, "payload_too_large").await;
     refused(to_oura(&bridge, padded("user-3", 50 << 20)), 413, "payload_too_large").await;
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -140,6 +145,7 @@ async fn beyond_a_mebibyte_a_body_may_not_inflate_more_than_a_hundredfold() {
     assert!(plain.len() > 1 << 20 && wire.len() * 100 > plain.len(), "{} of {}", wire.len(), plain.len());
     let answer = send(post(wire)).await;
     assert_eq!((answer.status, &answer.json()["readings"]), (200, &json!(20_000)), "{}", answer.text());
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]

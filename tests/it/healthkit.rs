@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::aftermath::assert_unharmed;
 use crate::answers::{ago, events, heart_rate, refused, send, to_healthkit};
 use crate::bridge::{Bridge, HEALTHKIT_KEY, HEALTHKIT_SECRET};
 
@@ -53,6 +54,7 @@ async fn the_key_opens_in_each_of_its_forms() {
     let in_the_url =
         format!("/webhook/healthkit?key={HEALTHKIT_KEY}&token={HEALTHKIT_KEY}&api_key={HEALTHKIT_KEY}");
     refused(bridge.request(Method::POST, &in_the_url).body(VECTOR), 401, "authentication_error").await;
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]

@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::aftermath::assert_unharmed;
 use crate::answers::{events, heart_rate, refused, send, to_healthkit, to_oura_inline};
 use crate::bridge::Bridge;
 
@@ -70,6 +71,7 @@ async fn a_hostile_value_costs_its_sample_and_nothing_else() {
     });
     assert_eq!((answer.0, &answer.1["readings"]), (200, &json!(1)), "{}", answer.1);
     assert_eq!(refused, (1..=bad.len() as u64).collect::<Vec<_>>(), "{}", answer.1);
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -90,6 +92,7 @@ async fn what_we_do_not_read_may_be_anything() {
             answer.text()
         );
     }
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -116,6 +119,7 @@ async fn a_hostile_body_is_a_bad_request_at_every_door() {
     assert_eq!(bridge.get("/ready").await.status(), 200);
     let tree: Value = bridge.get("/actors").await.json().await.expect("JSON");
     assert_eq!(tree["root"]["restarts"], 0, "{tree}");
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
+use crate::aftermath::assert_unharmed;
 use crate::answers::{events, heart_rate, refused, send, to_healthkit, to_oura_inline};
 use crate::bridge::Bridge;
 
@@ -56,6 +57,7 @@ async fn an_id_is_kept_as_it_is() {
         let latest = bridge.read(&format!("/v1/users/{}/latest", escaped(id))).await;
         assert_eq!(latest["user_id"], id);
     }
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -105,6 +107,7 @@ async fn what_is_no_id_is_refused_wherever_it_stands() {
     }
     let not_utf8 = bridge.request(reqwest::Method::GET, "/v1/users/%FF%FE/events");
     refused(not_utf8.bearer_auth(crate::bridge::API_KEY), 400, "validation_error").await;
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -152,6 +155,7 @@ async fn healthkits_user_comes_from_the_body_the_header_or_the_query() {
     for user in ["user-1", "other"] {
         assert_eq!(events(&bridge, user).await, Vec::<Value>::new(), "{user}");
     }
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]

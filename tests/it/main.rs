@@ -6,9 +6,13 @@
 #[path = "../support/bridge.rs"]
 mod bridge;
 
+mod aftermath;
 mod answers;
+mod bodies;
 mod checks;
+mod doors;
 mod encodings;
+mod forgeries;
 mod healthkit;
 mod hostile;
 mod ids;
@@ -22,4 +26,7 @@ mod privacy;
 mod read_api;
 mod records;
 mod settings;
+mod slow;
+mod tree;
 mod webhooks;
+mod wire;

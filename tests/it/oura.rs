@@ -6,6 +6,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sha2::Sha256;
 
+use crate::aftermath::assert_unharmed;
 use crate::answers::{refused, send};
 use crate::bridge::{Bridge, OURA_SECRET, now_ms};
 
@@ -62,6 +63,7 @@ async fn a_signature_holds_inside_the_tolerance_on_both_sides() {
         let milliseconds = format!("{seconds}250");
         assert_eq!(send(signed(&bridge, &milliseconds, &body)).await.status, status, "{offset_s} s in ms");
     }
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -125,6 +127,7 @@ async fn what_is_not_signed_to_the_byte_is_not_believed() {
     }
     // The same bytes with the right signature are believed: none of the above was refused for another reason.
     assert_eq!(send(with(&right)).await.status, 202);
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -139,6 +142,7 @@ async fn a_signed_field_that_occurs_twice_is_refused() {
     let inline = hmac(OURA_SECRET, &[BODY]);
     let twice = post(&bridge, BODY).header("Signature", &inline).header("Signature", &inline);
     refused(twice, 401, "authentication_error").await;
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]

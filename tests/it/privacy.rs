@@ -4,23 +4,11 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
+use crate::aftermath::{
+    ESCAPED, HEART_RATE, HRV, ID, SOURCE, assert_discreet, assert_nothing_personal, talkative,
+};
 use crate::answers::{Answer, ago, heart_rate, send, to_healthkit, to_oura_inline};
 use crate::bridge::{API_KEY, Bridge};
-
-/// An id with everything in it that may be escaped somewhere, and its parts as they would show.
-const ID: &str = "Zoë Quux/47%11";
-const ESCAPED: &str = "Zo%C3%AB%20Quux%2F47%2511";
-const SOURCE: &str = "Zaphod Watch";
-/// A heart rate and an HRV that nothing else has.
-const HEART_RATE: f64 = 61.234_567;
-const HRV: f64 = 17.654_321;
-const PERSONAL: [&str; 8] = ["Quux", "Zo%C3", "Zoë", "Zo\\u00eb", "Zaphod", "61.2345", "17.6543", "Vogon"];
-
-fn assert_nothing_personal(place: &str, text: &str) {
-    for personal in PERSONAL {
-        assert!(!text.contains(personal), "{place} holds {personal}: {text}");
-    }
-}
 
 /// Personal strings at every place where a request can hold them.
 async fn send_everything(bridge: &Bridge) -> Vec<Answer> {
@@ -99,25 +87,12 @@ async fn send_everything(bridge: &Bridge) -> Vec<Answer> {
 
 #[actix_web::test]
 async fn no_id_and_no_reading_shows_in_answers_metrics_trees_and_logs() {
-    let mut bridge = Bridge::start_with(&[("LOG_LEVEL", "TRACE")]).await;
+    let mut bridge = talkative(&[]).await;
     for answer in send_everything(&bridge).await {
         assert_nothing_personal("an answer", &answer.text());
         assert_nothing_personal("a header field", &format!("{:?}", answer.headers));
     }
-    // The sum of one reading is that reading, and a histogram has sums; its labels may not tell whose it was.
-    let metrics = bridge.get("/metrics").await.text().await.expect("text");
-    let metrics: Vec<&str> = metrics
-        .lines()
-        .map(|line| {
-            line.strip_prefix("biometric_values_sum").and_then(|line| line.split(' ').next()).unwrap_or(line)
-        })
-        .collect();
-    assert_nothing_personal("/metrics", &metrics.join("\n"));
-    for path in ["/actors", "/actors/users", "/health", "/ready"] {
-        assert_nothing_personal(path, &bridge.get(path).await.text().await.expect("text"));
-    }
-    let summary = send(bridge.request(Method::GET, "/metrics").header("Accept", "application/json")).await;
-    assert_nothing_personal("the summary", &summary.text());
+    assert_discreet(&bridge).await;
     bridge.terminate();
     let (status, lines) = bridge.wait();
     assert!(status.success(), "{status}");

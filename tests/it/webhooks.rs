@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::aftermath::assert_unharmed;
 use crate::answers::{
     ago, assert_problem, events, heart_rate, is_uuid, refused, send, to_healthkit, to_oura_inline,
 };
@@ -248,6 +249,7 @@ async fn a_record_with_nothing_usable_is_refused_whole() {
     refused(to_oura_inline(&bridge, nested.clone()), 400, "validation_error").await;
     refused(to_healthkit(&bridge, "").body(nested), 400, "validation_error").await;
     assert_eq!(events(&bridge, "user-1").await, Vec::<Value>::new());
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -264,6 +266,7 @@ async fn a_refusal_repeats_nothing_of_the_body() {
     for personal in ["Kathmandu", "1234.5", "user-1"] {
         assert!(!answer.to_string().contains(personal), "{answer}");
     }
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]
@@ -291,6 +294,7 @@ async fn a_request_id_is_kept_when_it_is_plain_and_made_otherwise() {
     }
     let first = bridge.get("/nothing").await.headers()["x-request-id"].clone();
     assert_ne!(first, bridge.get("/nothing").await.headers()["x-request-id"], "two requests have two ids");
+    assert_unharmed(bridge).await;
 }
 
 #[actix_web::test]

@@ -46,6 +46,17 @@ pub(crate) fn program(folder: &Path, arguments: &[&str], settings: &[(&str, &str
     command
 }
 
+/// The same command, started by a shell's `script`, which calls it by `"$0" "$@"`.
+pub(crate) fn in_shell(command: &Command, script: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(command.get_program()).args(command.get_args()).env_clear();
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
 /// A running bridge. It is killed when it goes out of scope, so that no test leaves one behind.
 pub(crate) struct Bridge {
     /// `http://127.0.0.1:<port>`, without `BASE_PATH`.
@@ -130,6 +141,13 @@ impl Bridge {
     /// The process's id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.child.id()
+    }
+
+    /// What it holds of the machine's memory, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a live process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Asks until `holds`, looking again at once: for what becomes true by itself. Panics after [`PATIENCE`].
