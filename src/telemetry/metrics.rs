@@ -351,3 +351,7 @@ impl Metrics {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

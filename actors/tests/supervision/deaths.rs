@@ -16,32 +16,43 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::support::*;
 
 #[actix::test]
-async fn queued_messages_survive_a_panic_in_order_and_once() {
-    let (root, _events) = tree();
-    let child = root.start(&here(), probe("a"));
-    let (gate, journal) = (Gate::closed(), Arc::new(Mutex::new(Vec::new())));
-    let first = post(&child, waits_for(&gate));
-    let culprit = post(&child, panics());
-    let queued: Vec<_> = (0..50)
-        .map(|number| {
-            let journal = Arc::clone(&journal);
-            post(
-                &child,
-                act(move |_, _| {
+async fn queued_messages_survive_every_end_of_a_life_in_order_and_once() {
+    // What befalls the child under the messages that wait, and how many lives that costs.
+    let ends: [(&str, u64, fn(&ChildRef<Probe>)); 5] = [
+        ("nothing but its own message", 2, |_| {}),
+        ("a panic", 3, |child| child.inject(Fault::Panic).unwrap()),
+        ("a stop", 3, |child| child.inject(Fault::Stop).unwrap()),
+        ("a hang", 3, |child| child.inject(Fault::Hang).unwrap()),
+        ("a restart", 3, |child| child.restart().unwrap()),
+    ];
+    for (end, restarts, befall) in ends {
+        let (root, _events) = tree();
+        let child = root.start(&here(), probe("a").hung_after(Duration::from_millis(20)));
+        post(&child, say(1)).await.unwrap();
+        befall(&child);
+        let journal = Arc::new(Mutex::new(Vec::new()));
+        let queue = |numbers: std::ops::Range<u32>| -> Vec<_> {
+            let notes = numbers.map(|number| {
+                let journal = Arc::clone(&journal);
+                let note = act(move |_, _| {
                     journal.lock().push(number);
                     number
-                }),
-            )
-        })
-        .collect();
-    assert_eq!(child.depth(), 52);
-    gate.open();
-    assert_eq!(first.await.unwrap(), 0);
-    assert!(culprit.await.is_err());
-    let answers: Vec<u32> = join_all(queued).await.into_iter().map(Result::unwrap).collect();
-    assert_eq!(answers, (0..50).collect::<Vec<_>>());
-    assert_eq!(*journal.lock(), answers);
-    assert_eq!(child.snapshot().restarts, 2);
+                });
+                post(&child, note)
+            });
+            notes.collect()
+        };
+        let before = queue(0..20);
+        let culprit = post(&child, panics());
+        let after = queue(20..40);
+        assert_eq!(child.depth(), 41, "{end}");
+        assert!(culprit.await.is_err(), "{end}");
+        let answers: Vec<u32> =
+            join_all(before.into_iter().chain(after)).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(answers, (0..40).collect::<Vec<_>>(), "{end}");
+        assert_eq!(*journal.lock(), answers, "{end}");
+        assert_eq!(child.snapshot().restarts, restarts, "{end}");
+    }
 }
 
 #[actix::test]
