@@ -5,7 +5,7 @@ SERVICE_PACKAGES := chromium
 
 SKIPS := $(CURDIR)/target/skipped
 
-.PHONY: test services fmt lint
+.PHONY: test soak services fmt lint
 
 # Every test that this machine can run. What it lacks is listed at the end and fails nothing, unless
 # BRIDGE_REQUIRE (names, separated by commas) says that this run must not do without it.
@@ -16,6 +16,11 @@ test:
 	if [ -d '$(SKIPS)' ]; then cat '$(SKIPS)'/* | sort; \
 	elif [ $$status -eq 0 ]; then echo 'Nothing was skipped.'; fi; \
 	exit $$status
+
+# What takes longer than a test may: every fuzz target for SOAK_SECONDS (60) each, then the tests that are ignored
+# for their length and have `soak` in their names.
+soak:
+	@.ci/soak
 
 services:
 	@if dpkg -s $(SERVICE_PACKAGES) >/dev/null 2>&1; then \
@@ -29,7 +34,9 @@ services:
 
 fmt:
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 lint:
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings

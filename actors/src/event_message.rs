@@ -65,6 +65,22 @@ pub fn decode(headers: &[HeaderField], value: &[u8]) -> Result<Event, DecodeMess
     if header(headers, "schema") != Some(SCHEMA) {
         return Err(DecodeMessageError::Foreign);
     }
-    serde_json::from_slice(value)
-        .map_err(|error| DecodeMessageError::Broken { line: error.line(), column: error.column() })
+    serde_json::from_slice(value).map_err(|error| DecodeMessageError::Broken {
+        line: error.line().max(1),
+        column: error.column().max(1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_what_is_broken_counts_from_1() {
+        let headers: [HeaderField; 1] = [("schema".into(), SCHEMA.as_bytes().to_vec())];
+        for (value, line, column) in [("", 1, 1), ("{\n", 2, 1), ("{\n\"event_id\":7", 2, 12)] {
+            let broken = Err(DecodeMessageError::Broken { line, column });
+            assert_eq!(decode(&headers, value.as_bytes()), broken, "{value:?}");
+        }
+    }
 }

@@ -129,5 +129,19 @@ fn shape(error: &serde_json::Error) -> String {
 
 fn not_json(error: &serde_json::Error) -> DecodeError {
     let what = if error.is_eof() { "unexpected end" } else { "syntax" };
-    DecodeError::NotJson { what, line: error.line(), column: error.column() }
+    DecodeError::NotJson { what, line: error.line().max(1), column: error.column().max(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_what_is_no_json_counts_from_1() {
+        for (body, line, column) in [("", 1, 1), ("[\n", 2, 1), ("nul", 1, 3)] {
+            let error = decode(body.as_bytes(), Timestamp::from_ms(0));
+            let expected = DecodeError::NotJson { what: "unexpected end", line, column };
+            assert_eq!(error, Err(expected), "{body:?}");
+        }
+    }
 }

@@ -170,6 +170,40 @@ fn version_1_is_read_for_ever() {
     assert_eq!(expected.state.encode(), bytes);
 }
 
+#[test]
+fn a_state_with_any_bit_flipped_is_refused_or_can_be_folded_onto_and_stored() {
+    let workout =
+        |ms| Reading { context: Some(Context::Workout), ..reading(Metric::WorkoutDurationMinutes, 30.0, ms) };
+    let mut subject = one_of_everything();
+    for minute in [60, 61, 62, 125, 190, 191] {
+        let t = START + minute * MINUTE + minute;
+        subject.live(t, vec![workout(t), reading(Hrv, 60.5, t), reading(HeartRate, 95.0, t)]);
+    }
+    let good = subject.state.encode();
+    let later = START + 4 * HOUR;
+    let event = event(
+        "later",
+        later,
+        vec![workout(later), reading(Hrv, 30.0, later), reading(HeartRate, 90.0, later)],
+    );
+    let mut refused = 0;
+    for place in 0..good.len() * 8 {
+        let mut damaged = good.clone();
+        damaged[place / 8] ^= 1 << (place % 8);
+        let Ok(state) = UserState::decode(&damaged) else {
+            refused += 1;
+            continue;
+        };
+        for state in [state.clone(), fold(state, &event, &Thresholds::default()).state] {
+            let again = UserState::decode(&state.encode());
+            assert!(again == Ok(state), "bit {place} makes a state that is not read back");
+        }
+    }
+    println!("{refused} of {} flipped bits were refused", good.len() * 8);
+    let longer = [good.as_slice(), &[0]].concat();
+    assert!(matches!(UserState::decode(&longer), Err(StateError::Damaged(_))), "bytes after its end");
+}
+
 /// Days of one reading of each kind an hour, to the second and to a tenth; recovery once a day.
 fn population(days: i64) -> (Subject, usize) {
     let mut subject = Subject::default();

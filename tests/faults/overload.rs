@@ -177,8 +177,8 @@ async fn ten_times_too_much_is_refused_early_in_bounded_memory_and_leaves_no_tra
 }
 
 #[actix_web::test]
-#[ignore = "a minute long: cargo test --test faults -- --ignored --nocapture a_minute_of_ten_times"]
-async fn a_minute_of_ten_times_too_much_is_refused_early_in_bounded_memory() {
+#[ignore = "a minute long: cargo test --test faults -- --ignored --nocapture in_a_soak"]
+async fn in_a_soak_a_minute_of_ten_times_too_much_is_refused_early_in_bounded_memory() {
     for seed in seeds(&[102]) {
         overload(seed, Duration::from_secs(60)).await;
     }

@@ -9,6 +9,9 @@ use crate::source::Source;
 /// Extensions of the texts that people edit. Recorded payloads are left out: their bytes are evidence.
 const TEXT_EXTENSIONS: [&str; 10] = ["rs", "toml", "md", "sql", "yaml", "yml", "html", "css", "js", "sh"];
 
+/// Folders that programs fill: what is built and stored, and what the fuzzer finds.
+const MADE_HERE: [&str; 5] = ["target", "data", "fuzz/target", "fuzz/corpus", "fuzz/artifacts"];
+
 /// Every file that people edit, read once for all rules.
 static TEXTS: LazyLock<Vec<Source>> = LazyLock::new(|| {
     let paths = file_paths().into_iter().filter(|path| has_extension(path, &TEXT_EXTENSIONS));
@@ -54,7 +57,7 @@ fn collect(folder: &Path, prefix: &str, paths: &mut Vec<String>) {
     for entry in entries {
         let entry = entry.unwrap_or_else(|error| panic!("cannot list {folder:?}: {error}"));
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_made_here = prefix.is_empty() && ["target", "data"].contains(&name.as_str());
+        let is_made_here = MADE_HERE.contains(&format!("{prefix}{name}").as_str());
         let is_ours = !is_made_here && !name.starts_with('.');
         let kind = entry.file_type().unwrap_or_else(|error| panic!("cannot look at {name}: {error}"));
         if kind.is_dir() && is_ours {

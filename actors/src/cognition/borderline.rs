@@ -13,7 +13,7 @@ use super::situation::Situation;
 use super::wire;
 
 /// How many are kept; older ones go.
-const KEPT_MAX: usize = 50;
+pub(super) const KEPT_MAX: usize = 50;
 
 const HRV: u8 = 1;
 const HEART_RATE: u8 = 2;

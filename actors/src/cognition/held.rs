@@ -113,6 +113,17 @@ impl HeldReadings {
         self.newest[input as usize].as_ref()
     }
 
+    /// Whether each stands in its place, is a number and came with one of the first `seq` events, and heart rates
+    /// ascend.
+    pub(super) fn are_sound(&self, seq: u64) -> bool {
+        let is_sound =
+            |held: &Held| held.value.is_finite() && (0.0..=1.0).contains(&held.confidence) && held.seq <= seq;
+        let is_in_place = |(input, held): (Input, &Option<Held>)| held.is_none_or(|held| held.input == input);
+        Input::ALL.into_iter().zip(&self.newest).all(is_in_place)
+            && self.newest.iter().flatten().chain(&self.by_device).all(is_sound)
+            && self.beats.is_sorted_by_key(|beat| beat.at_ms)
+    }
+
     /// Takes a reading that may be held. True if it is newer than the one held.
     pub(super) fn apply(&mut self, reading: Held) -> bool {
         let slot = &mut self.newest[reading.input as usize];

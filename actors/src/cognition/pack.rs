@@ -166,6 +166,9 @@ pub(super) fn read_points(bits: &mut BitReader<'_>) -> Option<Vec<Point>> {
     for _ in 0..len {
         hour = hour.checked_add_unsigned(bits.take_gamma()?)?.checked_add(gap_least)?;
         let within_ms = i64::try_from(bits.take(time_bits)?).ok()?.checked_mul(*time_unit)?;
+        if within_ms >= MS_PER_HOUR {
+            return None;
+        }
         // Wrapping: the very first hour of all begins before the first millisecond of all.
         let at_ms = hour.wrapping_mul(MS_PER_HOUR).wrapping_add(within_ms);
         let value =

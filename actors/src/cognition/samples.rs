@@ -151,6 +151,18 @@ impl Series {
 pub(super) struct Samples(Vec<Series>);
 
 impl Samples {
+    /// Whether every series is of a metric that has one, no longer than it may be, and ascends by the hour.
+    pub(super) fn are_sound(&self) -> bool {
+        self.0.iter().all(|series| {
+            series.samples.len() as i64 <= kept_days(series.input) * 24
+                && series.samples.is_sorted_by(|before, after| before.clock_hour() < after.clock_hour())
+                && series
+                    .samples
+                    .iter()
+                    .all(|sample| UtcOffset::from_minutes(i32::from(sample.offset_minutes)).is_some())
+        })
+    }
+
     /// Keeps a reading as its hour's sample, unless a newer one of that hour is known.
     pub(super) fn insert(
         &mut self,

@@ -11,7 +11,7 @@ use crate::domain::ids::{EventId, Identity};
 use crate::domain::metric::Metric;
 use crate::domain::time::{Timestamp, UtcOffset};
 
-use super::borderline::Borderline;
+use super::borderline::{self, Borderline};
 use super::exact::nano;
 use super::held::{Held, HeldReadings, Input};
 use super::mode::{Mode, Rule};
@@ -26,6 +26,9 @@ use super::workouts::Workouts;
 pub const APPLIED_IDS_MAX: usize = 128;
 /// Vectors of ids grow by this many.
 const APPLIED_IDS_GROWTH: usize = 16;
+
+/// More events than any user has.
+const SEQ_MAX: u64 = i64::MAX as u64;
 
 /// The layout that [`UserState::encode`] writes.
 const VERSION: u8 = 1;
@@ -112,11 +115,31 @@ impl UserState {
         match bytes.split_first() {
             None => Err(StateError::Empty),
             Some((&VERSION, layout)) => {
-                postcard::from_bytes(layout).map_err(|error| StateError::Damaged(error.to_string()))
+                let damaged = |what: &str| StateError::Damaged(what.to_owned());
+                let (state, rest): (Self, &[u8]) =
+                    postcard::take_from_bytes(layout).map_err(|error| damaged(&error.to_string()))?;
+                match state.is_sound() && rest.is_empty() {
+                    true => Ok(state),
+                    false => Err(damaged("its parts do not fit together")),
+                }
             }
             Some((0, _)) => Err(StateError::Damaged("there never was a version 0".to_owned())),
             Some((&newer, _)) => Err(StateError::Newer(newer)),
         }
+    }
+
+    /// Whether folding may rely on it. What is stored from a fold always is; damaged bytes that still have the
+    /// layout need not be, and would have every event of their user set aside.
+    fn is_sound(&self) -> bool {
+        let switch = self.last_switch.as_ref();
+        self.seq <= SEQ_MAX
+            && self.applied.len() <= APPLIED_IDS_MAX
+            && self.held.are_sound(self.seq)
+            && self.samples.are_sound()
+            && self.workouts.are_sound()
+            && switch.is_none_or(|last| (0.5..=1.0).contains(&last.confidence))
+            && self.borderline.len() <= borderline::KEPT_MAX
+            && self.last_trigger.as_ref().is_none_or(|last| !last.value.is_nan())
     }
 
     /// `state_seq`: how many events were applied; it only grows.

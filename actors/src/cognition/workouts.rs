@@ -63,6 +63,13 @@ impl Workouts {
         }
     }
 
+    /// Whether they ascend and are apart, which the search among them relies on.
+    pub(super) fn are_sound(&self) -> bool {
+        self.0.len() <= SPANS_MAX
+            && self.0.iter().all(|span| span.start <= span.until)
+            && self.0.is_sorted_by(|before, after| before.until < after.start)
+    }
+
     /// Forgets what no decision at `newest_live` or later can ask for.
     pub(super) fn forget_before(&mut self, newest_live: Timestamp) {
         self.0.retain(|span| newest_live.ms_since(span.until) <= KEPT_MS);

@@ -20,6 +20,9 @@ pub const MS_PER_DAY: i64 = 24 * MS_PER_HOUR;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(i64);
 
+/// 0000-01-01T00:00:00Z.
+const YEAR_0: Timestamp = Timestamp(-62_167_219_200_000);
+
 impl Timestamp {
     /// From milliseconds since the epoch.
     pub const fn from_ms(ms: i64) -> Self {
@@ -41,9 +44,11 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Reads RFC 3339 with an offset or `Z`; digits beyond milliseconds are cut.
+    /// Reads RFC 3339 with an offset or `Z`; digits beyond milliseconds are cut. A time before the year 0 is none:
+    /// RFC 3339 could not write it.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|t| Self(t.as_millisecond()))
+        let read = text.parse::<jiff::Timestamp>().ok()?;
+        Some(Self(read.as_millisecond())).filter(|at| *at >= YEAR_0)
     }
 }
 
@@ -145,5 +150,24 @@ impl<'de> Deserialize<'de> for UtcOffset {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| serde::de::Error::custom("is not an offset like +02:00"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_as_a_time_can_be_written_and_read_back() {
+        let ends = ["0000-01-01T00:00:00Z", "9999-12-30T22:00:00.999Z"];
+        for text in ends {
+            let at = Timestamp::parse_rfc3339(text);
+            assert_eq!(at.map(|at| at.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(Timestamp::parse_rfc3339(ends[0]), Some(YEAR_0));
+        // In UTC both are in a year that has no four digits.
+        for text in ["0000-01-01T00:00:00+01:00", "-000001-06-01T00:00:00Z"] {
+            assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
+        }
     }
 }
