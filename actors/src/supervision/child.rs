@@ -47,6 +47,8 @@ pub(super) struct Status {
     pub(super) oldest_in_hand: Option<Instant>,
     pub(super) last_failure: Option<Failure>,
     pub(super) clock: ActiveClock,
+    /// It has been started once.
+    pub(super) has_begun: bool,
     /// It has no life, as it was ordered.
     pub(super) is_held: bool,
     /// It is to fail, for this reason: the limits of all above it are exceeded.
@@ -85,6 +87,7 @@ impl<A: Actor> Child<A> {
             oldest_in_hand: None,
             last_failure: None,
             clock: ActiveClock::new(Instant::now()),
+            has_begun: false,
             is_held: false,
             verdict: None,
             is_gone: false,
@@ -247,6 +250,10 @@ impl<A: Actor> Member for Child<A> {
 
     fn breakers(&self) -> Vec<Breaker> {
         self.breaker.iter().cloned().collect()
+    }
+
+    fn begun(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.until(|status| status.has_begun).await })
     }
 
     fn hold(self: Arc<Self>) -> BoxFuture<'static, ()> {

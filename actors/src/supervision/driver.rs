@@ -5,14 +5,14 @@
 //! outlive every life.
 
 use std::ops::ControlFlow;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use actix::Actor;
-use actix_rt::ArbiterHandle;
-use futures_util::future::poll_fn;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, poll_fn};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::backoff::Delays;
@@ -21,10 +21,11 @@ use super::child_spec::{Factory, Policy, Restart};
 use super::events::Change;
 use super::exit::{Exit, Next};
 use super::hands::{Collected, Hands};
+use super::launch::Seed;
 use super::life::{End, Fault, Life};
 use super::member::{Death, Member as _, Ruling, Superior};
 use super::post_mortem::{Cause, PostMortem, whole_ms};
-use super::progress::{StallWatch, seated};
+use super::progress::StallWatch;
 use super::snapshot::{Failure, NodeState};
 use super::tenure::Tenure;
 
@@ -32,39 +33,12 @@ const ANSWER_DROPPED: &str = "the future that was to answer a message panicked";
 /// After so long without a failure, delays begin with the shortest again.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// What the driver of a child is made of, on its way to the child's arbiter.
-pub(super) struct Seed<A: Actor> {
-    pub(super) factory: Factory<A>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) superior: Arc<dyn Superior>,
-    pub(super) child: Arc<Child<A>>,
-}
-
-/// Starts the child on `arbiter`. On one that has stopped the child is stopped at once.
-pub(super) fn launch<A>(arbiter: &ArbiterHandle, seed: Seed<A>)
-where
-    A: Actor<Context = actix::Context<A>>,
-{
-    let tenure = Tenure(Arc::clone(&seed.child));
-    // If the arbiter drops the function unrun, the tenure ends the child.
-    arbiter.spawn_fn(move || {
-        seed.child.tree().threads.add_this();
-        let child = Arc::clone(&seed.child);
-        let mut driver = Driver::new(seed, tenure);
-        actix_rt::spawn(async move {
-            // By reference: a future keeps what it takes by value twice.
-            let mut run = pin!(driver.run());
-            poll_fn(|cx| seated(&child, || run.as_mut().poll(cx))).await;
-        });
-    });
-}
-
 struct Deadline {
     is_of_stop: bool,
     sleep: Pin<Box<Sleep>>,
 }
 
-struct Driver<A: Actor<Context = actix::Context<A>>> {
+pub(super) struct Driver<A: Actor<Context = actix::Context<A>>> {
     life: Option<Life<A>>,
     /// The actor of this life has run its `started`.
     has_started: bool,
@@ -76,6 +50,7 @@ struct Driver<A: Actor<Context = actix::Context<A>>> {
     delays: Option<Box<Delays>>,
     stall: StallWatch,
     began: Instant,
+    predecessor: Option<BoxFuture<'static, ()>>,
     /// Why the life before this hold ended.
     held_for: Option<Arc<str>>,
     factory: Factory<A>,
@@ -87,7 +62,7 @@ struct Driver<A: Actor<Context = actix::Context<A>>> {
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
-    fn new(seed: Seed<A>, tenure: Tenure<A>) -> Self {
+    pub(super) fn new(seed: Seed<A>, tenure: Tenure<A>) -> Self {
         Self {
             life: None,
             has_started: false,
@@ -97,6 +72,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             delays: None,
             stall: StallWatch::default(),
             began: Instant::now(),
+            predecessor: seed.predecessor,
             held_for: None,
             factory: seed.factory,
             policy: seed.policy,
@@ -106,7 +82,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         }
     }
 
-    async fn run(&mut self) {
+    pub(super) async fn run(&mut self) {
         loop {
             if poll_fn(|cx| self.poll_held(cx)).await.is_break() {
                 return self.finish();
@@ -141,7 +117,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         Ok(())
     }
 
-    /// Waits as long as the child is held. `Break`: no other life is due.
+    /// Waits as long as the child is held, and before its first life for those before it. `Break`: no other life is due.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<()>> {
         self.child.listen(cx.waker());
         let (orders, is_condemned) =
@@ -150,6 +126,12 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             return Poll::Ready(ControlFlow::Break(()));
         }
         if !orders.hold {
+            // Who is to stop does not wait to begin: it only has to finish what it has accepted.
+            let predecessor = self.predecessor.as_mut().filter(|_| !orders.stop);
+            if predecessor.is_some_and(|begun| begun.poll_unpin(cx).is_pending()) {
+                return Poll::Pending;
+            }
+            self.predecessor = None;
             if let Some(reason) = self.held_for.take() {
                 self.superior.reset();
                 self.delays = None;
@@ -280,7 +262,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         let end = life.poll(cx, self.fault.take());
         if end.is_pending() && !self.has_started {
             self.has_started = true;
-            self.child.turn(|status| status.state = NodeState::Running);
+            self.child.turn(|status| (status.state, status.has_begun) = (NodeState::Running, true));
             self.child.tell(Change::Started { restarts: self.child.with_status(|status| status.restarts) });
         }
         end

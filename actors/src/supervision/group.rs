@@ -4,13 +4,11 @@
 //! dealt with by one task at a time, on the supervisors' arbiter: it holds the members concerned in reverse order,
 //! waits for the backoff, and releases them in order. Beyond the group's limit its parent does the same to the group.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
 use super::backoff::Delays;
 use super::breaker::Breaker;
@@ -27,38 +25,38 @@ pub(super) const ROOT: &str = "root";
 const KIND: &str = "supervisor";
 
 pub(super) struct Group {
-    tree: Arc<Tree>,
+    pub(super) tree: Arc<Tree>,
     /// Empty for the root.
     path: Arc<str>,
     name: Box<str>,
-    spec: GroupSpec,
+    pub(super) spec: GroupSpec,
     /// Unset for the root.
-    place: OnceLock<Place>,
-    state: Mutex<State>,
-    halt: watch::Sender<Halt>,
-    is_recovering: watch::Sender<bool>,
+    pub(super) place: OnceLock<Place>,
+    pub(super) state: Mutex<State>,
+    pub(super) halt: watch::Sender<Halt>,
+    pub(super) is_recovering: watch::Sender<bool>,
 }
 
-struct State {
+pub(super) struct State {
     /// Never removed, so that a member's index is its place for ever.
-    in_start_order: Vec<Arc<dyn Member>>,
-    window: RestartWindow,
-    delays: Delays,
+    pub(super) in_start_order: Vec<Arc<dyn Member>>,
+    pub(super) window: RestartWindow,
+    pub(super) delays: Delays,
     /// Not yet dealt with.
-    deaths: Vec<(usize, Death)>,
+    pub(super) deaths: Vec<(usize, Death)>,
 }
 
 /// Why a group restarts nothing.
 #[derive(Debug, Clone, Copy, Default)]
-struct Halt {
+pub(super) struct Halt {
     /// It is being stopped, or is.
-    is_closed: bool,
+    pub(super) is_closed: bool,
     /// Its parent restarts it.
-    is_held: bool,
+    pub(super) is_held: bool,
 }
 
 impl Halt {
-    fn is_on(self) -> bool {
+    pub(super) fn is_on(self) -> bool {
         self.is_closed || self.is_held
     }
 }
@@ -110,14 +108,22 @@ impl Group {
         *self.is_recovering.borrow()
     }
 
-    /// Lists a child that has `alone` restarts of its own, if any.
+    /// Lists a child that has `alone` restarts of its own, if any. Beside its place it gives the member before it.
     pub(super) fn admit_child(
         self: &Arc<Self>,
         child: Arc<dyn Member>,
         alone: Option<Intensity>,
-    ) -> ChildPlace {
+    ) -> (ChildPlace, Option<Arc<dyn Member>>) {
         let index = self.admit(child);
-        ChildPlace::new(Arc::clone(self), index, alone)
+        (ChildPlace::new(Arc::clone(self), index, alone), self.before(index))
+    }
+
+    /// Who was started before the member at `index`: in this group, or before it.
+    pub(super) fn before(&self, index: usize) -> Option<Arc<dyn Member>> {
+        match index.checked_sub(1) {
+            Some(before) => self.state.lock().in_start_order.get(before).cloned(),
+            None => self.place.get()?.before(),
+        }
     }
 
     /// Lists a pool.
@@ -140,7 +146,7 @@ impl Group {
         state.in_start_order.len() - 1
     }
 
-    fn members(&self) -> Vec<Arc<dyn Member>> {
+    pub(super) fn members(&self) -> Vec<Arc<dyn Member>> {
         self.state.lock().in_start_order.clone()
     }
 
@@ -171,118 +177,6 @@ impl Group {
         let _ = self.halt.subscribe().wait_for(|halt| halt.is_closed).await;
     }
 
-    async fn recover(self: Arc<Self>) {
-        while let Some(deaths) = self.next_deaths() {
-            let reason = Arc::clone(&deaths[0].1.reason);
-            let (mut concerned, too_many) = self.hold_concerned(deaths).await;
-            if let Some((_, death)) = too_many.first()
-                && let Some(place) = self.place.get().filter(|place| place.is_there())
-            {
-                return self.give_up(place, Arc::clone(&death.reason)).await;
-            }
-            for (culprit, death) in too_many {
-                self.fail_with(culprit, death.reason, &mut concerned).await;
-            }
-            if !concerned.is_empty() {
-                self.restart(concerned, reason).await;
-            }
-        }
-    }
-
-    /// The deaths to deal with; `None` if there are none, and the recovery is over.
-    fn next_deaths(&self) -> Option<Vec<(usize, Death)>> {
-        let mut state = self.state.lock();
-        let deaths = std::mem::take(&mut state.deaths);
-        if deaths.is_empty() || self.halt.borrow().is_on() {
-            self.is_recovering.send_replace(false);
-            return None;
-        }
-        Some(deaths)
-    }
-
-    /// Holds all whom these deaths, and those that come to light meanwhile, take along. Beside them it gives the deaths
-    /// that are too many.
-    async fn hold_concerned(
-        &self,
-        mut deaths: Vec<(usize, Death)>,
-    ) -> (BTreeSet<usize>, Vec<(usize, Death)>) {
-        let (mut concerned, mut too_many) = (BTreeSet::new(), Vec::new());
-        while !deaths.is_empty() {
-            let members = {
-                let mut state = self.state.lock();
-                for (index, death) in deaths {
-                    concerned.extend(self.spec.strategy.restart_set(index, state.in_start_order.len()));
-                    if !state.window.bears(&death) {
-                        too_many.push((index, death));
-                    }
-                }
-                state.in_start_order.clone()
-            };
-            for &index in concerned.iter().rev() {
-                Arc::clone(&members[index]).hold().await;
-            }
-            deaths = std::mem::take(&mut self.state.lock().deaths);
-        }
-        (concerned, too_many)
-    }
-
-    async fn restart(&self, concerned: BTreeSet<usize>, reason: Arc<str>) {
-        let (members, delay) = {
-            let mut state = self.state.lock();
-            (state.in_start_order.clone(), state.delays.next(Instant::now()))
-        };
-        self.tell(Change::Recovering { reason, members: concerned.len(), delay });
-        let mut halt = self.halt.subscribe();
-        tokio::select! {
-            () = sleep(delay) => {}
-            // The sender is ours: no error.
-            _ = halt.wait_for(|halt| halt.is_on()) => return,
-        }
-        for index in concerned {
-            Arc::clone(&members[index]).release().await;
-        }
-        self.tell(Change::Recovered);
-    }
-
-    /// The group's limit is exceeded: its parent's turn.
-    async fn give_up(&self, place: &Place, reason: Arc<str>) {
-        self.hold_all().await;
-        {
-            let mut state = self.state.lock();
-            // Whoever died meanwhile is held like all others, and goes with them.
-            state.deaths.clear();
-            self.is_recovering.send_replace(false);
-        }
-        let death = Death { reason: Arc::clone(&reason), at: Instant::now(), is_excused: false };
-        if place.hand_up(death) != Some(Ruling::Held) {
-            self.fail_all(reason).await;
-        }
-    }
-
-    /// Above the root is only the application: whom `culprit` takes along fails. All others go on, so that it can finish
-    /// what it must.
-    async fn fail_with(&self, culprit: usize, reason: Arc<str>, concerned: &mut BTreeSet<usize>) {
-        let members = self.members();
-        for index in self.spec.strategy.restart_set(culprit, members.len()).rev() {
-            if concerned.remove(&index) {
-                Arc::clone(&members[index]).fail(Arc::clone(&reason)).await;
-            }
-        }
-        self.tree.escalate(members[culprit].path().into(), reason);
-    }
-
-    async fn fail_all(&self, reason: Arc<str>) {
-        for member in self.members().into_iter().rev() {
-            member.fail(Arc::clone(&reason)).await;
-        }
-    }
-
-    async fn hold_all(&self) {
-        for member in self.members().into_iter().rev() {
-            member.hold().await;
-        }
-    }
-
     /// Halts the group; what is returned is done when it restarts nothing any more.
     fn halt(&self, change: fn(&mut Halt)) -> impl Future<Output = ()> + use<> {
         let mut is_recovering = {
@@ -295,7 +189,7 @@ impl Group {
         }
     }
 
-    fn tell(&self, change: Change) {
+    pub(super) fn tell(&self, change: Change) {
         let path = Member::path(self);
         self.tree.tell(&SupervisionEvent { path, kind: KIND, change });
     }
@@ -338,6 +232,17 @@ impl Member for Group {
             }
             Command::Stop | Command::Suffer(_) => Err(CommandError::NotOneChild),
         }
+    }
+
+    fn begun(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Some(before) = self.place.get().and_then(Place::before) {
+                before.begun().await;
+            }
+            for member in self.members() {
+                member.begun().await;
+            }
+        })
     }
 
     fn stop(self: Arc<Self>) -> BoxFuture<'static, ()> {

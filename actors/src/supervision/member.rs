@@ -33,6 +33,8 @@ pub(super) trait Member: Send + Sync {
         Vec::new()
     }
     fn command(&self, command: Command) -> Result<(), CommandError>;
+    /// Returns when the node and all that is under it now have been started, or are over.
+    fn begun(self: Arc<Self>) -> BoxFuture<'static, ()>;
     /// Ends the node and all under it; returns when nothing of them is left.
     fn stop(self: Arc<Self>) -> BoxFuture<'static, ()>;
     /// Cuts the lives under this node at their next await and lets none begin; returns when there are none. What they

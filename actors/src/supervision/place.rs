@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::group::Group;
-use super::member::{Death, Ruling, Superior};
+use super::member::{Death, Member, Ruling, Superior};
 use super::restart_limit::{Intensity, RestartWindow};
 
 /// The place of a group or a pool in the group above it.
@@ -22,6 +22,11 @@ impl Place {
     /// Whether there is still somebody above.
     pub(super) fn is_there(&self) -> bool {
         self.group.strong_count() > 0
+    }
+
+    /// Who was started before the member.
+    pub(super) fn before(&self) -> Option<Arc<dyn Member>> {
+        self.group.upgrade()?.before(self.index)
     }
 
     /// What follows when the member's own limit is exceeded. `None`: there is nobody above it any more.

@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use super::child::Child;
 use super::child_ref::ChildRef;
 use super::child_spec::PoolSpec;
-use super::driver::{Seed, launch};
 use super::error::CommandError;
 use super::events::Tree;
+use super::launch::{Seed, launch};
 use super::member::{AnyChild, Command, Death, Member, Ruling, Superior, Vitals};
 use super::place::Place;
 use super::restart_limit::RestartWindow;
@@ -100,6 +100,7 @@ impl<A: Actor<Context = actix::Context<A>>> Pool<A> {
             policy: Arc::clone(&self.spec.policy),
             superior: Arc::clone(pool) as Arc<dyn Superior>,
             child: Arc::clone(&child),
+            predecessor: None,
         };
         launch(arbiter, seed);
         ChildRef { child }
@@ -286,6 +287,14 @@ impl Member for Children {
     }
 
     // Each of these deals with all children at once: their order means nothing, and their deadlines must not add up.
+
+    /// A pool is there without any child.
+    fn begun(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        match self.place.get().and_then(Place::before) {
+            Some(before) => before.begun(),
+            None => Box::pin(async {}),
+        }
+    }
 
     fn stop(self: Arc<Self>) -> BoxFuture<'static, ()> {
         self.is_closed.store(true, Ordering::SeqCst);

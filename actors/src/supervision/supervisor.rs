@@ -12,10 +12,10 @@ use super::breaker::Breaker;
 use super::child::Child;
 use super::child_ref::ChildRef;
 use super::child_spec::{ChildSpec, GroupSpec, PoolSpec};
-use super::driver::{Seed, launch};
 use super::error::CommandError;
 use super::events::{Escalation, Observer, Tree};
 use super::group::Group;
+use super::launch::{Seed, launch};
 use super::life::Fault;
 use super::member::{Command, Member, join};
 use super::pool::Pool;
@@ -45,7 +45,8 @@ impl Supervisor {
         Self { group: self.group.subgroup(name.into(), spec) }
     }
 
-    /// Starts a child on `arbiter`. It is ready for messages at once: they wait until its actor has started.
+    /// Starts a child on `arbiter`. It is ready for messages at once: they wait until its actor has started, which is
+    /// not before all that was started here before it has.
     ///
     /// In a group that was stopped, and on an arbiter that was, the child is stopped from the beginning.
     pub fn start<A>(&self, arbiter: &ArbiterHandle, spec: ChildSpec<A>) -> ChildRef<A>
@@ -55,12 +56,13 @@ impl Supervisor {
         let (tree, parent) = (Arc::clone(self.group.tree()), Arc::clone(self.group.path()));
         let child =
             Arc::new(Child::new(tree, parent, spec.name, spec.kind, spec.mailbox_capacity, spec.breaker));
-        let place = self.group.admit_child(Arc::clone(&child) as Arc<dyn Member>, spec.alone);
+        let (place, predecessor) = self.group.admit_child(Arc::clone(&child) as Arc<dyn Member>, spec.alone);
         let seed = Seed {
             factory: spec.factory,
             policy: Arc::new(spec.policy),
             superior: Arc::new(place),
             child: Arc::clone(&child),
+            predecessor: predecessor.map(Member::begun),
         };
         launch(arbiter, seed);
         ChildRef { child }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Context};
+use actix::{Actor, Arbiter, Context};
 use actors::supervision::{
     AskError, Backoff, Change, ChildRef, ChildSpec, Fault, GroupSpec, Intensity, NodeState, PoolSpec,
     Restart, Strategy, SupervisionEvent, Supervisor,
@@ -96,6 +96,35 @@ async fn a_group_is_restarted_in_the_order_of_its_start_after_all_of_it_was_held
         }
     }
     assert_eq!(seen, ["b", "c", "d"]);
+}
+
+#[actix::test]
+async fn members_start_in_order_whatever_their_threads() {
+    let (root, mut events) = tree();
+    let (slow, quick) = (Arbiter::new(), Arbiter::new());
+    let (let_go, waits) = std::sync::mpsc::channel::<()>();
+    let mut waits = Some(waits);
+    let factory = move || {
+        // Its sender going away lets go, too.
+        waits.take().map(|waits| waits.recv().is_ok());
+        Probe::default()
+    };
+    root.start(&slow.handle(), ChildSpec::new("first", "probe", 1, factory));
+    let inner = root.group("group", one_for_one(0));
+    let second = inner.start(&quick.handle(), member("second"));
+    let third = root.start(&here(), member("third"));
+    let answer = post(&third, say(3));
+    // Time in which somebody could start too early.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(second.snapshot().state, NodeState::Starting);
+    assert_eq!(third.snapshot().state, NodeState::Starting);
+    let_go.send(()).unwrap();
+    assert_eq!(answer.await.unwrap(), 3);
+    let started = events.rest().into_iter().filter(|event| matches!(event.change, Change::Started { .. }));
+    assert_eq!(started.map(|event| event.path).collect::<Vec<_>>(), ["first", "group/second", "third"]);
+    assert_eq!(second.snapshot().state, NodeState::Running);
+    soon("stop", root.stop()).await;
+    (slow.stop(), quick.stop());
 }
 
 #[actix::test]
