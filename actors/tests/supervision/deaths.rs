@@ -18,7 +18,8 @@ use crate::support::*;
 #[actix::test]
 async fn queued_messages_survive_every_end_of_a_life_in_order_and_once() {
     // What befalls the child under the messages that wait, and how many lives that costs.
-    let ends: [(&str, u64, fn(&ChildRef<Probe>)); 5] = [
+    type Befall = fn(&ChildRef<Probe>);
+    let ends: [(&str, u64, Befall); 5] = [
         ("nothing but its own message", 2, |_| {}),
         ("a panic", 3, |child| child.inject(Fault::Panic).unwrap()),
         ("a stop", 3, |child| child.inject(Fault::Stop).unwrap()),

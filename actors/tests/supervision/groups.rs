@@ -124,7 +124,8 @@ async fn members_start_in_order_whatever_their_threads() {
     assert_eq!(started.map(|event| event.path).collect::<Vec<_>>(), ["first", "group/second", "third"]);
     assert_eq!(second.snapshot().state, NodeState::Running);
     soon("stop", root.stop()).await;
-    (slow.stop(), quick.stop());
+    slow.stop();
+    quick.stop();
 }
 
 #[actix::test]
