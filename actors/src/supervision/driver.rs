@@ -262,8 +262,13 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         let end = life.poll(cx, self.fault.take());
         if end.is_pending() && !self.has_started {
             self.has_started = true;
-            self.child.turn(|status| (status.state, status.has_begun) = (NodeState::Running, true));
-            self.child.tell(Change::Started { restarts: self.child.with_status(|status| status.restarts) });
+            let restarts = self.child.with_status(|status| {
+                status.state = NodeState::Running;
+                status.restarts
+            });
+            self.child.tell(Change::Started { restarts });
+            // Last, so that those who wait for it are told of after it.
+            self.child.turn(|status| status.has_begun = true);
         }
         end
     }
