@@ -59,7 +59,7 @@ pub struct BreakerSnapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the circuit breaker is open; try again in {} ms", retry_in.as_millis())]
 pub struct CircuitOpen {
-    /// When to try again at the earliest.
+    /// When to try again: then the open time is over, or at the latest the probe's.
     pub retry_in: Duration,
 }
 

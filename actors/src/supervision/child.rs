@@ -49,6 +49,8 @@ pub(super) struct Status {
     pub(super) clock: ActiveClock,
     /// It has been started once.
     pub(super) has_begun: bool,
+    /// A life has ended since it was released.
+    pub(super) has_died: bool,
     /// It has no life, as it was ordered.
     pub(super) is_held: bool,
     /// It is to fail, for this reason: the limits of all above it are exceeded.
@@ -88,6 +90,7 @@ impl<A: Actor> Child<A> {
             last_failure: None,
             clock: ActiveClock::new(Instant::now()),
             has_begun: false,
+            has_died: false,
             is_held: false,
             verdict: None,
             is_gone: false,
@@ -265,10 +268,12 @@ impl<A: Actor> Member for Child<A> {
         self.order(|status| {
             status.orders.hold = false;
             status.is_held = false;
+            status.has_died = false;
         });
-        // Held again: it died before it had started, and has told its group.
-        let has_begun = |status: &Status| status.state == NodeState::Running || status.is_held;
-        Box::pin(async move { self.until(has_begun).await })
+        // One that has died again, before or after it started, is tried again within its limits or held by its group:
+        // nobody else waits for that.
+        let is_tried = |status: &Status| status.state == NodeState::Running || status.has_died;
+        Box::pin(async move { self.until(is_tried).await })
     }
 
     fn fail(self: Arc<Self>, reason: Arc<str>) -> BoxFuture<'static, ()> {

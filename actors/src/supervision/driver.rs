@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix::Actor;
 use futures_util::FutureExt as _;
@@ -17,46 +17,46 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::backoff::Delays;
 use super::child::{Child, Orders};
-use super::child_spec::{Factory, Policy, Restart};
+use super::child_spec::{Factory, Policy};
 use super::events::Change;
 use super::exit::{Exit, Next};
 use super::hands::{Collected, Hands};
 use super::launch::Seed;
 use super::life::{End, Fault, Life};
-use super::member::{Death, Member as _, Ruling, Superior};
-use super::post_mortem::{Cause, PostMortem, whole_ms};
+use super::member::Superior;
 use super::progress::StallWatch;
-use super::snapshot::{Failure, NodeState};
+use super::snapshot::NodeState;
 use super::tenure::Tenure;
 
 const ANSWER_DROPPED: &str = "the future that was to answer a message panicked";
-/// After so long without a failure, delays begin with the shortest again.
-const QUIET: Duration = Duration::from_secs(30);
+/// A child that has much to do leaves its thread to others after so long.
+const SLICE_MAX: Duration = Duration::from_millis(10);
 
-struct Deadline {
+pub(super) struct Deadline {
     is_of_stop: bool,
     sleep: Pin<Box<Sleep>>,
 }
 
 pub(super) struct Driver<A: Actor<Context = actix::Context<A>>> {
-    life: Option<Life<A>>,
+    pub(super) life: Option<Life<A>>,
     /// The actor of this life has run its `started`.
-    has_started: bool,
+    pub(super) has_started: bool,
     /// To befall the message that was handed over last.
-    fault: Option<Fault>,
-    hands: Hands<A>,
+    pub(super) fault: Option<Fault>,
+    pub(super) hands: Hands<A>,
     /// When an order to stop or restart runs out of time.
-    deadline: Option<Deadline>,
-    delays: Option<Box<Delays>>,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) delays: Option<Box<Delays>>,
     stall: StallWatch,
-    began: Instant,
+    pub(super) began: Instant,
     predecessor: Option<BoxFuture<'static, ()>>,
+    was_held: bool,
     /// Why the life before this hold ended.
-    held_for: Option<Arc<str>>,
+    pub(super) held_for: Option<Arc<str>>,
     factory: Factory<A>,
-    policy: Arc<Policy>,
-    superior: Arc<dyn Superior>,
-    child: Arc<Child<A>>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) superior: Arc<dyn Superior>,
+    pub(super) child: Arc<Child<A>>,
     // Last, so that the child is gone only when all the rest is.
     tenure: Tenure<A>,
 }
@@ -73,6 +73,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             stall: StallWatch::default(),
             began: Instant::now(),
             predecessor: seed.predecessor,
+            was_held: false,
             held_for: None,
             factory: seed.factory,
             policy: seed.policy,
@@ -110,7 +111,11 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
 
     fn begin_life(&mut self) -> Result<(), Arc<str>> {
         self.began = Instant::now();
-        self.child.with_status(|status| status.clock.progress(self.began));
+        self.child.with_status(|status| {
+            status.clock.progress(self.began);
+            // Whatever life was to be renewed, this is a new one.
+            status.orders.renew = false;
+        });
         self.has_started = false;
         self.life = Some(Life::begin(&mut self.factory, self.policy.in_flight)?);
         self.hands.begin_life();
@@ -132,9 +137,11 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
                 return Poll::Pending;
             }
             self.predecessor = None;
-            if let Some(reason) = self.held_for.take() {
+            if std::mem::take(&mut self.was_held) {
                 self.superior.reset();
                 self.delays = None;
+            }
+            if let Some(reason) = self.held_for.take() {
                 self.tell_restart(reason, Duration::ZERO);
             }
             return Poll::Ready(ControlFlow::Continue(()));
@@ -143,9 +150,15 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             // Nobody will release it: what waits is refused.
             return Poll::Ready(ControlFlow::Break(()));
         }
+        self.was_held = true;
+        // From now on the group says when it begins: it releases in order, and must not wait for one that waits.
+        self.predecessor = None;
         self.child.turn(|status| {
-            status.is_held = true;
-            status.state = NodeState::Restarting;
+            // Not if it was released since the look above: that has woken us.
+            if status.orders.hold {
+                status.is_held = true;
+                status.state = NodeState::Restarting;
+            }
         });
         self.collect_late_answers(cx);
         Poll::Pending
@@ -154,8 +167,13 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
     /// Hands over, lets the actor work and collects answers, until there is nothing more to do.
     fn poll_life(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
         self.child.listen(cx.waker());
+        let begun = std::time::Instant::now();
         loop {
-            let orders = self.child.with_status(|status| status.orders);
+            let (orders, is_condemned) =
+                self.child.with_status(|status| (status.orders, status.verdict.is_some()));
+            if is_condemned {
+                return Poll::Ready(Exit::Ended);
+            }
             if orders.hold && !orders.stop {
                 return Poll::Ready(Exit::Cut);
             }
@@ -169,26 +187,48 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
                 return Poll::Ready(Exit::Died(end));
             }
             let collected = self.hands.collect(&self.child, cx);
-            if let Collected::Dropped(mail) = collected {
-                let reason = Arc::from(ANSWER_DROPPED);
+            if let Collected::Dropped { mail, is_of_this_life } = collected {
+                let (reason, message) = (Arc::from(ANSWER_DROPPED), mail.envelope.message_name());
                 let is_solved = self.hands.count_death(&self.child, mail, &reason);
-                return Poll::Ready(Exit::AnswerDropped { reason, is_solved });
+                if is_of_this_life {
+                    return Poll::Ready(Exit::AnswerDropped { reason, message, is_solved });
+                }
+                // An earlier life's: this one has nothing to do with it.
+                continue;
+            }
+            if begun.elapsed() > SLICE_MAX {
+                // Others on this thread have their turn.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             let is_idle =
                 orders.pause_intake() || !self.hands.has_next(&self.child.mailbox, self.policy.in_flight);
             if is_idle && matches!(collected, Collected::Nothing) {
                 self.publish_oldest();
-                return self.poll_stall(cx).map(|()| Exit::Hung);
+                return self.poll_stall(cx);
             }
         }
     }
 
-    /// Ready when the actor hangs.
-    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the actor hangs. A late answer that does not come any more is given up, and its message tried again.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
         let is_self_driven = self.policy.is_self_driven;
-        let moved = self.child.with_status(|status| status.clock.loop_moved()).filter(|_| is_self_driven);
-        let since = self.hands.longest_held().into_iter().chain(moved).min();
-        self.stall.poll(cx, self.policy.hung_after, since, &*self.child)
+        loop {
+            let moved = self.child.with_status(|status| status.clock.loop_moved()).filter(|_| is_self_driven);
+            let (own, late) = (self.hands.longest_held(true), self.hands.longest_held(false));
+            let own = own.into_iter().chain(moved).min();
+            let since = own.into_iter().chain(late).min();
+            if self.stall.poll(cx, self.policy.hung_after, since, &*self.child).is_pending() {
+                return Poll::Pending;
+            }
+            if since == own {
+                return Poll::Ready(Exit::Hung);
+            }
+            if let Some(mail) = self.hands.take_latest_to_come() {
+                self.hands.count_death(&self.child, mail, &Arc::from(ANSWER_DROPPED));
+            }
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Between two lives only late answers and the deadline of a stop matter. `Break`: no other life is due.
@@ -206,7 +246,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
     }
 
     fn collect_late_answers(&mut self, cx: &mut Context<'_>) {
-        while let Collected::Dropped(mail) = self.hands.collect(&self.child, cx) {
+        while let Collected::Dropped { mail, .. } = self.hands.collect(&self.child, cx) {
             self.hands.count_death(&self.child, mail, &Arc::from(ANSWER_DROPPED));
         }
         self.publish_oldest();
@@ -271,94 +311,6 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             self.child.turn(|status| status.has_begun = true);
         }
         end
-    }
-
-    /// Drops the life that has ended, sorts what it had in hand, and decides what comes next.
-    fn bury(&mut self, exit: &Exit) -> Next {
-        if let Some(life) = self.life.take() {
-            life.end();
-        }
-        self.fault = None;
-        let Some(cause) = exit.cause() else { return Next::Stop };
-        let reason = exit.reason();
-        let in_hand = self.hands.names_in_hand();
-        let is_solved = self.hands.sort_after_death(&self.child, cause, &reason)
-            || matches!(exit, Exit::AnswerDropped { is_solved: true, .. });
-        let next = self.judge(cause, &reason, is_solved);
-        self.write_post_mortem(cause, &reason, in_hand, &next);
-        match &next {
-            Next::Live { after } => self.tell_restart(reason, *after),
-            Next::Wait => self.held_for = Some(reason),
-            Next::Stop | Next::Fail { .. } => {}
-        }
-        next
-    }
-
-    fn judge(&mut self, cause: Cause, reason: &Arc<str>, is_solved: bool) -> Next {
-        if cause == Cause::Request {
-            self.deadline = None;
-            self.child.with_status(|status| status.orders.renew = false);
-            return Next::Live { after: Duration::ZERO };
-        }
-        let is_abnormal = !matches!(cause, Cause::Stop | Cause::Cut);
-        let is_followed = match self.policy.restart {
-            Restart::Permanent => true,
-            Restart::Transient => cause != Cause::Stop,
-            Restart::Temporary => false,
-        };
-        if is_abnormal || is_followed && cause == Cause::Stop {
-            let failure = Failure { at: SystemTime::now(), reason: Arc::clone(reason) };
-            self.child.with_status(|status| status.last_failure = Some(failure));
-        }
-        if !is_followed {
-            return Next::Stop;
-        }
-        if cause == Cause::Cut {
-            return Next::Wait;
-        }
-        let at = Instant::now();
-        // A message that is refused was at fault, not the actor: neither of the two deaths that it caused counts, or a
-        // few bad messages would take the whole tree down.
-        match self.superior.rule(Death { reason: Arc::clone(reason), at, is_excused: is_solved }) {
-            Ruling::Held => {
-                self.child.with_status(|status| status.orders.hold = true);
-                return Next::Wait;
-            }
-            Ruling::Failed => return Next::Fail { reason: Arc::clone(reason) },
-            Ruling::Alone => {}
-        }
-        if is_solved {
-            self.delays = None;
-        }
-        let delays = self.delays.get_or_insert_with(|| Box::new(Delays::new(self.policy.backoff, QUIET)));
-        Next::Live { after: delays.next(at) }
-    }
-
-    fn write_post_mortem(&self, cause: Cause, reason: &Arc<str>, in_hand: Vec<&'static str>, next: &Next) {
-        let child = &self.child;
-        let post_mortem = Arc::new(PostMortem {
-            path: child.path().into(),
-            kind: child.kind(),
-            at: SystemTime::now(),
-            cause,
-            reason: Arc::clone(reason),
-            lived_ms: whole_ms(self.began.elapsed()),
-            in_hand,
-            waiting: child.mailbox.waiting(),
-            restarts: child.with_status(|status| status.restarts),
-            sequel: next.sequel(),
-        });
-        child.tree().morgue.take_in(Arc::clone(&post_mortem));
-        child.tell(Change::Died(post_mortem));
-    }
-
-    fn tell_restart(&self, reason: Arc<str>, delay: Duration) {
-        let restarts = self.child.with_status(|status| {
-            status.state = NodeState::Restarting;
-            status.restarts += 1;
-            status.restarts
-        });
-        self.child.tell(Change::Restarted { reason, restarts, delay });
     }
 
     /// Refuses what is left, tells everybody and leaves.

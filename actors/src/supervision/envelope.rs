@@ -60,13 +60,15 @@ impl<M: Message> Letter<M> {
     fn settle<A: Actor>(&mut self, child: &Child<A>, result: Option<M::Result>) -> Answer {
         self.answer = None;
         let Some(result) = result else { return Answer::Dropped };
-        self.message = None;
+        let message = self.message.take();
         // First, so that the sender finds room and the figures right as soon as it has its answer.
         child.count_answer();
         if let Some(reply) = self.reply.take() {
             // A sender that no longer listens has lost only the answer.
             let _ = reply.send(Ok(result));
         }
+        // Last: what it is made of may panic.
+        drop(message);
         Answer::Given
     }
 }

@@ -13,6 +13,8 @@ pub(super) enum Exit {
     /// A message's handler vanished, though not the actor: a future of its own panicked.
     AnswerDropped {
         reason: Arc<str>,
+        /// The message's type.
+        message: &'static str,
         /// It was the message's second time: it was refused.
         is_solved: bool,
     },

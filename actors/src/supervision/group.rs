@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::backoff::Delays;
 use super::breaker::Breaker;
@@ -171,10 +171,12 @@ impl Group {
         Ruling::Held
     }
 
-    /// Returns when the group is being stopped.
-    pub(super) async fn closed(&self) {
-        // The sender is ours: no error.
-        let _ = self.halt.subscribe().wait_for(|halt| halt.is_closed).await;
+    /// Done when the group is being stopped, or is gone.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let mut halt = self.halt.subscribe();
+        async move {
+            let _ = halt.wait_for(|halt| halt.is_closed).await;
+        }
     }
 
     /// Halts the group; what is returned is done when it restarts nothing any more.
@@ -273,11 +275,15 @@ impl Member for Group {
                 // One at a time holds and releases members: whoever dies meanwhile is dealt with afterwards.
                 self.is_recovering.send_replace(true);
             }
-            for member in self.members() {
-                member.release().await;
-            }
+            let (released, is_released) = oneshot::channel();
             let tree = Arc::clone(&self.tree);
-            tree.spawn(self.recover());
+            // A task of its own: whoever waits for it may leave.
+            tree.spawn(async move {
+                self.release_each(self.members()).await;
+                let _ = released.send(());
+                self.recover().await;
+            });
+            let _ = is_released.await;
         })
     }
 

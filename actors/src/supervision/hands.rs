@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::child::Child;
 use super::envelope::Answer;
+use super::life::contain;
 use super::mailbox::{Mail, Mailbox};
 use super::post_mortem::{Cause, IN_HAND_MAX};
 
@@ -41,7 +42,7 @@ pub(super) enum Collected<A: Actor> {
     /// Some answers were given, and no further one is ready.
     Answers,
     /// A message will never be answered although the actor lives.
-    Dropped(Mail<A>),
+    Dropped { mail: Mail<A>, is_of_this_life: bool },
 }
 
 impl<A: Actor> Hands<A> {
@@ -79,9 +80,17 @@ impl<A: Actor> Hands<A> {
         self.held.push(Held { mail, life: self.life, since });
     }
 
-    /// Since when, by the child's clock, the one is in hand that has been for longest.
-    pub(super) fn longest_held(&self) -> Option<Duration> {
-        self.held.iter().map(|held| held.since).min()
+    /// Since when, by the child's clock, the one is in hand that has been for longest: of this life, or of those before.
+    pub(super) fn longest_held(&self, of_this_life: bool) -> Option<Duration> {
+        let held = self.held.iter().filter(|held| (held.life == self.life) == of_this_life);
+        held.map(|held| held.since).min()
+    }
+
+    /// Takes out the message of an earlier life whose answer has been waited for longest.
+    pub(super) fn take_latest_to_come(&mut self) -> Option<Mail<A>> {
+        let since = self.longest_held(false)?;
+        let place = self.held.iter().position(|held| held.life != self.life && held.since == since)?;
+        Some(self.held.remove(place).mail)
     }
 
     /// The types of the messages in hand.
@@ -93,13 +102,18 @@ impl<A: Actor> Hands<A> {
     pub(super) fn collect(&mut self, child: &Child<A>, cx: &mut Context<'_>) -> Collected<A> {
         let (mut collected, mut next) = (Collected::Nothing, 0);
         while let Some(held) = self.held.get_mut(next) {
-            match held.mail.envelope.poll_answer(child, cx) {
+            // A panic in here is that of a message's or an answer's `Drop`, after the answer was given.
+            let answer = contain(|| held.mail.envelope.poll_answer(child, cx));
+            match answer.unwrap_or(Poll::Ready(Answer::Given)) {
                 Poll::Pending => next += 1,
                 Poll::Ready(Answer::Given) => {
                     self.held.remove(next);
                     collected = Collected::Answers;
                 }
-                Poll::Ready(Answer::Dropped) => return Collected::Dropped(self.held.remove(next).mail),
+                Poll::Ready(Answer::Dropped) => {
+                    let Held { mail, life, .. } = self.held.remove(next);
+                    return Collected::Dropped { mail, is_of_this_life: life == self.life };
+                }
             }
         }
         collected
@@ -109,11 +123,13 @@ impl<A: Actor> Hands<A> {
     ///
     /// Says whether a culprit was found and refused.
     pub(super) fn sort_after_death(&mut self, child: &Child<A>, cause: Cause, reason: &Arc<str>) -> bool {
-        // What was cut short for another's sake, and the neighbours of an answer that was dropped, are not to blame.
-        let blame = !matches!(cause, Cause::Cut | Cause::AnswerDropped);
+        // What was cut short for another's sake or on request, and the neighbours of an answer that was dropped, are not
+        // to blame.
+        let blame = !matches!(cause, Cause::Cut | Cause::Request | Cause::AnswerDropped);
         let mut is_solved = false;
         for mut held in std::mem::take(&mut self.held) {
-            match held.mail.envelope.try_answer(child) {
+            let answer = contain(|| held.mail.envelope.try_answer(child));
+            match answer.unwrap_or(Poll::Ready(Answer::Given)) {
                 // Of a life that hung nobody waits for late answers: they are what hangs.
                 Poll::Pending if cause != Cause::Hang => self.held.push(held),
                 Poll::Ready(Answer::Given) => {}
@@ -132,7 +148,7 @@ impl<A: Actor> Hands<A> {
         let is_culprit = mail.deaths >= DEATHS_MAX;
         if is_culprit {
             child.count_refused(reason);
-            mail.envelope.refuse(reason);
+            let _ = contain(|| mail.envelope.refuse(reason));
         } else {
             self.put_back(mail);
         }
@@ -142,8 +158,9 @@ impl<A: Actor> Hands<A> {
     /// Refuses everything; says how many.
     pub(super) fn clear(&mut self) -> usize {
         let messages = self.held.len() + self.retry.len();
-        self.held.clear();
-        self.retry.clear();
+        for mail in self.held.drain(..).map(|held| held.mail).chain(self.retry.drain(..)) {
+            let _ = contain(|| drop(mail));
+        }
         messages
     }
 

@@ -1,17 +1,18 @@
 //! One life of a child: an actor from the factory and its context, polled by the driver and by nobody else.
 //!
-//! A panic is caught here, before it unwinds any further. The actor is then dropped outside the unwinding, so that a
-//! second panic in `stopping`, `stopped` or `Drop` is caught too, where it would abort the process otherwise.
+//! A panic is caught here, before it unwinds any further. The actor is then stopped and dropped outside the unwinding,
+//! one after the other, so that panics in `stopping`, `stopped` and `Drop` are caught too, where they would abort the
+//! process otherwise.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use actix::Actor;
 use actix::dev::ContextFut;
 use actix::dev::channel::{AddressSender, channel};
+use actix::{Actor, ActorContext as _};
 
 use super::child_spec::Factory;
 use super::mailbox::Mail;
@@ -46,22 +47,21 @@ pub(super) enum End {
 }
 
 pub(super) struct Life<A: Actor<Context = actix::Context<A>>> {
-    // Before the sender, so that the actor is still connected while it is told that it stops.
-    context: ContextFut<A, actix::Context<A>>,
+    /// Taken out only by `Drop`.
+    context: Option<ContextFut<A, actix::Context<A>>>,
     mailbox: AddressSender<A>,
     /// A fault keeps it from ever being polled again.
     is_frozen: bool,
+    /// The actor has been polled, and so started.
+    has_begun: bool,
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Life<A> {
     pub(super) fn begin(factory: &mut Factory<A>, in_flight: usize) -> Result<Self, Arc<str>> {
         let (mailbox, receiver) = channel(in_flight.saturating_add(OWN_MAIL_CAPACITY));
         let actor = contain(factory)?;
-        Ok(Self {
-            context: actix::Context::with_receiver(receiver).into_future(actor),
-            mailbox,
-            is_frozen: false,
-        })
+        let context = Some(actix::Context::with_receiver(receiver).into_future(actor));
+        Ok(Self { context, mailbox, is_frozen: false, has_begun: false })
     }
 
     /// A panic in the message's `clone` is the actor's.
@@ -70,9 +70,11 @@ impl<A: Actor<Context = actix::Context<A>>> Life<A> {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, fault: Option<Fault>) -> Poll<End> {
+        let Some(context) = &mut self.context else { return Poll::Pending };
+        self.has_begun = true;
         let polled = contain(|| match fault {
             None if self.is_frozen => Poll::Pending,
-            None => Pin::new(&mut self.context).poll(cx),
+            None => Pin::new(context).poll(cx),
             Some(Fault::Stop) => Poll::Ready(()),
             Some(Fault::Panic) => panic!("a fault was injected"),
             Some(Fault::Hang) => {
@@ -89,11 +91,23 @@ impl<A: Actor<Context = actix::Context<A>>> Life<A> {
             Err(reason) => Poll::Ready(End::Panicked(reason)),
         }
     }
+}
 
-    /// Drops the actor and all that it has spawned into its context.
-    pub(super) fn end(self) {
-        // The life is over either way; what its `stopped` or `Drop` panics with is on the panic hook's output.
-        let _ = contain(|| drop(self));
+impl<A: Actor<Context = actix::Context<A>>> Drop for Life<A> {
+    /// Drops the actor and all that it has spawned into its context. The life is over either way; what `stopping`,
+    /// `stopped` or `Drop` panic with is on the panic hook's output.
+    fn drop(&mut self) {
+        let Some(mut context) = self.context.take() else { return };
+        // The end and the drop one after the other: a panic in each is caught alone, where both at once would abort.
+        if self.has_begun && context.alive() {
+            let _ = contain(|| {
+                context.ctx().stop();
+                let _ = Pin::new(&mut context).poll(&mut Context::from_waker(Waker::noop()));
+            });
+        }
+        // Else it would be told to stop, or even to start, once more.
+        context.ctx().terminate();
+        let _ = contain(|| drop(context));
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod backoff;
 mod breaker;
+mod burial;
 mod child;
 mod child_ref;
 mod child_spec;

@@ -84,6 +84,13 @@ impl ActiveClock {
         (self.idles == 0).then(|| self.moved.max(self.progress))
     }
 
+    /// Takes `time` off the clock, unless it stands still.
+    fn forgive(&mut self, time: Duration) {
+        if self.waits == 0 {
+            self.waited += time;
+        }
+    }
+
     pub(super) fn progress(&mut self, now: Instant) {
         self.progress = self.read(now);
     }
@@ -101,9 +108,18 @@ pub(super) trait Occupant: Send + Sync {
     fn blocks_its_thread(&self, blocked: Duration);
 }
 
-/// Who is being polled on a thread, and since when.
+/// A thread or a child is looked at so many times within its limit.
+pub(super) const LOOKS: u32 = 4;
+
+/// Who is being polled on a thread, since when, and how often that was seen.
 #[derive(Default)]
-pub(super) struct Seat(Mutex<Option<(std::time::Instant, Arc<dyn Occupant>)>>);
+pub(super) struct Seat(Mutex<Option<Seated>>);
+
+struct Seated {
+    since: std::time::Instant,
+    looks: u32,
+    occupant: Arc<dyn Occupant>,
+}
 
 thread_local! {
     static SEAT: Arc<Seat> = Arc::default();
@@ -115,12 +131,14 @@ impl Seat {
         SEAT.with(Arc::clone)
     }
 
-    /// Who has been polled for longer than `limit`, and for how long.
-    pub(super) fn blocked_for(&self, limit: Duration) -> Option<(Duration, Arc<dyn Occupant>)> {
-        let seat = self.0.lock();
-        let (since, occupant) = seat.as_ref()?;
-        let blocked = since.elapsed();
-        (blocked > limit).then(|| (blocked, Arc::clone(occupant)))
+    /// Who has been polled without an end for `LOOKS` whole looks, and for how long; once.
+    ///
+    /// Looks are counted, not time: while the process sleeps nobody looks.
+    pub(super) fn look(&self) -> Option<(Duration, Arc<dyn Occupant>)> {
+        let mut seat = self.0.lock();
+        let seated = seat.as_mut()?;
+        seated.looks += 1;
+        (seated.looks == LOOKS + 1).then(|| (seated.since.elapsed(), Arc::clone(&seated.occupant)))
     }
 }
 
@@ -137,7 +155,7 @@ pub(super) fn seated<T>(occupant: &Arc<impl Occupant + 'static>, poll: impl FnOn
     }
     SEAT.with(|seat| {
         let occupant = Arc::clone(occupant) as Arc<dyn Occupant>;
-        *seat.0.lock() = Some((std::time::Instant::now(), occupant));
+        *seat.0.lock() = Some(Seated { since: std::time::Instant::now(), looks: 0, occupant });
         let _leave = Leave(seat);
         poll()
     })
@@ -145,7 +163,7 @@ pub(super) fn seated<T>(occupant: &Arc<impl Occupant + 'static>, poll: impl FnOn
 
 /// The child that is being polled on this thread.
 fn current() -> Option<Arc<dyn Occupant>> {
-    SEAT.with(|seat| seat.0.lock().as_ref().map(|(_, occupant)| Arc::clone(occupant)))
+    SEAT.with(|seat| seat.0.lock().as_ref().map(|seated| Arc::clone(&seated.occupant)))
 }
 
 /// Says that the child that is being polled makes progress: what it has in hand has its time anew.
@@ -200,6 +218,9 @@ impl Drop for Pause {
 }
 
 /// What a child does about its hanging: a timer that is armed while it has work in hand.
+///
+/// A timer that strikes late tells that the whole process slept, or that somebody else kept the thread: that time is not
+/// the child's. Hence it strikes several times within the limit.
 #[derive(Default)]
 pub(super) struct StallWatch(Option<Pin<Box<Sleep>>>);
 
@@ -218,7 +239,7 @@ impl StallWatch {
                 if since.is_none() {
                     return Poll::Pending;
                 }
-                self.0 = Some(Box::pin(sleep(limit)));
+                self.0 = Some(Box::pin(sleep(limit / LOOKS)));
                 continue;
             };
             if timer.as_mut().poll(cx).is_pending() {
@@ -230,16 +251,13 @@ impl StallWatch {
             let Some(since) = since else { return Poll::Pending };
             let mut stalled = Duration::ZERO;
             occupant.with_clock(&mut |clock| {
-                if lateness > limit / 2 {
-                    // The whole process slept, or somebody else kept the thread: that is not the child's fault.
-                    clock.progress(now);
-                }
+                clock.forgive(lateness);
                 stalled = clock.stalled_for(since, now);
             });
             if stalled >= limit {
                 return Poll::Ready(());
             }
-            self.0 = Some(Box::pin(sleep(limit - stalled)));
+            self.0 = Some(Box::pin(sleep((limit - stalled).min(limit / LOOKS))));
         }
     }
 }
@@ -270,5 +288,22 @@ mod tests {
         clock.progress(start + 4 * S);
         assert_eq!(clock.stalled_for(S, start + 6 * S), 2 * S);
         assert_eq!(clock.stalled_for(5 * S, start + 6 * S), S);
+    }
+
+    struct Nobody;
+
+    impl Occupant for Nobody {
+        fn with_clock(&self, _: &mut dyn FnMut(&mut ActiveClock)) {}
+        fn blocks_its_thread(&self, _: Duration) {}
+    }
+
+    #[test]
+    fn a_thread_is_blocked_by_looks_and_not_by_time_and_told_once() {
+        let seat = Seat::of_this_thread();
+        let nobody = Arc::new(Nobody);
+        let looks = seated(&nobody, || (0..2 * LOOKS).map(|_| seat.look().is_some()).collect::<Vec<_>>());
+        assert_eq!(looks.iter().position(|is_blocked| *is_blocked), Some(LOOKS as usize));
+        assert_eq!(looks.iter().filter(|is_blocked| **is_blocked).count(), 1);
+        assert!(seat.look().is_none(), "nobody is seated");
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::events::Change;
 use super::group::Group;
-use super::member::{Death, Ruling};
+use super::member::{Death, Member, Ruling};
 use super::place::Place;
 
 impl Group {
@@ -78,10 +78,19 @@ impl Group {
             // The sender is ours: no error.
             _ = halt.wait_for(|halt| halt.is_on()) => return,
         }
-        for index in concerned {
-            Arc::clone(&members[index]).release().await;
-        }
+        self.release_each(concerned.into_iter().map(|index| Arc::clone(&members[index]))).await;
         self.tell(Change::Recovered);
+    }
+
+    /// Releases members one after the other, until somebody above or a stop takes over.
+    pub(super) async fn release_each(&self, members: impl IntoIterator<Item = Arc<dyn Member>>) {
+        let mut halt = self.halt.subscribe();
+        for member in members {
+            tokio::select! {
+                () = member.release() => {}
+                _ = halt.wait_for(|halt| halt.is_on()) => return,
+            }
+        }
     }
 
     /// The group's limit is exceeded: its parent's turn.

@@ -136,12 +136,12 @@ impl Supervisor {
     ///
     /// Sees handlers and all else in an actor's context, not tasks of their own (`ResponseFuture`).
     pub fn watch_threads(&self, limit: Duration) {
-        let (watch, group) =
-            (threads::watch(Arc::downgrade(self.group.tree()), limit), Arc::clone(&self.group));
+        let watch = threads::watch(Arc::downgrade(self.group.tree()), limit);
+        let closed = self.group.closed();
         self.group.tree().spawn(async move {
             tokio::select! {
                 () = watch => {}
-                () = group.closed() => {}
+                () = closed => {}
             }
         });
     }

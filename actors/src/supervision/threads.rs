@@ -4,12 +4,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::MissedTickBehavior;
 
 use super::events::Tree;
-use super::progress::Seat;
-
-/// A thread is looked at so many times within the limit.
-const LOOKS: u32 = 4;
+use super::progress::{LOOKS, Seat};
 
 /// The threads on which a tree's children live.
 #[derive(Default)]
@@ -25,8 +23,8 @@ impl Threads {
         }
     }
 
-    fn look(&self, limit: Duration) {
-        let blocked: Vec<_> = self.0.lock().iter().filter_map(|seat| seat.blocked_for(limit)).collect();
+    fn look(&self) {
+        let blocked: Vec<_> = self.0.lock().iter().filter_map(|seat| seat.look()).collect();
         for (blocked, occupant) in blocked {
             occupant.blocks_its_thread(blocked);
         }
@@ -36,10 +34,12 @@ impl Threads {
 /// Looks at the threads of `tree` as long as it is there, and tells of each child that has kept one for `limit`.
 pub(super) async fn watch(tree: Weak<Tree>, limit: Duration) {
     let mut looks = tokio::time::interval(limit / LOOKS);
+    // A process that slept has looked once, not many times.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
         match tree.upgrade() {
-            Some(tree) => tree.threads.look(limit),
+            Some(tree) => tree.threads.look(),
             None => return,
         }
     }

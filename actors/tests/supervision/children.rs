@@ -187,6 +187,8 @@ async fn a_second_panic_in_stopped_or_drop_does_not_abort_the_process() {
     let culprit = Some(Ping { panics: true });
     let (stopped, dropped) =
         (Fragile { in_stopped: true, ..Fragile::SOUND }, Fragile { in_drop: true, ..Fragile::SOUND });
+    let both = Fragile { in_stopped: true, in_drop: true, ..Fragile::SOUND };
+    assert_contained(both, culprit.clone(), "in a handler").await;
     assert_contained(stopped, culprit.clone(), "in a handler").await;
     assert_contained(dropped, culprit, "in a handler").await;
 }

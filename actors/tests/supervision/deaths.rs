@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler, Message};
 use actors::supervision::{
-    AskError, Change, ChildRef, ChildSpec, CommandError, Fault, Intensity, NodeState, Restart, StateCell,
+    AskError, Backoff, Cause, Change, ChildRef, ChildSpec, CommandError, Fault, Intensity, NodeState,
+    Restart, StateCell,
 };
 use futures_util::TryFutureExt as _;
 use futures_util::future::{LocalBoxFuture, join_all};
@@ -373,4 +374,77 @@ async fn the_state_of_the_last_whole_fold_survives_a_panic() {
     assert!(soon("refusal", child.ask(Add(13))).await.is_err());
     assert_eq!(child.ask(Add(2)).await.unwrap(), 7);
     assert_eq!((*cell.get(), child.snapshot().restarts), (7, 2));
+}
+
+#[actix::test]
+async fn a_late_answer_that_never_comes_costs_its_message_a_try_and_nobody_a_life() {
+    let (root, _events) = tree();
+    let child = root.start(&here(), probe("a").in_flight(4));
+    let gate = Gate::closed();
+    let late = post(&child, {
+        let gate = gate.clone();
+        outside(move || {
+            let gate = gate.clone();
+            async move {
+                gate.pass().await;
+                panic!("as told")
+            }
+        })
+    });
+    assert_eq!(post(&child, panics_at_first(1, &Tally::default())).await.unwrap(), 2);
+    assert_eq!(child.snapshot().restarts, 1);
+    gate.open();
+    assert!(late.await.unwrap_err().may_have_had_effect());
+    // Its first try belonged to the life before, its second to this one.
+    assert_eq!(child.snapshot().restarts, 2);
+    let dead = root.post_mortems("a");
+    assert_eq!((dead[1].cause, dead[1].in_hand.as_slice()), (Cause::AnswerDropped, &["ActOutside"][..]));
+}
+
+#[actix::test]
+async fn a_restart_asked_for_between_two_lives_costs_none() {
+    let (root, mut events) = tree();
+    let slow = Backoff { initial: Duration::from_millis(50), max: Duration::from_millis(50), jitter: 0.0 };
+    let child = root.start(&here(), probe("a").backoff(slow));
+    let suspect = post(&child, panics_at_first(1, &Tally::default()));
+    events.until("restart", |event| matches!(event.change, Change::Restarted { .. })).await;
+    child.restart().unwrap();
+    assert_eq!(suspect.await.unwrap(), 2);
+    assert_eq!(child.snapshot().restarts, 1);
+}
+
+/// Cannot be dropped in peace.
+struct Bomb(bool);
+
+impl Clone for Bomb {
+    fn clone(&self) -> Self {
+        Self(false)
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(!self.0, "as told");
+    }
+}
+
+impl Message for Bomb {
+    type Result = u32;
+}
+
+impl Handler<Bomb> for Probe {
+    type Result = u32;
+
+    fn handle(&mut self, _: Bomb, _: &mut Context<Self>) -> u32 {
+        1
+    }
+}
+
+#[actix::test]
+async fn a_message_that_panics_when_it_is_dropped_is_answered_and_hurts_nobody() {
+    let (root, _events) = tree();
+    let child = root.start(&here(), probe("a"));
+    assert_eq!(soon("an answer", child.ask(Bomb(true))).await.unwrap(), 1);
+    assert_eq!(post(&child, say(2)).await.unwrap(), 2);
+    assert_eq!((child.snapshot().state, child.snapshot().restarts), (NodeState::Running, 0));
 }

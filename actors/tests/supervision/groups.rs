@@ -1,5 +1,7 @@
 //! Strategies, limits over several levels, and what a group's restart does to messages.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Arbiter, Context};
@@ -329,7 +331,7 @@ async fn a_restart_of_a_group_on_request_restarts_each_member_and_counts_against
     assert!(root.escalations().borrow().is_none());
 }
 
-// Two bugs that storms have found.
+// Bugs that storms and a review have found.
 
 #[actix::test]
 async fn a_member_that_dies_while_its_group_is_being_released_is_dealt_with_afterwards() {
@@ -361,4 +363,82 @@ async fn of_deaths_at_once_those_within_the_roots_limit_are_followed_and_the_oth
     let failed = children.iter().filter(|child| child.snapshot().state == NodeState::Failed).count();
     assert_eq!(failed, 2);
     assert!(root.escalations().borrow().is_some());
+}
+
+/// Whether the factory of `broken` works.
+fn switch(is_broken: &Arc<AtomicBool>) -> impl FnMut() -> Probe + Send + 'static {
+    let is_broken = Arc::clone(is_broken);
+    move || {
+        assert!(!is_broken.load(Ordering::SeqCst), "it cannot start");
+        Probe::default()
+    }
+}
+
+#[actix::test]
+async fn a_member_that_cannot_start_within_its_own_limit_wedges_neither_its_group_nor_a_stop() {
+    let (root, mut events) = tree_of(group(Strategy::OneForAll, 10));
+    let culprit = root.start(&here(), member("culprit"));
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let broken = root.start(
+        &here(),
+        ChildSpec::new("broken", "probe", 10, switch(&is_broken)).intensity(MANY).backoff(QUICK),
+    );
+    let pool = root.pool::<Probe>("pool", "probe", PoolSpec::new(10, MANY).backoff(QUICK));
+    let in_pool = pool.start(&here(), "1", switch(&is_broken));
+    for child in [&culprit, &broken, &in_pool] {
+        post(child, say(1)).await.unwrap();
+    }
+    is_broken.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        die(&culprit).await;
+        events.until("recovery", recovered).await;
+    }
+    // Tried again and again by themselves, and well as soon as they can be.
+    let waits = [post(&broken, say(2)), post(&in_pool, say(2))];
+    is_broken.store(false, Ordering::SeqCst);
+    for answer in waits {
+        assert_eq!(answer.await.unwrap(), 2);
+    }
+    is_broken.store(true, Ordering::SeqCst);
+    die(&culprit).await;
+    soon("stop", root.stop()).await;
+}
+
+#[test]
+fn a_message_that_comes_to_a_held_child_while_it_is_released_changes_nothing() {
+    actix_rt::System::new().block_on(async {
+        let (supervisors, elsewhere, flood) = (Arbiter::new(), Arbiter::new(), Arbiter::new());
+        let blink =
+            Backoff { initial: Duration::from_micros(200), max: Duration::from_micros(200), jitter: 0.5 };
+        let spec = GroupSpec::new(Strategy::OneForAll).backoff(blink).intensity(MANY);
+        let root = Supervisor::root(&supervisors.handle(), spec, ());
+        let culprit = root.start(&here(), member("culprit"));
+        let spec = ChildSpec::new("flooded", "probe", 100_000, Probe::default);
+        let flooded = root.start(&elsewhere.handle(), spec);
+        let is_over = Arc::new(AtomicBool::new(false));
+        flood.spawn({
+            let (flooded, is_over) = (flooded.clone(), Arc::clone(&is_over));
+            async move {
+                while !is_over.load(Ordering::SeqCst) {
+                    let _ = flooded.try_tell(say(1));
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        for deaths in 1..=300 {
+            die(&culprit).await;
+            soon("recovery", async {
+                while root.is_recovering() {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            assert_eq!(restarts(&[culprit.clone(), flooded.clone()]), [deaths; 2]);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        soon("stop", root.stop()).await;
+        for arbiter in [supervisors, elsewhere, flood] {
+            arbiter.stop();
+        }
+    });
 }

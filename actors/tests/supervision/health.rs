@@ -250,6 +250,61 @@ async fn who_shares_a_thread_with_one_that_blocks_it_is_not_to_blame() {
 }
 
 #[actix::test]
+#[expect(clippy::disallowed_methods, reason = "it is what must be borne")]
+async fn many_short_messages_are_no_block() {
+    let (root, mut events) = tree();
+    let elsewhere = Arbiter::new();
+    let child = root.start(&elsewhere.handle(), probe("a"));
+    root.watch_threads(LONG);
+    let answers: Vec<_> = (0..90)
+        .map(|number| {
+            post(
+                &child,
+                act(move |_, _| {
+                    std::thread::sleep(SOON_HUNG / 2);
+                    number
+                }),
+            )
+        })
+        .collect();
+    for (number, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.await.unwrap(), number as u32);
+    }
+    assert!(!events.rest().iter().any(|event| matches!(event.change, Change::Blocked { .. })));
+    soon("stop", root.stop()).await;
+    elsewhere.stop();
+}
+
+#[actix::test]
+#[expect(clippy::disallowed_methods, reason = "it is what must be borne")]
+async fn the_time_that_somebody_else_keeps_the_thread_is_nobodys() {
+    let (root, _events) = tree();
+    let limit = LONG / 2;
+    let child = root.start(&here(), probe("child").hung_after(limit));
+    let blocker = root.start(&here(), probe("blocker"));
+    // Not idle for as long as the limit, but for its neighbour.
+    let answer = post(
+        &child,
+        inside(move || async move {
+            for _ in 0..6 {
+                tokio::time::sleep(limit / 20).await;
+            }
+            1
+        }),
+    );
+    tokio::time::sleep(limit / 10).await;
+    let blocks = post(
+        &blocker,
+        act(move |_, _| {
+            std::thread::sleep(limit * 4 / 3);
+            2
+        }),
+    );
+    assert_eq!((blocks.await.unwrap(), answer.await.unwrap()), (2, 1));
+    assert_eq!(child.snapshot().restarts, 0);
+}
+
+#[actix::test]
 async fn a_thread_that_is_not_given_back_is_escalated_with_the_one_who_keeps_it() {
     let (root, mut events) = tree();
     let (here, elsewhere) = (here(), Arbiter::new());
