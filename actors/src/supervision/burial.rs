@@ -45,6 +45,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
     fn judge(&mut self, cause: Cause, reason: &Arc<str>, is_solved: bool) -> Next {
         if cause == Cause::Request {
             self.deadline = None;
+            self.child.with_status(|status| status.orders.renew = false);
             return Next::Live { after: Duration::ZERO };
         }
         let is_abnormal = !matches!(cause, Cause::Stop | Cause::Cut);

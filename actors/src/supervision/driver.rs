@@ -113,8 +113,8 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         self.began = Instant::now();
         self.child.with_status(|status| {
             status.clock.progress(self.began);
-            // Whatever life was to be renewed, this is a new one.
-            status.orders.renew = false;
+            // What was to be renewed was the life before: this one is new.
+            status.orders.renew &= !status.has_begun;
         });
         self.has_started = false;
         self.life = Some(Life::begin(&mut self.factory, self.policy.in_flight)?);

@@ -415,6 +415,7 @@ fn a_message_that_comes_to_a_held_child_while_it_is_released_changes_nothing() {
         let culprit = root.start(&here(), member("culprit"));
         let spec = ChildSpec::new("flooded", "probe", 100_000, Probe::default);
         let flooded = root.start(&elsewhere.handle(), spec);
+        post(&flooded, say(1)).await.unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         flood.spawn({
             let (flooded, is_over) = (flooded.clone(), Arc::clone(&is_over));
