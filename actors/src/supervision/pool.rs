@@ -338,10 +338,15 @@ impl Superior for Children {
             return Ruling::Held;
         }
         let reason = Arc::clone(&death.reason);
-        self.place.get().and_then(|place| place.hand_up(death)).unwrap_or_else(|| {
+        let ruling = self.place.get().and_then(|place| place.hand_up(death)).unwrap_or_else(|| {
             self.tree.escalate(Arc::clone(&self.path), reason);
             Ruling::Failed
-        })
+        });
+        if ruling != Ruling::Held {
+            // Nobody will release the pool: the next child must not wait for it.
+            self.has_handed_up.store(false, Ordering::SeqCst);
+        }
+        ruling
     }
 
     fn reset(&self) {}

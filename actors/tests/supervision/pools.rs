@@ -164,3 +164,19 @@ fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").expect("a Linux machine");
     status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4_096
 }
+
+#[actix::test]
+async fn children_of_a_pool_that_nobody_is_above_fail_beyond_its_limit_and_wait_for_nobody() {
+    let (root, _events) = tree();
+    let limit = Intensity { max_restarts: 0, window: Duration::from_secs(3_600) };
+    let pool = root.pool::<Probe>("users", "user_state", PoolSpec::new(4, limit).backoff(QUICK));
+    let children = ["a", "b"].map(|id| pool.start(&here(), id, Probe::default));
+    for child in &children {
+        post(child, say(1)).await.unwrap();
+    }
+    drop(root);
+    for child in &children {
+        assert!(post(child, panics_at_first(1, &Tally::default())).await.is_err());
+        assert_eq!(child.snapshot().state, NodeState::Failed);
+    }
+}
