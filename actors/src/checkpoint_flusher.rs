@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, WrapFuture};
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::cognition::thresholds::Thresholds;
 use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES, Scope};
 use crate::domain::ids::UserId;
 use crate::domain::message::{Message, Topic};
 use crate::kafka_publisher::KafkaPublisher;
-use crate::messages::{EventsCommitted, FlushCheckpoints, StatesChanged};
+use crate::messages::{
+    EventsCommitted, FlushCheckpoints, PartitionsClaimed, PartitionsGivenUp, StatesChanged,
+};
 use crate::ports::store::{Checkpoint, CheckpointBatch, PositionMove, StoreError, SwitchRow};
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{Clock, Store, Telemetry};
@@ -38,8 +41,8 @@ pub struct FlusherParts {
     pub thresholds: Arc<ArcSwap<Thresholds>>,
     /// The consumer whose positions are stored.
     pub group: Arc<str>,
-    /// How many partitions it has.
-    pub partitions: u32,
+    /// Told `true` when the store says that a partition of ours has another owner.
+    pub fenced: watch::Sender<bool>,
     /// How often everything dirty is flushed.
     pub interval: Duration,
     /// What is dirty: kept outside the actor, so that its death forgets nothing.
@@ -113,26 +116,31 @@ impl FlusherParts {
 
     async fn flush_some(&self, users: &[UserId], positions: &[PositionMove]) -> Result<(), StoreError> {
         let taken = self.dirty.lock().take(users);
-        let batch = CheckpointBatch { positions: positions.to_vec(), ..self.batch(&taken) };
+        let claims = self.dirty.lock().claims();
+        let batch = CheckpointBatch { claims, positions: positions.to_vec(), ..self.batch(&taken) };
         let saved = waiting(self.store.save_checkpoints(&batch)).await;
         let mut dirty = self.dirty.lock();
         match &saved {
             Ok(()) => {
                 dirty.settle(taken);
-                dirty.store_positions(positions);
+                let to = |moved: &PositionMove| (moved.partition, moved.to);
+                dirty.set_stored_positions(&positions.iter().map(to).collect());
                 // A full mailbox means that it is awake already.
                 let _ = self.publisher.try_tell(EventsCommitted);
             }
-            // Somebody else moved a position, or whether we did is unknown: ask again.
-            Err(_) => dirty.forget_stored_positions(),
+            Err(StoreError::Fenced(_)) => {
+                self.fenced.send_replace(true);
+            }
+            Err(StoreError::Unavailable(_) | StoreError::Refused(_)) => dirty.doubt_positions(positions),
         }
         saved
     }
 
     async fn positions_to_move(&self) -> Result<Vec<PositionMove>, StoreError> {
-        if !self.dirty.lock().knows_stored_positions() {
-            let stored = waiting(self.store.positions(&self.group, self.partitions)).await?;
-            self.dirty.lock().set_stored_positions(stored);
+        let unknown = self.dirty.lock().unknown_positions();
+        if !unknown.is_empty() {
+            let stored = waiting(self.store.positions(&self.group, &unknown)).await?;
+            self.dirty.lock().set_stored_positions(&stored);
         }
         Ok(self.dirty.lock().positions_to_move())
     }
@@ -189,6 +197,28 @@ impl Handler<StatesChanged> for CheckpointFlusher {
         if is_urgent {
             self.parts.wake.notify_one();
         }
+        MessageResult(())
+    }
+}
+
+impl Handler<PartitionsClaimed> for CheckpointFlusher {
+    type Result = MessageResult<PartitionsClaimed>;
+
+    fn handle(
+        &mut self,
+        PartitionsClaimed(claims): PartitionsClaimed,
+        _: &mut Context<Self>,
+    ) -> Self::Result {
+        self.parts.dirty.lock().claim(&claims);
+        MessageResult(())
+    }
+}
+
+impl Handler<PartitionsGivenUp> for CheckpointFlusher {
+    type Result = MessageResult<PartitionsGivenUp>;
+
+    fn handle(&mut self, given_up: PartitionsGivenUp, _: &mut Context<Self>) -> Self::Result {
+        self.parts.dirty.lock().give_up(&given_up.partitions, &given_up.users);
         MessageResult(())
     }
 }

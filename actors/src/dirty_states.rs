@@ -8,7 +8,8 @@ use crate::cognition::state::significant_change;
 use crate::cognition::switch::ModeSwitch;
 use crate::domain::ids::UserId;
 use crate::messages::Changes;
-use crate::ports::store::{DeadLetter, PositionMove};
+use crate::ports::event_log::Places;
+use crate::ports::store::{Claim, DeadLetter, PositionMove};
 use crate::user_state::LiveState;
 
 /// States in one transaction: large enough for speed, small enough to let webhooks' commits in between.
@@ -55,7 +56,14 @@ pub struct DirtyStates {
     dead_letters: BTreeMap<Arc<str>, DeadLetter>,
     saved: HashMap<UserId, Saved>,
     next_offsets: BTreeMap<u32, i64>,
-    stored_offsets: Option<Vec<i64>>,
+    claims: BTreeMap<u32, Claimed>,
+}
+
+/// A partition of ours.
+struct Claimed {
+    epoch: i64,
+    /// Where the store has the position; `None` when a flush has left that unknown.
+    stored_offset: Option<i64>,
 }
 
 impl DirtyStates {
@@ -79,7 +87,10 @@ impl DirtyStates {
         for letter in &changes.dead_letters {
             self.dead_letters.insert(Arc::clone(&letter.id), letter.clone());
         }
-        for &(partition, next_offset) in &changes.next_offsets {
+        let claims = &self.claims;
+        for &(partition, next_offset) in
+            changes.next_offsets.iter().filter(|(partition, _)| claims.contains_key(partition))
+        {
             let held = self.next_offsets.entry(partition).or_insert(next_offset);
             *held = (*held).max(next_offset);
         }
@@ -149,7 +160,10 @@ impl DirtyStates {
             {
                 self.changed.insert(user.clone());
             }
-            self.saved.insert(user, Saved { live, at: Some(Instant::now()) });
+            // Absent only if the user's partition was given up during the flush.
+            if let Some(saved) = self.saved.get_mut(&user) {
+                *saved = Saved { live, at: Some(Instant::now()) };
+            }
         }
     }
 
@@ -158,47 +172,66 @@ impl DirtyStates {
         !self.dead_letters.is_empty()
     }
 
-    /// Whether it is known where the store has the positions.
-    pub fn knows_stored_positions(&self) -> bool {
-        self.stored_offsets.is_some()
+    /// Takes note of partitions that are ours from now on.
+    pub fn claim(&mut self, claims: &[Claim]) {
+        for &Claim { partition, next_offset, epoch } in claims {
+            self.next_offsets.remove(&partition);
+            self.claims.insert(partition, Claimed { epoch, stored_offset: Some(next_offset) });
+        }
     }
 
-    /// Where the store has the positions.
-    pub fn set_stored_positions(&mut self, stored: Vec<i64>) {
-        self.stored_offsets = Some(stored);
+    /// Forgets partitions that are ours no more, with their users' states.
+    pub fn give_up(&mut self, partitions: &[u32], users: &[UserId]) {
+        for partition in partitions {
+            self.next_offsets.remove(partition);
+            self.claims.remove(partition);
+        }
+        for user in users {
+            self.states.remove(user);
+            self.switched.remove(user);
+            self.changed.remove(user);
+            self.switches.remove(user);
+            self.saved.remove(user);
+        }
+        let of_them = |letter: &DeadLetter| letter.place.is_some_and(|place| partitions.contains(&place.0));
+        self.dead_letters.retain(|_, letter| !of_them(letter));
     }
 
-    /// The store refused a move: it must be asked again.
-    pub fn forget_stored_positions(&mut self) {
-        self.stored_offsets = None;
+    /// Our partitions with the epochs of our claims.
+    pub fn claims(&self) -> Vec<(u32, i64)> {
+        self.claims.iter().map(|(&partition, claimed)| (partition, claimed.epoch)).collect()
+    }
+
+    /// Our partitions of which it is not known where the store has the position.
+    pub fn unknown_positions(&self) -> Vec<u32> {
+        let unknown = self.claims.iter().filter(|(_, claimed)| claimed.stored_offset.is_none());
+        unknown.map(|(&partition, _)| partition).collect()
+    }
+
+    /// Where the store has these positions.
+    pub fn set_stored_positions(&mut self, stored: &Places) {
+        for (partition, &offset) in stored {
+            if let Some(claimed) = self.claims.get_mut(partition) {
+                claimed.stored_offset = Some(offset);
+            }
+        }
+    }
+
+    /// Whether these moves took place is unknown: the store must be asked.
+    pub fn doubt_positions(&mut self, moved: &[PositionMove]) {
+        for position in moved {
+            if let Some(claimed) = self.claims.get_mut(&position.partition) {
+                claimed.stored_offset = None;
+            }
+        }
     }
 
     /// The moves that a flush of everything dirty now would cover.
     pub fn positions_to_move(&self) -> Vec<PositionMove> {
-        let stored = |partition: u32| {
-            self.stored_offsets
-                .as_ref()
-                .and_then(|stored| stored.get(partition as usize))
-                .copied()
-                .unwrap_or(0)
+        let to_move = |(&partition, &to): (&u32, &i64)| {
+            let from = self.claims.get(&partition)?.stored_offset?;
+            (to > from).then_some(PositionMove { partition, from, to })
         };
-        self.next_offsets
-            .iter()
-            .map(|(&partition, &to)| PositionMove { partition, from: stored(partition), to })
-            .filter(|position| position.to > position.from)
-            .collect()
-    }
-
-    /// These moves are durable.
-    pub fn store_positions(&mut self, moved: &[PositionMove]) {
-        // Unknown stays unknown: a flush that moved none must not make all the others 0.
-        let Some(stored) = &mut self.stored_offsets else { return };
-        for position in moved {
-            let place = position.partition as usize;
-            if stored.len() <= place {
-                stored.resize(place + 1, 0);
-            }
-            stored[place] = position.to;
-        }
+        self.next_offsets.iter().filter_map(to_move).collect()
     }
 }

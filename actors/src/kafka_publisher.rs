@@ -12,34 +12,124 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::cognition::state::APPLIED_IDS_MAX;
+use crate::domain::message::Message;
 use crate::messages::EventsCommitted;
-use crate::ports::store::OutboxEntry;
+use crate::ports::event_log::Refusal;
+use crate::ports::store::{DeadLetter, OutboxEntry};
 use crate::ports::telemetry::PipelineEvent;
-use crate::ports::{EventLog, Store, Telemetry};
+use crate::ports::{Clock, EventLog, Store, Telemetry};
 use crate::supervision::{Backoff, idle, waiting};
 
 /// Messages moved at a time.
 pub const PUBLISH_BATCH_MAX: usize = 500;
 /// Messages of one key moved at a time: as many as a state remembers, so that it knows every one that comes twice.
 const KEY_BATCH_MAX: usize = APPLIED_IDS_MAX;
-/// How long the outbox goes unwatched when nobody says that there is something in it.
-const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How long the outbox goes unwatched when nobody says that there is something in it: as another bridge's commits do not.
+const IDLE_LOOK: Duration = Duration::from_millis(100);
+/// How often the log may refuse a message before it is set aside.
+const TRIES: u32 = 3;
 
 /// After so long without a failure, delays begin with the shortest again.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// The one publisher of an outbox.
-pub struct KafkaPublisher {
+/// What the publisher works with; all of it outlives the publisher.
+pub struct PublisherParts {
     store: Arc<dyn Store>,
     log: Arc<dyn EventLog>,
+    clock: Arc<dyn Clock>,
     telemetry: Arc<dyn Telemetry>,
-    wake: Arc<Notify>,
+    /// One a shard.
+    wakes: Vec<Notify>,
+}
+
+impl PublisherParts {
+    /// For a publisher from `store`'s outbox to `log`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        log: Arc<dyn EventLog>,
+        clock: Arc<dyn Clock>,
+        telemetry: Arc<dyn Telemetry>,
+    ) -> Self {
+        let wakes = (0..store.outbox_shards()).map(|_| Notify::new()).collect();
+        Self { store, log, clock, telemetry, wakes }
+    }
+
+    async fn publish(&self, shard: u32) {
+        let mut delays = Backoff::default().delays(QUIET);
+        let mut tries = HashMap::new();
+        loop {
+            match self.move_batch(shard, &mut tries).await {
+                Ok(0) => {
+                    let wake = self.wakes[shard as usize].notified();
+                    let _ = idle(tokio::time::timeout(IDLE_LOOK, wake)).await;
+                }
+                Ok(messages) => self.telemetry.emit(PipelineEvent::Published { messages }),
+                Err(error) => {
+                    self.telemetry.emit(PipelineEvent::Retrying { actor: "publisher", error });
+                    idle(tokio::time::sleep(delays.next(Instant::now()))).await;
+                }
+            }
+        }
+    }
+
+    /// Moves the oldest batch of a shard, and tells how many messages it had. `tries` counts what the log refused.
+    async fn move_batch(&self, shard: u32, tries: &mut HashMap<i64, u32>) -> Result<usize, String> {
+        let read = waiting(self.store.read_outbox(shard, PUBLISH_BATCH_MAX)).await;
+        let mut entries = read.map_err(|error| error.to_string())?;
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        entries.truncate(batch_len(&entries));
+        let (mut ids, messages): (Vec<i64>, Vec<Message>) =
+            entries.into_iter().map(|OutboxEntry { id, message }| (id, message)).unzip();
+        let messages = Arc::new(messages);
+        let appended = waiting(self.log.append(Arc::clone(&messages))).await;
+        let refusals = appended.map_err(|error| error.to_string())?;
+        let mut refused = Vec::new();
+        for Refusal { index, reason } in &refusals {
+            let count = tries.entry(ids[*index]).or_default();
+            *count += 1;
+            if *count >= TRIES {
+                refused.push((ids[*index], self.dead_letter(ids[*index], &messages[*index], reason)));
+            }
+        }
+        if !refused.is_empty() {
+            waiting(self.store.bury_outbox(shard, &refused)).await.map_err(|error| error.to_string())?;
+            tries.retain(|id, _| refused.iter().all(|(buried, _)| buried != id));
+        }
+        for refusal in refusals.iter().rev() {
+            ids.remove(refusal.index);
+        }
+        waiting(self.store.delete_outbox(shard, &ids)).await.map_err(|error| error.to_string())?;
+        match refusals.first() {
+            Some(refusal) if refused.len() < refusals.len() => Err(refusal.reason.clone()),
+            _ => Ok(messages.len()),
+        }
+    }
+
+    fn dead_letter(&self, id: i64, message: &Message, reason: &str) -> DeadLetter {
+        DeadLetter {
+            id: format!("outbox:{id}").into(),
+            original_topic: message.topic,
+            place: None,
+            error_type: "processing_error",
+            error_message: format!("the event log refuses the message: {reason}"),
+            failed_at: self.clock.now(),
+            retry_count: TRIES,
+            message: message.clone(),
+        }
+    }
+}
+
+/// The one publisher of a bridge: one loop a shard of the outbox.
+pub struct KafkaPublisher {
+    parts: Arc<PublisherParts>,
 }
 
 impl KafkaPublisher {
-    /// A publisher from `store`'s outbox to `log`.
-    pub fn new(store: Arc<dyn Store>, log: Arc<dyn EventLog>, telemetry: Arc<dyn Telemetry>) -> Self {
-        Self { store, log, telemetry, wake: Arc::new(Notify::new()) }
+    /// A publisher over `parts`.
+    pub fn new(parts: Arc<PublisherParts>) -> Self {
+        Self { parts }
     }
 }
 
@@ -47,9 +137,10 @@ impl Actor for KafkaPublisher {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let (store, log) = (Arc::clone(&self.store), Arc::clone(&self.log));
-        let (telemetry, wake) = (Arc::clone(&self.telemetry), Arc::clone(&self.wake));
-        context.spawn(async move { publish(&*store, &*log, &*telemetry, &wake).await }.into_actor(self));
+        for shard in 0..self.parts.store.outbox_shards() {
+            let parts = Arc::clone(&self.parts);
+            context.spawn(async move { parts.publish(shard).await }.into_actor(self));
+        }
     }
 }
 
@@ -57,39 +148,8 @@ impl Handler<EventsCommitted> for KafkaPublisher {
     type Result = ();
 
     fn handle(&mut self, EventsCommitted: EventsCommitted, _: &mut Self::Context) {
-        self.wake.notify_one();
+        self.parts.wakes.iter().for_each(Notify::notify_one);
     }
-}
-
-async fn publish(store: &dyn Store, log: &dyn EventLog, telemetry: &dyn Telemetry, wake: &Notify) {
-    let mut delays = Backoff::default().delays(QUIET);
-    loop {
-        match move_batch(store, log).await {
-            Ok(0) => {
-                let _ = idle(tokio::time::timeout(IDLE_LOOK, wake.notified())).await;
-            }
-            Ok(messages) => telemetry.emit(PipelineEvent::Published { messages }),
-            Err(error) => {
-                telemetry.emit(PipelineEvent::Retrying { actor: "publisher", error });
-                idle(tokio::time::sleep(delays.next(Instant::now()))).await;
-            }
-        }
-    }
-}
-
-/// Moves the oldest batch, and tells how many messages it had.
-async fn move_batch(store: &dyn Store, log: &dyn EventLog) -> Result<usize, String> {
-    let mut entries =
-        waiting(store.read_outbox(PUBLISH_BATCH_MAX)).await.map_err(|error| error.to_string())?;
-    if entries.is_empty() {
-        return Ok(0);
-    }
-    entries.truncate(batch_len(&entries));
-    let (ids, messages): (Vec<i64>, Vec<_>) =
-        entries.into_iter().map(|OutboxEntry { id, message }| (id, message)).unzip();
-    waiting(log.append(messages)).await.map_err(|error| error.to_string())?;
-    waiting(store.delete_outbox(&ids)).await.map_err(|error| error.to_string())?;
-    Ok(ids.len())
 }
 
 /// How many of the oldest entries make a batch: it ends where one key would have too many in it.
@@ -108,7 +168,7 @@ fn batch_len(entries: &[OutboxEntry]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::message::{Message, Topic};
+    use crate::domain::message::Topic;
 
     fn entry(id: usize, key: &str) -> OutboxEntry {
         let message = Message {

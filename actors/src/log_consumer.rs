@@ -1,17 +1,22 @@
-//! Reads the log in batches and has the router apply them, one batch at a time.
+//! Reads the log in batches and has the router apply them, one batch at a time; takes partitions over and hands them
+//! over.
 //!
-//! Its position lives in its cell, and in the store only together with the checkpoints that cover it. If the
-//! process dies, the next one reads from there again; what states have seen they pass over.
+//! Its places live in its cell, and in the store only together with the checkpoints that cover them. If the process
+//! dies, whoever takes its partitions over reads from there again; what states have seen they pass over.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, WrapFuture};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
-use crate::domain::message::Topic;
-use crate::messages::{ApplyError, ApplyRecords};
-use crate::ports::event_log::LogRecord;
+use crate::checkpoint_flusher::CheckpointFlusher;
+use crate::messages::{
+    ApplyError, ApplyRecords, EvictUsers, FlushCheckpoints, PartitionsClaimed, PartitionsGivenUp,
+};
+use crate::ports::event_log::{LogRecord, Places, Polled};
+use crate::ports::store::Claim;
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{EventLog, Store, Telemetry};
 use crate::supervision::{AskError, Backoff, ChildRef, StateCell, idle, waiting};
@@ -23,64 +28,131 @@ pub const CONSUME_BATCH_MAX: usize = 500;
 /// After so long without a failure, delays begin with the shortest again.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// The next offset of each partition; `None` until they have been read from the store.
-pub type Positions = Option<Vec<i64>>;
+/// What the consumer works with; all of it outlives the consumer.
+pub struct ConsumerParts {
+    /// Where claims and positions are.
+    pub store: Arc<dyn Store>,
+    /// What is read.
+    pub log: Arc<dyn EventLog>,
+    /// Who is told.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Who applies what is read.
+    pub router: ChildRef<UserRouter>,
+    /// Who makes it durable.
+    pub flusher: ChildRef<CheckpointFlusher>,
+    /// The group that it is a member of.
+    pub group: Arc<str>,
+    /// The partitions that this bridge holds, each with the next offset to read.
+    pub places: StateCell<Places>,
+    /// `true` when the store has told that a partition has another owner.
+    pub fenced: watch::Sender<bool>,
+}
 
 /// The one consumer of `biometric-events`.
-#[derive(Clone)]
 pub struct LogConsumer {
-    store: Arc<dyn Store>,
-    log: Arc<dyn EventLog>,
-    telemetry: Arc<dyn Telemetry>,
-    router: ChildRef<UserRouter>,
-    group: Arc<str>,
-    cell: StateCell<Positions>,
+    parts: Arc<ConsumerParts>,
 }
 
 impl LogConsumer {
-    /// A consumer of `log` in front of `router`, as a member of `group`.
-    pub fn new(
-        store: Arc<dyn Store>,
-        log: Arc<dyn EventLog>,
-        telemetry: Arc<dyn Telemetry>,
-        router: ChildRef<UserRouter>,
-        group: Arc<str>,
-        cell: StateCell<Positions>,
-    ) -> Self {
-        Self { store, log, telemetry, router, group, cell }
+    /// A consumer over `parts`.
+    pub fn new(parts: Arc<ConsumerParts>) -> Self {
+        Self { parts }
     }
+}
 
-    async fn consume(self) {
+impl ConsumerParts {
+    async fn consume(self: Arc<Self>) {
         let mut delays = Backoff::default().delays(QUIET);
         loop {
-            if let Err(error) = self.consume_batch().await {
+            if let Err(error) = self.step().await {
                 self.telemetry.emit(PipelineEvent::Retrying { actor: "consumer", error });
                 idle(tokio::time::sleep(delays.next(Instant::now()))).await;
             }
         }
     }
 
-    async fn consume_batch(&self) -> Result<(), String> {
-        let mut positions = match &*self.cell.get() {
-            Some(positions) => positions.clone(),
-            None => waiting(self.store.positions(&self.group, self.log.partitions()))
-                .await
-                .map_err(|error| error.to_string())?,
-        };
-        let topic = Topic::BiometricEvents;
-        let records = idle(self.log.poll(topic, &positions, CONSUME_BATCH_MAX))
-            .await
-            .map_err(|error| error.to_string())?;
+    /// Does the next thing that the log or the store asks for.
+    async fn step(&self) -> Result<(), String> {
+        let mut fenced = self.fenced.subscribe();
+        let places = self.places.get();
+        let polled = idle(async {
+            tokio::select! {
+                biased;
+                // Refused only when the sender is gone, and it is ours.
+                _ = fenced.wait_for(|fenced| *fenced) => None,
+                polled = self.log.poll(&places, CONSUME_BATCH_MAX) => Some(polled),
+            }
+        })
+        .await;
+        match polled.transpose().map_err(|error| error.to_string())? {
+            Some(Polled::Records(records)) => self.apply_records(&places, records).await,
+            Some(Polled::Gained(partitions)) => self.take_over(&places, &partitions).await,
+            Some(Polled::Lost(partitions)) => self.hand_over(&places, &partitions).await,
+            None => self.begin_again(&places).await,
+        }
+    }
+
+    async fn apply_records(&self, places: &Places, records: Vec<LogRecord>) -> Result<(), String> {
+        let mut places = places.clone();
         for record in &records {
-            positions[record.partition as usize] = record.offset + 1;
+            places.insert(record.partition, record.offset + 1);
         }
-        self.apply(Arc::new(records)).await.map_err(|error| error.to_string())?;
-        if let Ok(ends) = waiting(self.log.end_offsets(topic)).await {
-            let messages = ends.iter().zip(&positions).map(|(end, position)| (end - position).max(0)).sum();
-            self.telemetry.emit(PipelineEvent::Lag { messages });
+        let applied = self.apply(Arc::new(records)).await.map_err(|error| error.to_string());
+        self.tell_lag(&places).await;
+        if applied.is_ok() {
+            self.places.replace(places);
         }
-        self.cell.replace(Some(positions));
+        applied
+    }
+
+    async fn tell_lag(&self, places: &Places) {
+        let partitions: Vec<u32> = places.keys().copied().collect();
+        if let Ok(ends) = waiting(self.log.end_offsets(&partitions)).await {
+            let behind = |(partition, end): (&u32, &i64)| (end - places.get(partition).unwrap_or(end)).max(0);
+            self.telemetry.emit(PipelineEvent::Lag { messages: ends.iter().map(behind).sum() });
+        }
+    }
+
+    /// Takes partitions over, from where their checkpoints end.
+    async fn take_over(&self, places: &Places, partitions: &[u32]) -> Result<(), String> {
+        let claims = waiting(self.store.claim_partitions(&self.group, partitions)).await;
+        let claims = claims.map_err(|error| error.to_string())?;
+        let begins = claims.iter().map(|&Claim { partition, next_offset, .. }| (partition, next_offset));
+        let mut places = places.clone();
+        places.extend(begins);
+        self.flusher.ask(PartitionsClaimed(claims)).await.map_err(|_| ApplyError::Stopped.to_string())?;
+        self.places.replace(places);
         Ok(())
+    }
+
+    /// Makes durable what is known of partitions that go to another bridge, and forgets them. Nothing of them is in
+    /// anybody's hands meanwhile: a batch is applied whole before the next step.
+    async fn hand_over(&self, places: &Places, partitions: &[u32]) -> Result<(), String> {
+        let limit = self.log.hand_over_limit();
+        // What is not durable by then, the next owner finds out from the log.
+        let _ = waiting(timeout(limit, self.flusher.ask(FlushCheckpoints))).await;
+        self.give_up(places, partitions).await?;
+        waiting(self.log.release(partitions)).await.map_err(|error| error.to_string())
+    }
+
+    /// Somebody else has claimed what this bridge believes to hold: everything is asked for and read again.
+    async fn begin_again(&self, places: &Places) -> Result<(), String> {
+        let partitions: Vec<u32> = places.keys().copied().collect();
+        self.give_up(places, &partitions).await?;
+        self.fenced.send_replace(false);
+        Ok(())
+    }
+
+    async fn give_up(&self, places: &Places, partitions: &[u32]) -> Result<(), String> {
+        let stopped = || ApplyError::Stopped.to_string();
+        let mut places = places.clone();
+        places.retain(|partition, _| !partitions.contains(partition));
+        // First: from now on nothing new of them comes to the router.
+        self.places.replace(places);
+        let partitions: Arc<[u32]> = partitions.into();
+        let evict = EvictUsers { partitions: Arc::clone(&partitions) };
+        let users = self.router.ask(evict).await.map_err(|_| stopped())?.into();
+        self.flusher.ask(PartitionsGivenUp { partitions, users }).await.map_err(|_| stopped())
     }
 
     /// Has a batch applied. A batch that kills the router twice goes record by record, and the record that does it
@@ -115,6 +187,6 @@ impl Actor for LogConsumer {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.spawn(self.clone().consume().into_actor(self));
+        context.spawn(Arc::clone(&self.parts).consume().into_actor(self));
     }
 }

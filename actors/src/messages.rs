@@ -11,7 +11,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::{RequestId, UserId};
 use crate::domain::time::Timestamp;
 use crate::ports::event_log::LogRecord;
-use crate::ports::store::{Committed, DeadLetter, NewDelivery, Receipt, StoreError};
+use crate::ports::store::{Claim, Committed, DeadLetter, NewDelivery, Receipt, StoreError};
 use crate::user_state::LiveState;
 use crate::vendors::Verified;
 
@@ -114,6 +114,9 @@ pub enum ApplyError {
     /// It killed the user's actor twice.
     #[error("the event could not be applied")]
     Crashed,
+    /// The user's partition is not this bridge's.
+    #[error("the user's partition belongs to another bridge, or has not been given to one yet")]
+    Elsewhere,
     /// The user's checkpoint is not of a layout that this build knows.
     #[error("the user's checkpoint cannot be read by this build")]
     Unreadable,
@@ -127,6 +130,7 @@ impl From<ApplyError> for CommitError {
         match error {
             ApplyError::Store(error) => Self::Store(error),
             ApplyError::Crashed | ApplyError::Unreadable => Self::Crashed,
+            ApplyError::Elsewhere => Self::Store(StoreError::Unavailable(error.to_string())),
             ApplyError::Stopped => Self::Stopping,
         }
     }
@@ -134,6 +138,17 @@ impl From<ApplyError> for CommitError {
 
 impl Message for ApplyRecords {
     type Result = Result<(), ApplyError>;
+}
+
+/// From the consumer to the router: these partitions go to somebody else. Answers whose actors it has put away.
+#[derive(Debug, Clone)]
+pub struct EvictUsers {
+    /// The partitions.
+    pub partitions: Arc<[u32]>,
+}
+
+impl Message for EvictUsers {
+    type Result = Vec<UserId>;
 }
 
 /// To the router: apply this event straight to its user's state, past the log.
@@ -193,6 +208,28 @@ pub struct Changes {
 }
 
 impl Message for StatesChanged {
+    type Result = ();
+}
+
+/// From the consumer to the flusher: these partitions are ours, and what follows rests on it.
+#[derive(Debug, Clone)]
+pub struct PartitionsClaimed(pub Vec<Claim>);
+
+impl Message for PartitionsClaimed {
+    type Result = ();
+}
+
+/// From the consumer to the flusher: these partitions are no longer ours; what is still dirty of them is somebody
+/// else's to find out.
+#[derive(Debug, Clone)]
+pub struct PartitionsGivenUp {
+    /// The partitions.
+    pub partitions: Arc<[u32]>,
+    /// The users of them that were active.
+    pub users: Arc<[UserId]>,
+}
+
+impl Message for PartitionsGivenUp {
     type Result = ();
 }
 

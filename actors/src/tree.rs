@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::{Actor, Arbiter, Context};
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::checkpoint_flusher::{CheckpointFlusher, FlusherParts};
 use crate::cognition::thresholds::Thresholds;
@@ -17,9 +18,10 @@ use crate::dirty_states::DirtyStates;
 use crate::domain::ids::Masker;
 use crate::event_message;
 use crate::event_writer::{EventWriter, GROUP_MAX_DELIVERIES};
-use crate::kafka_publisher::KafkaPublisher;
-use crate::log_consumer::LogConsumer;
+use crate::kafka_publisher::{KafkaPublisher, PublisherParts};
+use crate::log_consumer::{ConsumerParts, LogConsumer};
 use crate::messages::FlushCheckpoints;
+use crate::ports::event_log::Places;
 use crate::ports::store::{EncodeEvent, StoreError};
 use crate::ports::{Clock, EventLog, Store, Telemetry};
 use crate::supervision::{
@@ -114,6 +116,8 @@ pub struct Tree {
     pub flusher: ChildRef<CheckpointFlusher>,
     /// The active users.
     pub users: Arc<UserDirectory>,
+    /// The partitions that this bridge holds, each with the next offset to read.
+    pub places: StateCell<Places>,
     threads: Threads,
 }
 
@@ -124,11 +128,11 @@ pub fn start(foundation: Foundation) -> Tree {
     let publisher = stages.publisher();
     let flusher = stages.flusher(&publisher);
     let router = stages.router(&users, &flusher);
-    let consumer = stages.consumer(&router);
+    let consumer = stages.consumer(&router, &flusher);
     let writer = stages.writer(&publisher);
     let devices = stages.devices(&writer);
-    let Stages { root, threads, .. } = stages;
-    Tree { root, devices, writer, publisher, consumer, router, flusher, users, threads }
+    let Stages { root, threads, places, .. } = stages;
+    Tree { root, devices, writer, publisher, consumer, router, flusher, users, places, threads }
 }
 
 /// One thread a class of work: decoding, moving and folding do not wait for each other, and supervisors for none.
@@ -153,6 +157,10 @@ struct Stages {
     foundation: Foundation,
     root: Supervisor,
     threads: Threads,
+    /// What consumer and router agree on: the partitions that are this bridge's.
+    places: StateCell<Places>,
+    /// What flusher and consumer agree on: whether somebody else claims them.
+    fenced: watch::Sender<bool>,
 }
 
 impl Stages {
@@ -167,7 +175,8 @@ impl Stages {
         let spec = GroupSpec::new(Strategy::OneForOne).backoff(foundation.limits.backoff);
         let root = Supervisor::root(&threads.supervising.handle(), spec, Arc::clone(&foundation.observer));
         root.watch_threads(foundation.limits.blocked_after);
-        Self { foundation, root, threads }
+        let (places, fenced) = (StateCell::new(Places::new()), watch::Sender::new(false));
+        Self { foundation, root, threads, places, fenced }
     }
 
     /// Starts a stage on `thread`, directly under the root.
@@ -182,16 +191,17 @@ impl Stages {
     }
 
     fn publisher(&self) -> ChildRef<KafkaPublisher> {
-        let Foundation { store, log, telemetry, .. } = &self.foundation;
-        let (store, log, telemetry) = (Arc::clone(store), Arc::clone(log), Arc::clone(telemetry));
+        let Foundation { store, log, clock, telemetry, .. } = &self.foundation;
+        let (store, log, clock) = (Arc::clone(store), Arc::clone(log), Arc::clone(clock));
+        let parts = Arc::new(PublisherParts::new(store, log, clock, Arc::clone(telemetry)));
         let spec = ChildSpec::new("publisher", "kafka_publisher", PUBLISHER_MAILBOX, move || {
-            KafkaPublisher::new(Arc::clone(&store), Arc::clone(&log), Arc::clone(&telemetry))
+            KafkaPublisher::new(Arc::clone(&parts))
         });
         self.start(&self.threads.moving, spec.self_driven())
     }
 
     fn flusher(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<CheckpointFlusher> {
-        let Foundation { store, log, clock, telemetry, thresholds, limits, .. } = &self.foundation;
+        let Foundation { store, clock, telemetry, thresholds, limits, .. } = &self.foundation;
         let parts = Arc::new(FlusherParts {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
@@ -199,7 +209,7 @@ impl Stages {
             telemetry: Arc::clone(telemetry),
             thresholds: Arc::clone(thresholds),
             group: Arc::clone(&limits.group),
-            partitions: log.partitions(),
+            fenced: self.fenced.clone(),
             interval: limits.checkpoint_interval,
             dirty: parking_lot::Mutex::new(DirtyStates::default()),
             wake: tokio::sync::Notify::new(),
@@ -216,7 +226,7 @@ impl Stages {
         users: &Arc<UserDirectory>,
         flusher: &ChildRef<CheckpointFlusher>,
     ) -> ChildRef<UserRouter> {
-        let Foundation { store, clock, telemetry, masker, thresholds, .. } = &self.foundation;
+        let Foundation { store, log, clock, telemetry, masker, thresholds, .. } = &self.foundation;
         let pool = PoolSpec::new(USER_MAILBOX, USERS_INTENSITY)
             .backoff(USERS_BACKOFF)
             .hung_after(self.foundation.limits.hung_after);
@@ -230,6 +240,8 @@ impl Stages {
             pool: self.root.pool::<UserStateActor>("users", "user_state", pool),
             arbiter: self.threads.folding.handle(),
             flusher: flusher.clone(),
+            places: self.places.clone(),
+            partitions: log.partitions(),
         });
         let spec = ChildSpec::new("router", "user_router", ROUTER_MAILBOX, move || {
             UserRouter::new(Arc::clone(&parts))
@@ -237,17 +249,25 @@ impl Stages {
         self.start(&self.threads.folding, spec)
     }
 
-    fn consumer(&self, router: &ChildRef<UserRouter>) -> ChildRef<LogConsumer> {
+    fn consumer(
+        &self,
+        router: &ChildRef<UserRouter>,
+        flusher: &ChildRef<CheckpointFlusher>,
+    ) -> ChildRef<LogConsumer> {
         let Foundation { store, log, telemetry, limits, .. } = &self.foundation;
-        let consumer = LogConsumer::new(
-            Arc::clone(store),
-            Arc::clone(log),
-            Arc::clone(telemetry),
-            router.clone(),
-            Arc::clone(&limits.group),
-            StateCell::new(None),
-        );
-        let spec = ChildSpec::new("consumer", "log_consumer", CONSUMER_MAILBOX, move || consumer.clone());
+        let parts = Arc::new(ConsumerParts {
+            store: Arc::clone(store),
+            log: Arc::clone(log),
+            telemetry: Arc::clone(telemetry),
+            router: router.clone(),
+            flusher: flusher.clone(),
+            group: Arc::clone(&limits.group),
+            places: self.places.clone(),
+            fenced: self.fenced.clone(),
+        });
+        let spec = ChildSpec::new("consumer", "log_consumer", CONSUMER_MAILBOX, move || {
+            LogConsumer::new(Arc::clone(&parts))
+        });
         self.start(&self.threads.moving, spec.self_driven())
     }
 

@@ -17,6 +17,8 @@ pub struct Resident {
     pub child: ChildRef<UserStateActor>,
     /// Its state.
     pub cell: StateCell<LiveState>,
+    /// Where the user's events are on the log.
+    pub partition: u32,
 }
 
 /// The active users of this bridge. It outlives the router's lives.
@@ -72,5 +74,11 @@ impl UserDirectory {
 
     pub(crate) fn move_in(&self, user: UserId, resident: Resident) {
         self.residents.write().insert(user, resident);
+    }
+
+    /// Takes the users of these partitions out.
+    pub(crate) fn move_out(&self, partitions: &[u32]) -> Vec<(UserId, Resident)> {
+        let of_them = |_: &UserId, resident: &mut Resident| partitions.contains(&resident.partition);
+        self.residents.write().extract_if(of_them).collect()
     }
 }

@@ -15,12 +15,13 @@ use crate::cognition::state::UserState;
 use crate::cognition::thresholds::Thresholds;
 use crate::domain::event::Event;
 use crate::domain::ids::{Masker, UserId};
-use crate::domain::message::Message as LogMessage;
+use crate::domain::message::{Message as LogMessage, partition_of};
 use crate::event_message::{self, DecodeMessageError};
 use crate::messages::{
-    ApplyDirectly, ApplyError, ApplyRecords, Changes, FoldEvents, Folded, LoggedEvent, StatesChanged,
+    ApplyDirectly, ApplyError, ApplyRecords, Changes, EvictUsers, FoldEvents, Folded, LoggedEvent,
+    StatesChanged,
 };
-use crate::ports::event_log::LogRecord;
+use crate::ports::event_log::{LogRecord, Places};
 use crate::ports::store::DeadLetter;
 use crate::ports::telemetry::{PipelineEvent, Skipped};
 use crate::ports::{Clock, Store, Telemetry};
@@ -55,6 +56,10 @@ pub struct RouterParts {
     pub arbiter: ArbiterHandle,
     /// Who makes states durable.
     pub flusher: ChildRef<CheckpointFlusher>,
+    /// The partitions that this bridge holds.
+    pub places: StateCell<Places>,
+    /// How many partitions there are.
+    pub partitions: u32,
 }
 
 /// The one router of a bridge.
@@ -80,6 +85,7 @@ impl Message for SetAside {
 /// Events of one user, with the records that they came from.
 struct UserEvents {
     user: UserId,
+    partition: u32,
     events: Vec<LoggedEvent>,
     records: Vec<usize>,
 }
@@ -91,7 +97,8 @@ impl RouterParts {
             move_to(&mut changes.next_offsets, record.partition, record.offset + 1);
         }
         let by_user = self.sort_by_user(records, &mut changes);
-        let unreadable = self.bring_to_life(by_user.iter().map(|user_events| &user_events.user)).await?;
+        let users = by_user.iter().map(|user_events| (&user_events.user, user_events.partition));
+        let unreadable = self.bring_to_life(users).await?;
         let mut folding = Vec::with_capacity(by_user.len());
         for user_events in by_user {
             match self.directory.resident(&user_events.user) {
@@ -141,7 +148,8 @@ impl RouterParts {
             };
             let index = *places.entry(event.user_id.clone()).or_insert_with(|| {
                 let user = event.user_id.clone();
-                by_user.push(UserEvents { user, events: Vec::new(), records: Vec::new() });
+                let partition = record.partition;
+                by_user.push(UserEvents { user, partition, events: Vec::new(), records: Vec::new() });
                 by_user.len() - 1
             });
             by_user[index].events.push(LoggedEvent { offset: Some(record.offset), event: Arc::new(event) });
@@ -152,9 +160,14 @@ impl RouterParts {
 
     /// Starts the actors of users that have none, from their checkpoints. Gives back those whose checkpoint cannot
     /// be read.
-    async fn bring_to_life(&self, users: impl Iterator<Item = &UserId>) -> Result<Vec<UserId>, ApplyError> {
-        let absent: Vec<UserId> =
-            users.filter(|user| self.directory.resident(user).is_none()).cloned().collect();
+    async fn bring_to_life(
+        &self,
+        users: impl Iterator<Item = (&UserId, u32)>,
+    ) -> Result<Vec<UserId>, ApplyError> {
+        let (absent, partitions): (Vec<UserId>, Vec<u32>) = users
+            .filter(|(user, _)| self.directory.resident(user).is_none())
+            .map(|(user, partition)| (user.clone(), partition))
+            .unzip();
         if absent.is_empty() {
             return Ok(Vec::new());
         }
@@ -164,7 +177,7 @@ impl RouterParts {
             .map(|checkpoint| (checkpoint.user_id.clone(), checkpoint))
             .collect();
         let mut unreadable = Vec::new();
-        for user in absent {
+        for (user, partition) in absent.into_iter().zip(partitions) {
             let live = match stored.remove(&user) {
                 None => LiveState::default(),
                 Some(checkpoint) => match UserState::decode(&checkpoint.state) {
@@ -181,7 +194,7 @@ impl RouterParts {
             let child = self.pool.start(&self.arbiter, self.masker.mask(&user).to_string(), move || {
                 UserStateActor::new(of_life.clone(), Arc::clone(&thresholds), Arc::clone(&telemetry))
             });
-            self.directory.move_in(user, Resident { child, cell });
+            self.directory.move_in(user, Resident { child, cell, partition });
         }
         Ok(unreadable)
     }
@@ -194,7 +207,7 @@ impl RouterParts {
         user_events: UserEvents,
         records: &[LogRecord],
     ) -> Result<(UserId, Option<Folded>, Vec<DeadLetter>), ApplyError> {
-        let UserEvents { user, events, records: places } = user_events;
+        let UserEvents { user, events, records: places, .. } = user_events;
         let all: Arc<[LoggedEvent]> = events.into();
         let batch_from = all.first().and_then(|logged| logged.offset);
         match resident.child.ask(FoldEvents { events: Arc::clone(&all), batch_from }).await {
@@ -250,6 +263,7 @@ impl RouterParts {
         DeadLetter {
             id: format!("{}:{}:{}", record.topic.name(), record.partition, record.offset).into(),
             original_topic: record.topic,
+            place: Some((record.partition, record.offset)),
             error_type,
             error_message: reason.to_owned(),
             failed_at: self.clock.now(),
@@ -280,7 +294,11 @@ impl RouterParts {
 
     async fn apply_directly(&self, event: Arc<Event>) -> Result<Arc<LiveState>, ApplyError> {
         let user = event.user_id.clone();
-        let unreadable = self.bring_to_life(std::iter::once(&user)).await?;
+        let partition = partition_of(user.as_str(), self.partitions);
+        if !self.places.get().contains_key(&partition) {
+            return Err(ApplyError::Elsewhere);
+        }
+        let unreadable = self.bring_to_life(std::iter::once((&user, partition))).await?;
         let resident =
             self.directory.resident(&user).filter(|_| unreadable.is_empty()).ok_or(ApplyError::Unreadable)?;
         let events: Arc<[LoggedEvent]> = Arc::new([LoggedEvent { offset: None, event }]);
@@ -297,6 +315,14 @@ impl RouterParts {
         })
         .await?;
         Ok(live)
+    }
+
+    /// Puts away the actors of the users of these partitions.
+    async fn evict(&self, partitions: &[u32]) -> Vec<UserId> {
+        let residents = self.directory.move_out(partitions);
+        let put_away = residents.iter().map(|(_, resident)| self.pool.put_away(&resident.child));
+        waiting(stream::iter(put_away).buffer_unordered(FOLDING_MAX).collect::<()>()).await;
+        residents.into_iter().map(|(user, _)| user).collect()
     }
 
     async fn set_aside(&self, record: &LogRecord) -> Result<(), ApplyError> {
@@ -337,6 +363,15 @@ impl Handler<ApplyDirectly> for UserRouter {
     fn handle(&mut self, ApplyDirectly(event): ApplyDirectly, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
         Box::pin(async move { parts.apply_directly(event).await }.into_actor(self))
+    }
+}
+
+impl Handler<EvictUsers> for UserRouter {
+    type Result = ResponseActFuture<Self, Vec<UserId>>;
+
+    fn handle(&mut self, EvictUsers { partitions }: EvictUsers, _: &mut Context<Self>) -> Self::Result {
+        let parts = Arc::clone(&self.parts);
+        Box::pin(async move { parts.evict(&partitions).await }.into_actor(self))
     }
 }
 

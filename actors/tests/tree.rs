@@ -19,6 +19,8 @@ mod outages;
 mod ports;
 #[path = "tree/processes.rs"]
 mod processes;
+#[path = "tree/rebalances.rs"]
+mod rebalances;
 #[path = "tree/simulation.rs"]
 mod simulation;
 #[path = "tree/storm.rs"]

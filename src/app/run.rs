@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::web;
-use actors::domain::message::Topic;
 use actors::ports::EventLog;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -155,7 +154,7 @@ fn listen(doors: &web::Data<Doors>) -> Result<(actix_web::dev::Server, SocketAdd
 /// Lets the log take what is committed and the states take what is on the log, and makes them durable. Whether they
 /// are. Nothing is waited for that a failed part of the tree cannot do any more.
 async fn drain(doors: &Doors, log: &dyn EventLog) -> bool {
-    publish_all(doors).await;
+    publish_all(doors, log).await;
     // A store that refuses now may take it a moment later; the time for all of this ends in any case.
     let is_flushed = loop {
         let is_flushed = doors.tree.flush().await.is_ok();
@@ -165,28 +164,39 @@ async fn drain(doors: &Doors, log: &dyn EventLog) -> bool {
         tokio::time::sleep(DRAIN_LOOK).await;
     };
     // The flushes have put messages of their own into the outbox.
-    publish_all(doors).await;
+    publish_all(doors, log).await;
     doors.tree.stop().await;
+    log.leave().await;
     is_flushed
 }
 
-/// Waits until the outbox is empty.
-async fn publish_all(doors: &Doors) {
+/// Waits until this bridge's part of the outbox is empty, unless the log cannot take it: it is durable where it is.
+async fn publish_all(doors: &Doors, log: &dyn EventLog) {
     // Asks the store: the depth that it keeps in memory may lag behind a commit.
-    let is_empty = async || doors.store.read_outbox(1).await.is_ok_and(|entries| entries.is_empty());
-    while !doors.tree.publisher.is_over() && !is_empty().await {
+    let is_empty = async || {
+        for shard in 0..doors.store.outbox_shards() {
+            if !doors.store.read_outbox(shard, 1).await.is_ok_and(|entries| entries.is_empty()) {
+                return false;
+            }
+        }
+        true
+    };
+    while !doors.tree.publisher.is_over() && log.check().await.is_ok() && !is_empty().await {
         tokio::time::sleep(DRAIN_LOOK).await;
     }
 }
 
-/// Whether the checkpoints cover the log up to its end.
+/// Whether the checkpoints cover the log up to its end, as far as this bridge is concerned.
 async fn is_covered(doors: &Doors, log: &dyn EventLog) -> bool {
-    if doors.tree.root.escalations().borrow().is_some() {
+    if doors.tree.root.escalations().borrow().is_some() || log.check().await.is_err() {
         return true;
     }
-    let positions = doors.store.positions(&doors.settings.stream.group_id, log.partitions()).await;
-    match (positions, log.end_offsets(Topic::BiometricEvents).await) {
-        (Ok(positions), Ok(ends)) => positions.iter().zip(&ends).all(|(position, end)| position >= end),
+    let held: Vec<u32> = doors.tree.places.get().keys().copied().collect();
+    let positions = doors.store.positions(&doors.settings.stream.group_id, &held).await;
+    match (positions, log.end_offsets(&held).await) {
+        (Ok(positions), Ok(ends)) => {
+            ends.iter().all(|(partition, end)| positions.get(partition).is_some_and(|at| at >= end))
+        }
         _ => false,
     }
 }

@@ -165,6 +165,7 @@ async fn inject_directly(
             user_id: event.user_id.clone(),
             readings: if is_new { event.readings.len() } else { 0 },
             is_new,
+            written: None,
         });
     }
     Ok(answer(request, &receipts, &rejected, Some(mode)))

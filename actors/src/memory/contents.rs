@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::domain::admission::Known;
 use crate::domain::event::{Event, Reading};
 use crate::domain::ids::{EventId, Identity, UserId};
-use crate::domain::message::Message;
+use crate::domain::message::{Message, Topic};
+use crate::ports::event_log::Places;
 use crate::ports::store::{
-    Checkpoint, CheckpointBatch, Committed, DeadLetter, DeliveryStatus, EncodeEvent, EventQuery,
-    LatestReading, NewDelivery, Receipt, StoreError, StoredEvent, SwitchRow,
+    Checkpoint, CheckpointBatch, Claim, Committed, DeadLetter, DeliveryStatus, EncodeEvent, EventQuery,
+    LatestReading, NewDelivery, Receipt, StoreError, StoredEvent, SwitchRow, WrittenEvent,
 };
 
 /// An event's row.
@@ -61,6 +62,8 @@ pub struct Contents {
     pub checkpoints: HashMap<UserId, Checkpoint>,
     /// Next offsets by consumer and partition.
     pub positions: HashMap<(Arc<str>, u32), i64>,
+    /// The newest claims by consumer and partition.
+    pub epochs: HashMap<(Arc<str>, u32), i64>,
     /// In the order of commit.
     pub switches: Vec<SwitchRow>,
     /// By id.
@@ -98,17 +101,24 @@ impl Contents {
             let is_repeated = given_id.as_ref().is_some_and(is_stored);
             let admit = |facts| draft.clone().admit(event_seq, facts);
             let Some(admitted) = (!is_repeated).then(|| admit(&mut self.facts)).flatten() else {
-                receipts.push(Receipt { event_id: given_id, user_id, readings: 0, is_new: false });
+                receipts.push(Receipt {
+                    event_id: given_id,
+                    user_id,
+                    readings: 0,
+                    is_new: false,
+                    written: None,
+                });
                 continue;
             };
             let event = admitted.event;
+            let message = encode(&event, &delivery.request_id);
             receipts.push(Receipt {
                 event_id: Some(event.event_id.clone()),
                 user_id,
                 readings: event.readings.len(),
                 is_new: true,
+                written: Some(Arc::new(WrittenEvent { event: event.clone(), message: message.clone() })),
             });
-            let message = encode(&event, &delivery.request_id);
             self.send(message.clone());
             let is_visible = !event.deleted;
             self.events.push(EventRow { event, message, is_visible, hidden: BTreeSet::new() });
@@ -121,6 +131,11 @@ impl Contents {
 
     /// All of `batch`, or nothing.
     pub(super) fn save(&mut self, batch: &CheckpointBatch) -> Result<(), StoreError> {
+        for &(partition, epoch) in &batch.claims {
+            if self.epochs.get(&(Arc::clone(&batch.consumer), partition)) != Some(&epoch) {
+                return Err(StoreError::Fenced(format!("partition {partition} has a new owner")));
+            }
+        }
         let mut positions = self.positions.clone();
         for moved in &batch.positions {
             let held = positions.entry((Arc::clone(&batch.consumer), moved.partition)).or_default();
@@ -161,17 +176,37 @@ impl Contents {
         self.outbox.insert(self.last_outbox_id, message);
     }
 
-    /// The consumer's next offset of each partition.
-    pub(super) fn positions_of(&self, consumer: &str, partitions: u32) -> Result<Vec<i64>, StoreError> {
-        let mut positions = vec![0; partitions as usize];
-        for ((_, partition), next_offset) in
-            self.positions.iter().filter(|((held, _), _)| &**held == consumer)
-        {
-            let place = positions.get_mut(*partition as usize);
-            let unknown = || StoreError::Refused("a position in a partition that does not exist".to_owned());
-            *place.ok_or_else(unknown)? = *next_offset;
+    /// Takes partitions over.
+    pub(super) fn claim(&mut self, consumer: &str, partitions: &[u32]) -> Vec<Claim> {
+        let consumer: Arc<str> = consumer.into();
+        let mut claim = |&partition: &u32| {
+            let key = (Arc::clone(&consumer), partition);
+            let next_offset = self.positions.get(&key).copied().unwrap_or_default();
+            let epoch = self.epochs.entry(key).or_default();
+            *epoch += 1;
+            Claim { partition, next_offset, epoch: *epoch }
+        };
+        partitions.iter().map(&mut claim).collect()
+    }
+
+    /// The consumer's next offset of each of `partitions`.
+    pub(super) fn positions_of(&self, consumer: &str, partitions: &[u32]) -> Places {
+        let consumer: Arc<str> = consumer.into();
+        let position = |partition| self.positions.get(&(Arc::clone(&consumer), partition)).copied();
+        partitions.iter().map(|&partition| (partition, position(partition).unwrap_or_default())).collect()
+    }
+
+    /// Moves what the log refuses from the outbox to the dead letters.
+    pub(super) fn bury(&mut self, refused: &[(i64, DeadLetter)]) {
+        for (id, letter) in refused {
+            if self.outbox.remove(id).is_some()
+                && letter.original_topic != Topic::DeadLetters
+                && !self.dead_letters.contains_key(&letter.id)
+            {
+                self.dead_letters.insert(Arc::clone(&letter.id), letter.clone());
+                self.send(letter.to_message());
+            }
         }
-        Ok(positions)
     }
 
     pub(super) fn query(&self, query: &EventQuery) -> Vec<StoredEvent> {

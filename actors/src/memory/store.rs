@@ -12,9 +12,10 @@ use super::contents::Contents;
 use super::faults::Faults;
 use crate::domain::ids::UserId;
 use crate::ports::Store;
+use crate::ports::event_log::Places;
 use crate::ports::store::{
-    Checkpoint, CheckpointBatch, Committed, EncodeEvent, EventQuery, LatestReading, NewDelivery, OutboxEntry,
-    StoreError, StoredEvent, SwitchPage,
+    Checkpoint, CheckpointBatch, Claim, Committed, DeadLetter, EncodeEvent, EventQuery, LatestReading,
+    NewDelivery, OutboxEntry, StoreError, StoredEvent, SwitchPage,
 };
 
 /// An operation of the store, for its [`Faults`].
@@ -24,6 +25,8 @@ pub enum StoreCall {
     CommitDeliveries,
     ReadOutbox,
     DeleteOutbox,
+    BuryOutbox,
+    ClaimPartitions,
     Positions,
     LoadCheckpoints,
     SaveCheckpoints,
@@ -113,7 +116,11 @@ impl Store for MemoryStore {
         self.read(|contents| contents.outbox.len() as u64)
     }
 
-    async fn read_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+    fn outbox_shards(&self) -> u32 {
+        1
+    }
+
+    async fn read_outbox(&self, _: u32, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         self.look(StoreCall::ReadOutbox, |contents| {
             let entries = contents.outbox.iter().take(limit);
             entries.map(|(id, message)| OutboxEntry { id: *id, message: message.clone() }).collect()
@@ -121,7 +128,7 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn delete_outbox(&self, ids: &[i64]) -> Result<(), StoreError> {
+    async fn delete_outbox(&self, _: u32, ids: &[i64]) -> Result<(), StoreError> {
         self.transact(StoreCall::DeleteOutbox, |contents| {
             ids.iter().for_each(|id| drop(contents.outbox.remove(id)));
             Ok(())
@@ -129,8 +136,20 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn positions(&self, consumer: &str, partitions: u32) -> Result<Vec<i64>, StoreError> {
-        self.look(StoreCall::Positions, |contents| contents.positions_of(consumer, partitions)).await?
+    async fn bury_outbox(&self, _: u32, refused: &[(i64, DeadLetter)]) -> Result<(), StoreError> {
+        self.transact(StoreCall::BuryOutbox, |contents| {
+            contents.bury(refused);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn claim_partitions(&self, consumer: &str, partitions: &[u32]) -> Result<Vec<Claim>, StoreError> {
+        self.transact(StoreCall::ClaimPartitions, |contents| Ok(contents.claim(consumer, partitions))).await
+    }
+
+    async fn positions(&self, consumer: &str, partitions: &[u32]) -> Result<Places, StoreError> {
+        self.look(StoreCall::Positions, |contents| contents.positions_of(consumer, partitions)).await
     }
 
     async fn load_checkpoints(&self, users: &[UserId]) -> Result<Vec<Checkpoint>, StoreError> {

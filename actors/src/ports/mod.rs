@@ -1,10 +1,12 @@
 //! What the actors ask of the outside: one trait a neighbour, each with the promises that its adapters keep.
 
+pub mod cache;
 pub mod clock;
 pub mod event_log;
 pub mod store;
 pub mod telemetry;
 
+pub use cache::Cache;
 pub use clock::Clock;
 pub use event_log::EventLog;
 pub use store::Store;

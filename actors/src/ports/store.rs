@@ -12,6 +12,7 @@ use crate::domain::ids::{EventId, RequestId, UserId};
 use crate::domain::message::{HeaderField, Message, Topic};
 use crate::domain::metric::Metric;
 use crate::domain::time::Timestamp;
+use crate::ports::event_log::Places;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +24,7 @@ pub enum StoreError {
     /// It refuses this very data, and would again; its neighbours in the batch are not affected.
     #[error("the store refuses this data: {0}")]
     Refused(String),
-    /// A position or state is not where the caller left it: somebody else has moved it.
+    /// A partition has been claimed by somebody else, or its position is not where the caller left it.
     #[error("the store's position has moved: {0}")]
     Fenced(String),
 }
@@ -69,8 +70,17 @@ pub struct NewDelivery {
     pub drafts: Vec<EventDraft>,
 }
 
+/// An event that a commit has made, and the message that carries it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenEvent {
+    /// As it was admitted.
+    pub event: Event,
+    /// As it goes to the log.
+    pub message: Message,
+}
+
 /// What became of one draft.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Receipt {
     /// The event's id; of a draft that held nothing new, the id that an injected event came with.
     pub event_id: Option<EventId>,
@@ -80,10 +90,12 @@ pub struct Receipt {
     pub readings: usize,
     /// Whether an event was made.
     pub is_new: bool,
+    /// The event that was made and stored.
+    pub written: Option<Arc<WrittenEvent>>,
 }
 
 /// What became of one delivery. All of it is durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Committed {
     /// The same delivery was committed before; nothing was written.
     Duplicate,
@@ -111,6 +123,17 @@ pub struct Checkpoint {
     pub next_offset: i64,
     /// The encoded state, with its version.
     pub state: Vec<u8>,
+}
+
+/// A partition as its new owner finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The partition.
+    pub partition: u32,
+    /// Where its checkpoints end: the next offset to read.
+    pub next_offset: i64,
+    /// Grows with each claim. Who claimed before has lost it.
+    pub epoch: i64,
 }
 
 /// A consumer's position in one partition, moved from where it was read.
@@ -144,6 +167,8 @@ pub struct DeadLetter {
     pub id: Arc<str>,
     /// Where it came from.
     pub original_topic: Topic,
+    /// Its partition and offset there; `None` of a message that has not come to the log.
+    pub place: Option<(u32, i64)>,
     /// `processing_error`, `validation_error` …
     pub error_type: &'static str,
     /// For people; without ids or readings.
@@ -179,6 +204,8 @@ pub struct CheckpointBatch {
     pub consumer: Arc<str>,
     /// Dirty states.
     pub checkpoints: Vec<Checkpoint>,
+    /// The claims that this rests on, as (partition, epoch). One that is no longer the newest fences the whole flush.
+    pub claims: Vec<(u32, i64)>,
     /// Positions that those states cover.
     pub positions: Vec<PositionMove>,
     /// Switches since the last flush; those known already are left out.
@@ -257,14 +284,27 @@ pub trait Store: Send + Sync + 'static {
     /// How many messages wait in the outbox, as far as this process knows.
     fn outbox_depth(&self) -> u64;
 
-    /// The oldest entries, at most `limit`, in order of commit.
-    async fn read_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+    /// Into how many shards the outbox is split. All messages of one key are in one, and each shard has one publisher
+    /// at a time, over all bridges.
+    fn outbox_shards(&self) -> u32;
 
-    /// Removes entries that are on the log.
-    async fn delete_outbox(&self, ids: &[i64]) -> Result<(), StoreError>;
+    /// The oldest entries of a shard, at most `limit`, in order of commit. None while the shard is another bridge's.
+    async fn read_outbox(&self, shard: u32, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
 
-    /// The consumer's next offset of each partition; 0 where it has none.
-    async fn positions(&self, consumer: &str, partitions: u32) -> Result<Vec<i64>, StoreError>;
+    /// Removes entries that are on the log, if the shard is still this bridge's; [`StoreError::Fenced`] if not.
+    async fn delete_outbox(&self, shard: u32, ids: &[i64]) -> Result<(), StoreError>;
+
+    /// Moves entries that the log refuses for good from the outbox to the dead letters, in one transaction: each a
+    /// row, and a message in the outbox. A refused message of `biometric-events.dlq` only leaves the outbox: its row
+    /// is there.
+    async fn bury_outbox(&self, shard: u32, refused: &[(i64, DeadLetter)]) -> Result<(), StoreError>;
+
+    /// Takes `partitions` over for `consumer`, and tells where each begins (0 where nobody has been). One answer
+    /// each, in order.
+    async fn claim_partitions(&self, consumer: &str, partitions: &[u32]) -> Result<Vec<Claim>, StoreError>;
+
+    /// The consumer's next offset of each of `partitions`; 0 where it has none.
+    async fn positions(&self, consumer: &str, partitions: &[u32]) -> Result<Places, StoreError>;
 
     /// The checkpoints of those of `users` that have one, in any order.
     async fn load_checkpoints(&self, users: &[UserId]) -> Result<Vec<Checkpoint>, StoreError>;

@@ -156,6 +156,13 @@ impl Bridge {
         Self::on(self.store.reopen(), self.log.reopen(), self.setup)
     }
 
+    /// A second process beside this one, on the same ports. The log gives it nothing yet.
+    pub fn beside(&self) -> Self {
+        let log = self.log.reopen();
+        log.assign([]);
+        Self::on(self.store.reopen(), log, Setup { recorder: Arc::default(), ..self.setup.clone() })
+    }
+
     /// What HealthKit's verifier makes of a body.
     pub fn verified(&self, body: String) -> Arc<Verified> {
         let (headers, body, received_at) = (&ApiKey, body.into(), self.clock.now());

@@ -1,5 +1,7 @@
 //! Ports that fail for a while or for one row only.
 
+use std::sync::Arc;
+
 use actors::domain::message::{HeaderField, Message, Topic};
 use actors::event_message::SCHEMA;
 use actors::memory::{LogCall, Moment, StoreCall};
@@ -24,7 +26,7 @@ pub fn log_down() -> LogError {
 /// Appends a message as another producer would.
 pub async fn put_on_log(bridge: &Bridge, key: &str, value: Vec<u8>, headers: Vec<HeaderField>) {
     let message = Message { topic: Topic::BiometricEvents, key: key.into(), value, headers };
-    bridge.log.reopen().append(vec![message]).await.unwrap();
+    bridge.log.reopen().append(Arc::new(vec![message])).await.unwrap();
 }
 
 #[actix::test]

@@ -9,9 +9,9 @@ use actors::domain::message::{Message, Topic};
 use actors::domain::metric::Metric;
 use actors::domain::time::Timestamp;
 use actors::memory::{Fate, MemoryLog, MemoryStore, Moment, StoreCall};
-use actors::ports::event_log::LogError;
+use actors::ports::event_log::{LogError, LogRecord, Places, Polled};
 use actors::ports::store::{
-    Checkpoint, CheckpointBatch, Committed, DeliveryStatus, EncodeEvent, NewDelivery, PositionMove,
+    Checkpoint, CheckpointBatch, Claim, Committed, DeliveryStatus, EncodeEvent, NewDelivery, PositionMove,
     StoreError, SwitchRow,
 };
 use actors::ports::{EventLog as _, Store as _};
@@ -100,12 +100,12 @@ async fn outbox_entries_are_read_in_order_of_commit_and_leave_when_deleted() {
         commit(&store, key, &[(&key.to_string(), 1, f64::from(key) + 50.0)]).await;
     }
     let ids = async || {
-        let entries = store.read_outbox(2).await.unwrap();
+        let entries = store.read_outbox(0, 2).await.unwrap();
         entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>()
     };
     assert_eq!(ids().await, [1, 2]);
-    store.delete_outbox(&[1, 2]).await.unwrap();
-    store.delete_outbox(&[1, 2]).await.unwrap();
+    store.delete_outbox(0, &[1, 2]).await.unwrap();
+    store.delete_outbox(0, &[1, 2]).await.unwrap();
     assert_eq!((ids().await, store.outbox_depth()), (vec![3], 1));
 }
 
@@ -130,10 +130,26 @@ async fn a_flush_from_a_position_that_has_moved_is_refused_whole() {
     let store = MemoryStore::default();
     store.save_checkpoints(&flush(1, 0, 5)).await.unwrap();
     assert!(matches!(store.save_checkpoints(&flush(2, 4, 9)).await, Err(StoreError::Fenced(_))));
-    assert_eq!(store.positions("c", 2).await.unwrap(), [0, 5]);
-    assert_eq!(store.positions("other", 2).await.unwrap(), [0, 0]);
+    assert_eq!(store.positions("c", &[0, 1]).await.unwrap(), Places::from([(0, 0), (1, 5)]));
+    assert_eq!(store.positions("other", &[1]).await.unwrap(), Places::from([(1, 0)]));
     assert_eq!(store.load_checkpoints(&[user("a"), user("b")]).await.unwrap()[0].state_seq, 1);
-    assert!(store.positions("c", 1).await.is_err(), "a position in a partition that does not exist");
+}
+
+#[actix::test]
+async fn what_rests_on_an_older_claim_is_refused_whole() {
+    let store = MemoryStore::default();
+    let first = store.claim_partitions("c", &[1]).await.unwrap();
+    let on = |claims: &[Claim], batch: CheckpointBatch| {
+        let claims = claims.iter().map(|claim| (claim.partition, claim.epoch)).collect();
+        CheckpointBatch { claims, ..batch }
+    };
+    store.save_checkpoints(&on(&first, flush(1, 0, 5))).await.unwrap();
+    let second = store.claim_partitions("c", &[0, 1]).await.unwrap();
+    assert_eq!(second.iter().map(|claim| claim.next_offset).collect::<Vec<_>>(), [0, 5]);
+    let late = store.save_checkpoints(&on(&first, flush(2, 5, 9))).await;
+    assert!(matches!(late, Err(StoreError::Fenced(_))), "{late:?}");
+    store.save_checkpoints(&on(&second, flush(2, 5, 7))).await.unwrap();
+    assert_eq!(store.positions("c", &[1]).await.unwrap(), Places::from([(1, 7)]));
 }
 
 #[actix::test]
@@ -149,6 +165,31 @@ async fn an_older_checkpoint_never_overwrites_a_newer_one_and_a_switch_is_kept_o
     assert!(store.mode_switches(&user("a"), Some(0), 1).await.unwrap().switches.is_empty());
 }
 
+async fn append(log: &MemoryLog, message: Message) {
+    assert_eq!(log.append(Arc::new(vec![message])).await, Ok(Vec::new()));
+}
+
+fn records(polled: Result<Polled, LogError>) -> Vec<LogRecord> {
+    match polled {
+        Ok(Polled::Records(records)) => records,
+        other => panic!("no records: {other:?}"),
+    }
+}
+
+#[actix::test]
+async fn a_member_is_told_what_it_loses_before_what_it_gains_and_both_until_it_has_acted() {
+    let log = MemoryLog::new(3);
+    let held = Places::from([(0, 0), (1, 0)]);
+    log.assign([1, 2]);
+    for _ in 0..2 {
+        assert_eq!(log.poll(&held, 1).await, Ok(Polled::Lost(vec![0])));
+    }
+    log.release(&[0]).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(log.poll(&Places::from([(1, 0)]), 1).await, Ok(Polled::Gained(vec![2])));
+    }
+}
+
 #[actix::test]
 async fn a_log_gives_each_partition_its_share_and_waits_when_there_is_nothing() {
     let log = MemoryLog::new(2);
@@ -157,23 +198,21 @@ async fn a_log_gives_each_partition_its_share_and_waits_when_there_is_nothing() 
     let busy = keys.into_iter().find(|key| partition(key) == 0).unwrap();
     let quiet = keys.into_iter().find(|key| partition(key) == 1).unwrap();
     for number in 0..10 {
-        log.append(vec![message(busy, &number.to_string())]).await.unwrap();
+        append(&log, message(busy, &number.to_string())).await;
     }
-    log.append(vec![message(quiet, "10")]).await.unwrap();
-    let topic = Topic::BiometricEvents;
-    let records = log.poll(topic, &[0, 0], 4).await.unwrap();
+    append(&log, message(quiet, "10")).await;
+    let records = records(log.poll(&Places::from([(0, 0), (1, 0)]), 4).await);
     let places: Vec<_> = records.iter().map(|record| (record.partition, record.offset)).collect();
     assert_eq!(places, [(0, 0), (0, 1), (1, 0)]);
-    assert_eq!(log.end_offsets(topic).await.unwrap(), [10, 1]);
+    assert_eq!(log.end_offsets(&[0, 1]).await.unwrap(), Places::from([(0, 10), (1, 1)]));
 
-    let other = log.reopen();
-    let news = vec![message(quiet, "11")];
-    let (records, appended) = tokio::join!(log.poll(topic, &[10, 1], 4), other.append(news));
-    appended.unwrap();
-    assert_eq!((records.as_ref().unwrap().len(), records.unwrap()[0].offset), (1, 1));
+    let (other, held) = (log.reopen(), Places::from([(0, 10), (1, 1)]));
+    let (polled, ()) = tokio::join!(log.poll(&held, 4), append(&other, message(quiet, "11")));
+    let news = self::records(polled);
+    assert_eq!((news.len(), news[0].offset), (1, 1));
 
-    let gone = LogError::Unavailable("gone".to_owned());
-    let waiting = log.poll(topic, &[10, 2], 4);
+    let (gone, held) = (LogError::Unavailable("gone".to_owned()), Places::from([(0, 10), (1, 2)]));
+    let waiting = log.poll(&held, 4);
     let (waiting, ()) = tokio::join!(waiting, async { log.faults().go_down(gone.clone()) });
     assert_eq!(waiting, Err(gone));
 }
@@ -184,10 +223,10 @@ async fn a_scripted_call_meets_its_fate_and_its_effect_is_as_told() {
     let fates = [Fate::FailBefore(store_down()), Fate::Pass, Fate::FailAfter(store_down())];
     store.faults().script(StoreCall::SaveCheckpoints, fates);
     for (number, fails, position) in [(0, true, 0), (1, false, 1), (2, true, 2), (3, false, 3)] {
-        let from = store.positions("c", 2).await.unwrap()[1];
+        let from = store.positions("c", &[1]).await.unwrap()[&1];
         let saved = store.save_checkpoints(&flush(1, from, from + 1)).await;
         assert_eq!(saved.is_err(), fails, "call {number}");
-        assert_eq!(store.positions("c", 2).await.unwrap()[1], position, "call {number}");
+        assert_eq!(store.positions("c", &[1]).await.unwrap()[&1], position, "call {number}");
     }
     assert_eq!(store.faults().failed_calls(), 2);
 }
@@ -212,6 +251,6 @@ async fn a_held_call_waits_until_it_is_released_or_its_port_goes_down() {
         assert_eq!(saved, Err(store_down()));
         assert!(store.check().await.is_err());
         store.faults().heal();
-        assert_eq!(store.positions("c", 2).await.unwrap()[1], effect, "{moment:?}");
+        assert_eq!(store.positions("c", &[1]).await.unwrap()[&1], effect, "{moment:?}");
     }
 }

@@ -58,7 +58,6 @@ async fn a_death_between_two_calls_of_the_store_loses_nothing_and_counts_nothing
         StoreCall::ReadOutbox,
         StoreCall::DeleteOutbox,
         StoreCall::SaveCheckpoints,
-        StoreCall::Positions,
     ];
     let deaths = calls.into_iter().flat_map(|call| [Moment::Before, Moment::After].map(|at| (call, at)));
     join_all(deaths.map(|(call, moment)| dies_at_store(call, moment))).await;

@@ -23,15 +23,16 @@ const USERS: [&str; 4] = ["a", "b", "c", "d"];
 /// Deaths of actors in one process: fewer than any restart limit.
 const DEATHS_MAX: usize = 3;
 
-const STORE_CALLS: [StoreCall; 6] = [
+const STORE_CALLS: [StoreCall; 7] = [
     StoreCall::CommitDeliveries,
     StoreCall::ReadOutbox,
     StoreCall::DeleteOutbox,
+    StoreCall::ClaimPartitions,
     StoreCall::Positions,
     StoreCall::LoadCheckpoints,
     StoreCall::SaveCheckpoints,
 ];
-const LOG_CALLS: [LogCall; 2] = [LogCall::Append, LogCall::Poll];
+const LOG_CALLS: [LogCall; 3] = [LogCall::Append, LogCall::Poll, LogCall::Release];
 const MOMENTS: [Moment; 2] = [Moment::Before, Moment::After];
 
 /// What the sender of one user knows of a delivery; times are ticks of the sender.
@@ -141,6 +142,7 @@ impl Simulation {
         }
         bridge.store.faults().heal();
         bridge.log.faults().heal();
+        bridge.log.assign(0..PARTITIONS);
         join_all(self.senders.values_mut().map(|sender| sender.send_unknown(&bridge))).await;
         bridge.settle().await;
         self.take_note(&bridge);
@@ -186,6 +188,7 @@ impl Simulation {
         bridge.store.faults().come_up();
         bridge.log.faults().come_up();
         if self.dice.below(2) == 0 {
+            bridge.log.assign(0..PARTITIONS);
             bridge.settle().await;
         }
         bridge
@@ -199,7 +202,7 @@ impl Simulation {
     /// Prepares what befalls the bridge in the next round; the call at which its process is to die, if it is.
     fn befall(&mut self, bridge: &Bridge) -> Option<Held> {
         let (store, log) = (bridge.store.faults(), bridge.log.faults());
-        match self.dice.below(10) {
+        match self.dice.below(12) {
             0 | 1 => {
                 let fates = [Fate::Pass, Fate::FailBefore(store_down()), Fate::FailAfter(store_down())];
                 let fates = [self.dice.pick(&fates), self.dice.pick(&fates)];
@@ -229,6 +232,7 @@ impl Simulation {
             7 => log.go_down(log_down()),
             8 => return Some(store.hold(self.dice.pick(&STORE_CALLS), self.dice.pick(&MOMENTS))),
             9 => return Some(log.hold(self.dice.pick(&LOG_CALLS), self.dice.pick(&MOMENTS))),
+            10 | 11 => bridge.log.assign((0..PARTITIONS).filter(|_| self.dice.below(2) == 0)),
             _ => {}
         }
         None

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use actors::domain::message::{Message, Topic, partition_of};
 use actors::ports::EventLog;
-use actors::ports::event_log::{LogError, LogRecord};
+use actors::ports::event_log::{LogError, LogRecord, Places, Polled, Refusal};
 use actors::ports::store::StoreError;
 use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
@@ -16,6 +17,9 @@ use super::sqlite_file::{JobResult, SqliteFile, store_error};
 
 /// Parts of one statement; SQLite takes 500.
 const PARTS_MAX: usize = 100;
+
+/// Nobody else takes this log's partitions over.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 
 /// Its columns: partition, offset, key, value, headers.
 type Row = (i64, i64, String, Vec<u8>, Vec<u8>);
@@ -50,9 +54,11 @@ impl EmbeddedLog {
         Ok(Ok(Self { file, partitions, ends: Arc::new(Ends { next_offsets, grown: Notify::new() }) }))
     }
 
-    fn ends_of(&self, topic: Topic) -> Vec<i64> {
-        let held = self.ends.next_offsets.iter().find(|(held, _)| *held == topic);
-        held.map_or_else(Vec::new, |(_, ends)| ends.iter().map(|end| end.load(Ordering::Acquire)).collect())
+    /// Where each partition of `biometric-events` ends.
+    fn ends(&self) -> impl Iterator<Item = (u32, i64)> {
+        let held = self.ends.next_offsets.iter().find(|(held, _)| *held == Topic::BiometricEvents);
+        let ends = held.map_or(&[][..], |(_, ends)| ends);
+        (0..).zip(ends.iter().map(|end| end.load(Ordering::Acquire)))
     }
 
     fn grow(&self, moved: &[(Topic, u32, i64)]) {
@@ -72,7 +78,11 @@ impl EventLog for EmbeddedLog {
         self.partitions
     }
 
-    async fn append(&self, messages: Vec<Message>) -> Result<(), LogError> {
+    fn hand_over_limit(&self) -> Duration {
+        HAND_OVER_LIMIT
+    }
+
+    async fn append(&self, messages: Arc<Vec<Message>>) -> Result<Vec<Refusal>, LogError> {
         let partitions = self.partitions;
         let moved = self
             .file
@@ -80,33 +90,46 @@ impl EventLog for EmbeddedLog {
             .await
             .map_err(log_error)?;
         self.grow(&moved);
-        Ok(())
+        Ok(Vec::new())
     }
 
-    async fn poll(&self, topic: Topic, positions: &[i64], limit: usize) -> Result<Vec<LogRecord>, LogError> {
+    async fn poll(&self, held: &Places, limit: usize) -> Result<Polled, LogError> {
+        // The only member of its group.
+        if let Some(change) = Polled::change(&(0..self.partitions).collect(), held) {
+            return Ok(change);
+        }
         loop {
             // Asked for before the look, so that what is appended in between wakes us.
             let grown = self.ends.grown.notified();
-            let ends = self.ends_of(topic);
-            let open: Vec<(u32, i64)> = (0..)
-                .zip(positions)
-                .zip(&ends)
-                .filter(|((_, position), end)| position < end)
-                .map(|((partition, position), _)| (partition, *position))
-                .collect();
+            let place = |(partition, end): (u32, i64)| {
+                held.get(&partition).filter(|place| **place < end).map(|place| (partition, *place))
+            };
+            let open: Vec<(u32, i64)> = self.ends().filter_map(place).collect();
             if !open.is_empty() {
+                let topic = Topic::BiometricEvents;
                 let records = read(self.file.readers(), topic, &open, limit).await.map_err(log_error)?;
                 if !records.is_empty() {
-                    return Ok(records);
+                    return Ok(Polled::Records(records));
                 }
             }
             grown.await;
         }
     }
 
-    async fn end_offsets(&self, topic: Topic) -> Result<Vec<i64>, LogError> {
-        Ok(self.ends_of(topic))
+    async fn release(&self, _: &[u32]) -> Result<(), LogError> {
+        Ok(())
     }
+
+    async fn end_offsets(&self, partitions: &[u32]) -> Result<Places, LogError> {
+        Ok(self.ends().filter(|(partition, _)| partitions.contains(partition)).collect())
+    }
+
+    async fn check(&self) -> Result<(), LogError> {
+        // The file is the store's, and checked with it.
+        Ok(())
+    }
+
+    async fn leave(&self) {}
 }
 
 fn log_error(error: StoreError) -> LogError {

@@ -2,26 +2,65 @@
 
 use actors::domain::ids::UserId;
 use actors::domain::message::Message;
-use actors::ports::store::{Checkpoint, CheckpointBatch, DeadLetter, PositionMove, StoreError, SwitchRow};
+use actors::ports::event_log::Places;
+use actors::ports::store::{
+    Checkpoint, CheckpointBatch, Claim, DeadLetter, PositionMove, StoreError, SwitchRow,
+};
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::outbox;
 use crate::adapters::sqlite_file::rows::{damaged, encode_headers, insert, select_in};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 
-pub(super) async fn positions(readers: &SqlitePool, consumer: &str, partitions: u32) -> JobResult<Vec<i64>> {
-    let rows: Vec<(i64, i64)> =
+/// Takes partitions over: the epoch of each grows.
+pub(super) async fn claim(
+    connection: &mut SqliteConnection,
+    consumer: &str,
+    partitions: &[u32],
+) -> JobResult<Vec<Claim>> {
+    let mut claims = Vec::with_capacity(partitions.len());
+    for &partition in partitions {
+        let (next_offset, epoch) = sqlx::query_as(
+            "INSERT INTO positions (consumer, partition, next_offset, epoch) VALUES (?, ?, 0, 1) \
+             ON CONFLICT (consumer, partition) DO UPDATE SET epoch = epoch + 1 RETURNING next_offset, epoch",
+        )
+        .bind(consumer)
+        .bind(partition)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        claims.push(Claim { partition, next_offset, epoch });
+    }
+    Ok(claims)
+}
+
+/// Refuses what rests on a claim that is no longer the newest.
+async fn check_claims(
+    connection: &mut SqliteConnection,
+    consumer: &str,
+    claims: &[(u32, i64)],
+) -> JobResult<()> {
+    let held: Vec<(u32, i64)> = sqlx::query_as("SELECT partition, epoch FROM positions WHERE consumer = ?")
+        .bind(consumer)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    match claims.iter().find(|claim| !held.contains(claim)) {
+        None => Ok(()),
+        Some((partition, _)) => Err(StoreError::Fenced(format!("partition {partition} has a new owner"))),
+    }
+}
+
+pub(super) async fn positions(readers: &SqlitePool, consumer: &str, partitions: &[u32]) -> JobResult<Places> {
+    let rows: Vec<(u32, i64)> =
         sqlx::query_as("SELECT partition, next_offset FROM positions WHERE consumer = ?")
             .bind(consumer)
             .fetch_all(readers)
             .await
             .map_err(store_error)?;
-    let mut positions = vec![0; partitions as usize];
-    for (partition, next_offset) in rows {
-        let place = usize::try_from(partition).ok().and_then(|partition| positions.get_mut(partition));
-        *place.ok_or_else(|| damaged("a position in a partition that does not exist"))? = next_offset;
-    }
-    Ok(positions)
+    let stored: Places = rows.into_iter().collect();
+    let position = |partition| stored.get(&partition).copied().unwrap_or_default();
+    Ok(partitions.iter().map(|&partition| (partition, position(partition))).collect())
 }
 
 pub(super) async fn load(readers: &SqlitePool, users: &[UserId]) -> JobResult<Vec<Checkpoint>> {
@@ -43,6 +82,7 @@ pub(super) async fn load(readers: &SqlitePool, users: &[UserId]) -> JobResult<Ve
 
 /// Saves one flush and gives back how many messages went to the outbox.
 pub(super) async fn save(connection: &mut SqliteConnection, batch: &CheckpointBatch) -> JobResult<u64> {
+    check_claims(connection, &batch.consumer, &batch.claims).await?;
     for position in &batch.positions {
         move_position(connection, &batch.consumer, position).await?;
     }
@@ -122,7 +162,10 @@ async fn save_switch(connection: &mut SqliteConnection, switch: &SwitchRow) -> J
     .map_err(store_error)
 }
 
-async fn save_dead_letter(connection: &mut SqliteConnection, letter: &DeadLetter) -> JobResult<bool> {
+pub(super) async fn save_dead_letter(
+    connection: &mut SqliteConnection,
+    letter: &DeadLetter,
+) -> JobResult<bool> {
     sqlx::query(
         "INSERT INTO kafka_dlq (id, original_topic, error_type, error_message, failed_at, retry_count, key, value, \
          headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",

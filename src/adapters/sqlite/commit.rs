@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use actors::domain::admission::{Admitted, EventDraft, Known};
 use actors::domain::ids::{EventId, Identity};
-use actors::domain::message::Message;
 use actors::domain::time::Timestamp;
-use actors::ports::store::{Committed, DeliveryStatus, EncodeEvent, NewDelivery, Receipt, StoreError};
+use actors::ports::store::{
+    Committed, DeliveryStatus, EncodeEvent, NewDelivery, Receipt, StoreError, WrittenEvent,
+};
 use sqlx::SqliteConnection;
 
 use super::latest;
@@ -73,8 +74,9 @@ struct DeliveryRow {
 struct EventRow {
     seq: i64,
     delivery_id: i64,
-    admitted: Admitted,
-    message: Message,
+    written: Arc<WrittenEvent>,
+    facts: Vec<(Identity, Known)>,
+    superseded: Vec<Known>,
 }
 
 /// What a batch will write, decided in memory between one round of reads and one of writes.
@@ -177,17 +179,26 @@ impl Plan {
             let is_repeated = given_id.as_ref().is_some_and(|event_id| self.ids_known.contains(event_id));
             let admit = |facts_known| draft.clone().admit(self.next_event_seq, facts_known);
             let Some(admitted) = (!is_repeated).then(|| admit(&mut self.facts_known)).flatten() else {
-                receipts.push(Receipt { event_id: given_id, user_id, readings: 0, is_new: false });
+                receipts.push(Receipt {
+                    event_id: given_id,
+                    user_id,
+                    readings: 0,
+                    is_new: false,
+                    written: None,
+                });
                 continue;
             };
+            let Admitted { event, facts, superseded } = admitted;
+            let message = encode(&event, &delivery.request_id);
+            let written = Arc::new(WrittenEvent { event, message });
             receipts.push(Receipt {
-                event_id: Some(admitted.event.event_id.clone()),
+                event_id: Some(written.event.event_id.clone()),
                 user_id,
-                readings: admitted.event.readings.len(),
+                readings: written.event.readings.len(),
                 is_new: true,
+                written: Some(Arc::clone(&written)),
             });
-            let message = encode(&admitted.event, &delivery.request_id);
-            self.events.push(EventRow { seq: self.next_event_seq, delivery_id, admitted, message });
+            self.events.push(EventRow { seq: self.next_event_seq, delivery_id, written, facts, superseded });
             self.next_event_seq += 1;
         }
         Committed::Stored(receipts)
@@ -224,14 +235,14 @@ impl Plan {
         insert_events(connection, &self.events).await?;
         upsert_facts(connection, &self.events).await?;
         let superseded: Vec<Known> =
-            self.events.iter().flat_map(|row| row.admitted.superseded.clone()).collect();
+            self.events.iter().flat_map(|row| row.superseded.iter().copied()).collect();
         latest::bring_up_to_date(
             connection,
-            self.events.iter().map(|row| (row.seq, &row.admitted.event)),
+            self.events.iter().map(|row| (row.seq, &row.written.event)),
             &superseded,
         )
         .await?;
-        outbox::insert_messages(connection, self.events.iter().map(|row| &row.message)).await
+        outbox::insert_messages(connection, self.events.iter().map(|row| &row.written.message)).await
     }
 }
 
@@ -254,8 +265,10 @@ async fn is_stored(
 }
 
 async fn insert_events(connection: &mut SqliteConnection, events: &[EventRow]) -> JobResult<()> {
-    let headers =
-        events.iter().map(|row| encode_headers(&row.message.headers)).collect::<JobResult<Vec<_>>>()?;
+    let headers = events
+        .iter()
+        .map(|row| encode_headers(&row.written.message.headers))
+        .collect::<JobResult<Vec<_>>>()?;
     let rows: Vec<(&EventRow, Vec<u8>)> = events.iter().zip(headers).collect();
     insert(
         connection,
@@ -263,7 +276,7 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[EventRow]) -
          value, headers) ",
         &rows,
         |row, (event_row, headers)| {
-            let event = &event_row.admitted.event;
+            let event = &event_row.written.event;
             row.push_bind(event_row.seq)
                 .push_bind(event.event_id.as_str().to_owned())
                 .push_bind(event.user_id.as_str().to_owned())
@@ -273,7 +286,7 @@ async fn insert_events(connection: &mut SqliteConnection, events: &[EventRow]) -
                 .push_bind(event_row.delivery_id)
                 .push_bind(metrics_column(event))
                 .push_bind(!event.deleted)
-                .push_bind(event_row.message.value.clone())
+                .push_bind(event_row.written.message.value.clone())
                 .push_bind(headers.clone());
         },
         "",
@@ -291,8 +304,7 @@ pub(super) fn metrics_column(event: &actors::domain::event::Event) -> String {
 
 async fn upsert_facts(connection: &mut SqliteConnection, events: &[EventRow]) -> JobResult<()> {
     // One row a fact: within a batch the last one is the newest.
-    let newest: HashMap<Identity, Known> =
-        events.iter().flat_map(|row| row.admitted.facts.iter().copied()).collect();
+    let newest: HashMap<Identity, Known> = events.iter().flat_map(|row| row.facts.iter().copied()).collect();
     let rows: Vec<(Identity, Known)> = newest.into_iter().collect();
     insert(
         connection,

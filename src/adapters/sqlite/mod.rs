@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use actors::domain::ids::UserId;
 use actors::ports::Store;
+use actors::ports::event_log::Places;
 use actors::ports::store::{
-    Checkpoint, CheckpointBatch, Committed, EncodeEvent, EventQuery, LatestReading, NewDelivery, OutboxEntry,
-    StoreError, StoredEvent, SwitchPage,
+    Checkpoint, CheckpointBatch, Claim, Committed, DeadLetter, EncodeEvent, EventQuery, LatestReading,
+    NewDelivery, OutboxEntry, StoreError, StoredEvent, SwitchPage,
 };
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -42,6 +43,12 @@ impl SqliteStore {
     pub async fn new(file: SqliteFile) -> Result<Self, StoreError> {
         let depth = outbox::count(file.readers()).await?;
         Ok(Self { file, outbox_depth: Arc::new(AtomicU64::new(depth)), last_check: Arc::default() })
+    }
+
+    fn shrink_outbox(&self, entries: u64) {
+        let _ = self
+            .outbox_depth
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| Some(depth.saturating_sub(entries)));
     }
 }
 
@@ -71,7 +78,11 @@ impl Store for SqliteStore {
         self.outbox_depth.load(Ordering::Relaxed)
     }
 
-    async fn read_outbox(&self, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+    fn outbox_shards(&self) -> u32 {
+        1
+    }
+
+    async fn read_outbox(&self, _: u32, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         let entries = outbox::read(self.file.readers(), limit).await?;
         if entries.len() < limit {
             // A caller that was cancelled between commit and count leaves the count wrong; here it comes right again.
@@ -80,19 +91,36 @@ impl Store for SqliteStore {
         Ok(entries)
     }
 
-    async fn delete_outbox(&self, ids: &[i64]) -> Result<(), StoreError> {
+    async fn delete_outbox(&self, _: u32, ids: &[i64]) -> Result<(), StoreError> {
         let ids = ids.to_vec();
         let deleted = self
             .file
             .write(move |connection| Box::pin(async move { outbox::delete(connection, &ids).await }))
             .await?;
-        let _ = self
-            .outbox_depth
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| Some(depth.saturating_sub(deleted)));
+        self.shrink_outbox(deleted);
         Ok(())
     }
 
-    async fn positions(&self, consumer: &str, partitions: u32) -> Result<Vec<i64>, StoreError> {
+    async fn bury_outbox(&self, _: u32, refused: &[(i64, DeadLetter)]) -> Result<(), StoreError> {
+        let refused = refused.to_vec();
+        let left = self
+            .file
+            .write(move |connection| Box::pin(async move { outbox::bury(connection, &refused).await }))
+            .await?;
+        self.shrink_outbox(left);
+        Ok(())
+    }
+
+    async fn claim_partitions(&self, consumer: &str, partitions: &[u32]) -> Result<Vec<Claim>, StoreError> {
+        let (consumer, partitions) = (consumer.to_owned(), partitions.to_vec());
+        self.file
+            .write(move |connection| {
+                Box::pin(async move { checkpoints::claim(connection, &consumer, &partitions).await })
+            })
+            .await
+    }
+
+    async fn positions(&self, consumer: &str, partitions: &[u32]) -> Result<Places, StoreError> {
         checkpoints::positions(self.file.readers(), consumer, partitions).await
     }
 

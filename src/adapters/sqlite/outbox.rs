@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use actors::domain::message::{Message, Topic};
-use actors::ports::store::OutboxEntry;
+use actors::ports::store::{DeadLetter, OutboxEntry};
 use sqlx::{SqliteConnection, SqlitePool};
 
+use super::checkpoints::save_dead_letter;
 use crate::adapters::sqlite_file::rows::{damaged, decode_headers, encode_headers, insert};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 
@@ -56,15 +57,48 @@ pub(super) async fn read(readers: &SqlitePool, limit: usize) -> JobResult<Vec<Ou
         .collect()
 }
 
-/// Deletes the entries of one read; gives back how many there were.
+/// Deletes entries; gives back how many there were.
 pub(super) async fn delete(connection: &mut SqliteConnection, ids: &[i64]) -> JobResult<u64> {
     let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(0) };
-    // The one writer gives out ids in the order of its commits, so a read leaves out none between its ends.
-    sqlx::query("DELETE FROM outbox WHERE id BETWEEN ? AND ?")
-        .bind(first)
-        .bind(last)
+    // The one writer gives out ids in the order of its commits, so a read leaves out none between its ends; only what
+    // the log has refused may be missing in `ids`.
+    if last - first + 1 == ids.len() as i64 {
+        return sqlx::query("DELETE FROM outbox WHERE id BETWEEN ? AND ?")
+            .bind(first)
+            .bind(last)
+            .execute(connection)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(store_error);
+    }
+    let mut deleted = 0;
+    for id in ids {
+        deleted += delete_one(connection, *id).await?;
+    }
+    Ok(deleted)
+}
+
+async fn delete_one(connection: &mut SqliteConnection, id: i64) -> JobResult<u64> {
+    sqlx::query("DELETE FROM outbox WHERE id = ?")
+        .bind(id)
         .execute(connection)
         .await
         .map(|done| done.rows_affected())
         .map_err(store_error)
+}
+
+/// Moves entries to the dead letters; gives back by how many the outbox shrank.
+pub(super) async fn bury(connection: &mut SqliteConnection, refused: &[(i64, DeadLetter)]) -> JobResult<u64> {
+    let (mut left, mut messages) = (0, Vec::new());
+    for (id, letter) in refused {
+        if delete_one(connection, *id).await? == 0 {
+            continue;
+        }
+        left += 1;
+        if letter.original_topic != Topic::DeadLetters && save_dead_letter(connection, letter).await? {
+            messages.push(letter.to_message());
+        }
+    }
+    insert_messages(connection, messages.iter()).await?;
+    Ok(left - messages.len() as u64)
 }
