@@ -95,7 +95,10 @@ impl ConsumerParts {
     async fn apply_records(&self, places: &Places, records: Vec<LogRecord>) -> Result<(), String> {
         let mut places = places.clone();
         for record in &records {
-            places.insert(record.partition, record.offset + 1);
+            let next_offset = places.insert(record.partition, record.offset + 1);
+            if let Some(next_offset) = next_offset.filter(|next_offset| record.offset < *next_offset) {
+                return Err(made_anew(record, next_offset));
+            }
         }
         let applied = self.apply(Arc::new(records)).await.map_err(|error| error.to_string());
         self.tell_lag(&places).await;
@@ -181,6 +184,15 @@ impl ConsumerParts {
         let set_aside = self.router.ask(SetAside(Arc::new(record.clone()))).await;
         set_aside.map_err(|_| ApplyError::Stopped)?
     }
+}
+
+/// States know how far they have come by offsets: a log that gives the same ones to other records cannot be applied.
+fn made_anew(record: &LogRecord, next_offset: i64) -> String {
+    let LogRecord { partition, offset, .. } = record;
+    format!(
+        "partition {partition} of biometric-events holds offset {offset} where {next_offset} was expected: the topic \
+         was made anew. Restore it, or give the bridge another KAFKA_GROUP_ID and an empty store"
+    )
 }
 
 impl Actor for LogConsumer {

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use actix_web::web;
 use actors::domain::ids::Masker;
+use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
 use actors::ports::store::StoreError;
-use actors::ports::{Clock, EventLog, Store};
 use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
 use actors::vendors::Device;
@@ -16,9 +16,7 @@ use actors::vendors::oura::{Oura, OuraConfig};
 use arc_swap::ArcSwap;
 
 use super::data_dir::{DataDir, DataDirError};
-use crate::adapters::embedded_log::EmbeddedLog;
-use crate::adapters::sqlite::SqliteStore;
-use crate::adapters::sqlite_file::SqliteFile;
+use super::engines::Engines;
 use crate::http::{Admission, Doors, Entrance};
 use crate::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Secret, Settings};
 use crate::telemetry::{Metrics, Teller};
@@ -27,10 +25,8 @@ use crate::telemetry::{Metrics, Teller};
 pub struct Bridge {
     /// What the doors work with.
     pub doors: web::Data<Doors>,
-    /// Between intake and states.
-    pub log: Arc<dyn EventLog>,
-    /// The file under store and log; closed last.
-    pub file: SqliteFile,
+    /// What it stands on; closed last.
+    pub engines: Engines,
     /// Held as long as the process writes.
     pub data_dir: DataDir,
 }
@@ -64,12 +60,8 @@ pub enum StartError {
 pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, StartError> {
     let thresholds = Arc::new(ArcSwap::from_pointee(settings.thresholds.clone()));
     let data_dir = DataDir::open(&settings.data_dir)?;
-    let file = SqliteFile::open(&data_dir.database()).await?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::new(file.clone()).await?);
-    let log: Arc<dyn EventLog> = match EmbeddedLog::new(file.clone(), settings.stream.partitions).await? {
-        Ok(log) => Arc::new(log),
-        Err(held) => return Err(StartError::Partitions { held }),
-    };
+    let engines = Engines::open(&settings, &data_dir).await?;
+    let (store, log) = (Arc::clone(&engines.store), Arc::clone(&engines.log));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let masker = masker(settings.keys.log_mask_key.as_ref());
     let metrics = Arc::new(Metrics::new(settings.telemetry.metrics_namespace.as_deref()));
@@ -104,6 +96,8 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
         settings,
         tree,
         store,
+        log,
+        engines: engines.kinds,
         clock,
         masker,
         devices,
@@ -113,7 +107,7 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
         warnings,
         started,
     };
-    Ok(Bridge { doors: web::Data::new(doors), log, file, data_dir })
+    Ok(Bridge { doors: web::Data::new(doors), engines, data_dir })
 }
 
 fn masker(key: Option<&Secret>) -> Masker {

@@ -2,6 +2,7 @@
 
 mod build;
 mod data_dir;
+mod engines;
 mod open_files;
 mod run;
 mod tools;

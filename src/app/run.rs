@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
@@ -12,8 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::build::{Bridge, StartError, build};
 use super::data_dir::DataDir;
+use super::engines::Engines;
 use super::open_files;
-use crate::adapters::sqlite_file::SqliteFile;
 use crate::http::{self, Doors};
 use crate::settings::Settings;
 
@@ -61,8 +60,7 @@ pub struct Running {
     pub address: SocketAddr,
     /// What the doors work with: the actors' handles among it.
     pub doors: web::Data<Doors>,
-    log: Arc<dyn EventLog>,
-    file: SqliteFile,
+    engines: Engines,
     data_dir: DataDir,
     handle: ServerHandle,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -84,12 +82,12 @@ impl Running {
         open_files::raise_limit();
         let signals =
             Signals::listen().map_err(|error| StartError::Listen { address: "signals".to_owned(), error })?;
-        let Bridge { doors, log, file, data_dir } = build(settings, started).await?;
+        let Bridge { doors, engines, data_dir } = build(settings, started).await?;
         let (server, address) = listen(&doors)?;
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
         doors.teller.note(&format!("listening on {address} after {} ms", started.elapsed().as_millis()));
-        Ok(Self { address, doors, log, file, data_dir, handle, serving, signals })
+        Ok(Self { address, doors, engines, data_dir, handle, serving, signals })
     }
 
     /// Waits until something ends it.
@@ -105,8 +103,7 @@ impl Running {
     /// Closes the doors, finishes what is in flight, and flushes, inside `SHUTDOWN_TIMEOUT_SECONDS`.
     pub async fn stop(mut self, reason: Reason) -> Ending {
         let since = Instant::now();
-        let (doors, log, handle, serving, file) =
-            (self.doors, self.log, self.handle, self.serving, self.file);
+        let (doors, engines, handle, serving) = (self.doors, self.engines, self.handle, self.serving);
         doors.entrance.close();
         doors.teller.shutdown_started(match reason {
             Reason::Signal(kind) if kind == SignalKind::terminate() => "SIGTERM",
@@ -121,8 +118,8 @@ impl Running {
             }
             handle.stop(true).await;
             let _ = serving.await;
-            let is_flushed = drain(&doors, &*log).await;
-            file.close().await;
+            let is_flushed = drain(&doors, &*engines.log).await;
+            engines.close().await;
             is_flushed
         };
         let (ending, is_flushed) = tokio::select! {

@@ -16,7 +16,7 @@ mod webhooks;
 
 pub use admission::{Admission, Entrance, Inside, NoRoom, Size, Slot};
 pub use server::{serve, serve_metrics};
-pub use state::Doors;
+pub use state::{Doors, EngineKinds};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::de::DeserializeOwned;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use actors::cognition::thresholds::Thresholds;
 use actors::domain::ids::Masker;
 use actors::domain::time::Timestamp;
-use actors::ports::{Clock, Store};
+use actors::ports::{Clock, EventLog, Store};
 use actors::tree::Tree;
 use actors::vendors::Device;
 use arc_swap::ArcSwap;
@@ -14,6 +14,15 @@ use arc_swap::ArcSwap;
 use super::admission::{Admission, Entrance, Size};
 use crate::settings::Settings;
 use crate::telemetry::{Gauges, Metrics, Teller};
+
+/// Names of engines, as `/health` tells them.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineKinds {
+    /// Of the store: `sqlite` or `postgres`.
+    pub store: &'static str,
+    /// Of the event log: `embedded` or `kafka`.
+    pub log: &'static str,
+}
 
 /// Shared by all HTTP threads.
 pub struct Doors {
@@ -23,6 +32,10 @@ pub struct Doors {
     pub tree: Tree,
     /// For reads.
     pub store: Arc<dyn Store>,
+    /// Between intake and states; for health.
+    pub log: Arc<dyn EventLog>,
+    /// What store and log are.
+    pub engines: EngineKinds,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Masks ids.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use actors::cognition::thresholds::Thresholds;
 
+mod engines;
 mod limits;
 mod reader;
 mod secret;
 
+pub use engines::{CacheSettings, KafkaSettings, PostgresSettings};
 pub use limits::*;
 pub use reader::{Problem, Sources, Variable};
 pub use secret::Secret;
@@ -36,6 +38,12 @@ pub struct Settings {
     pub oura: OuraSettings,
     /// HealthKit's side of the door.
     pub healthkit: HealthKitSettings,
+    /// The store, unless it is the embedded one.
+    pub postgres: Option<PostgresSettings>,
+    /// The cache.
+    pub cache: CacheSettings,
+    /// The event log, unless it is the embedded one.
+    pub kafka: Option<KafkaSettings>,
     /// The log and the states behind it.
     pub stream: StreamSettings,
     /// What is told of it all.
@@ -179,6 +187,9 @@ impl Settings {
                 verification_token: reader.secret("OURA_VERIFICATION_TOKEN"),
             },
             healthkit: read_healthkit(reader),
+            postgres: engines::read_postgres(reader),
+            cache: engines::read_cache(reader),
+            kafka: engines::read_kafka(reader),
             stream: StreamSettings {
                 partitions: reader.number("KAFKA_PARTITIONS", 1, 1_000),
                 group_id: reader.text("KAFKA_GROUP_ID"),

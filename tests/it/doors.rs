@@ -19,7 +19,7 @@ use actors::tree::{self, Foundation, TreeLimits};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 use arc_swap::ArcSwap;
-use biometric_bridge::http::{self, Admission, Doors, Entrance, Size};
+use biometric_bridge::http::{self, Admission, Doors, EngineKinds, Entrance, Size};
 use biometric_bridge::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Settings, Sources};
 use biometric_bridge::telemetry::{Metrics, SlotCounts, Teller};
 use futures_util::future::join_all;
@@ -71,6 +71,7 @@ impl House {
             [("BIND_ADDR", "127.0.0.1:0"), ("WORKERS", "1")].into_iter().chain(settings.iter().copied());
         let settings = Settings::read(Sources::from_pairs(settings)).expect("settings in order");
         let (store, clock): (_, Arc<dyn Clock>) = (Arc::new(MemoryStore::default()), Arc::new(SystemClock));
+        let log = Arc::new(MemoryLog::new(1));
         let metrics = Arc::new(Metrics::new(None));
         let (teller, masker) = (Teller::new(Arc::clone(&metrics)), Masker::new(b"a mask for tests"));
         let thresholds = Arc::new(ArcSwap::from_pointee(Thresholds::default()));
@@ -79,7 +80,7 @@ impl House {
         let devices: Vec<Arc<dyn Device>> = vec![Arc::new(Explosive(HealthKit::new(&config)))];
         let tree = tree::start(Foundation {
             store: Arc::clone(&store) as _,
-            log: Arc::new(MemoryLog::new(1)),
+            log: Arc::clone(&log) as _,
             clock: Arc::clone(&clock),
             telemetry: Arc::new(teller.clone()),
             observer: Arc::new(teller.clone()),
@@ -102,6 +103,8 @@ impl House {
             settings,
             tree,
             store: Arc::clone(&store) as _,
+            log,
+            engines: EngineKinds { store: "sqlite", log: "embedded" },
             clock,
             masker,
             devices,
