@@ -3,9 +3,12 @@
 //! A delivery is answered only once it is durable. If the process dies here, what was not answered may or may not
 //! be in the store; the sender's retry is then a duplicate or a first arrival, and either way counts once.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use actix::dev::MessageResponse;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
 use crate::domain::admission::EventDraft;
@@ -20,7 +23,40 @@ pub const GROUP_MAX_DELIVERIES: usize = 500;
 /// Readings in one commit, unless one delivery alone has more: everybody else's commit waits for it.
 pub const GROUP_MAX_READINGS: usize = 20_000;
 
-type Reply = oneshot::Sender<Result<Committed, CommitError>>;
+type Verdict = Result<Committed, CommitError>;
+
+/// The way back to one sender: actix puts it here when the handler has returned, and a commit takes it out. It goes
+/// with the actor: what a dead writer held is tried once more by the next one.
+///
+/// Not a future of the actor's context: it polls each of those whenever anything happens, and hundreds wait here.
+#[derive(Default)]
+pub struct Reply(Rc<Cell<Option<oneshot::Sender<Verdict>>>>);
+
+impl Reply {
+    /// Who waits no more is not told.
+    fn give(&self, verdict: Verdict) {
+        if let Some(sender) = self.0.take() {
+            let _ = sender.send(verdict);
+        }
+    }
+}
+
+/// What becomes of a delivery: known now, or when its commit is done.
+pub enum Pending {
+    /// It is refused.
+    Refused(CommitError),
+    /// It waits for its commit.
+    Waits(Reply),
+}
+
+impl MessageResponse<EventWriter, CommitDelivery> for Pending {
+    fn handle(self, _: &mut Context<EventWriter>, sender: Option<oneshot::Sender<Verdict>>) {
+        match self {
+            Self::Refused(error) => drop(sender.map(|sender| sender.send(Err(error)))),
+            Self::Waits(Reply(place)) => place.set(sender),
+        }
+    }
+}
 
 /// The one writer of deliveries.
 pub struct EventWriter {
@@ -72,19 +108,15 @@ impl EventWriter {
     }
 }
 
-/// Tells everybody what became of theirs. Who waits no more is not told.
+/// Tells everybody what became of theirs.
 fn answer(results: Result<Vec<Result<Committed, StoreError>>, StoreError>, replies: Vec<Reply>) {
     match results {
         Ok(results) => {
             for (result, reply) in results.into_iter().zip(replies) {
-                let _ = reply.send(result.map_err(CommitError::Store));
+                reply.give(result.map_err(CommitError::Store));
             }
         }
-        Err(error) => {
-            for reply in replies {
-                let _ = reply.send(Err(CommitError::Store(error.clone())));
-            }
-        }
+        Err(error) => replies.iter().for_each(|reply| reply.give(Err(CommitError::Store(error.clone())))),
     }
 }
 
@@ -93,20 +125,15 @@ impl Actor for EventWriter {
 }
 
 impl Handler<CommitDelivery> for EventWriter {
-    // Ends with the actor, unlike a `ResponseFuture`: what a dead writer held is tried once more by the next one.
-    type Result = ResponseActFuture<Self, Result<Committed, CommitError>>;
+    type Result = Pending;
 
-    fn handle(
-        &mut self,
-        CommitDelivery(delivery): CommitDelivery,
-        context: &mut Context<Self>,
-    ) -> Self::Result {
+    fn handle(&mut self, CommitDelivery(delivery): CommitDelivery, context: &mut Context<Self>) -> Pending {
         if self.store.outbox_depth() >= self.outbox_max_entries {
-            return Box::pin(async { Err(CommitError::Backlog) }.into_actor(self));
+            return Pending::Refused(CommitError::Backlog);
         }
-        let (reply, answer) = oneshot::channel();
-        self.waiting.push((delivery, reply));
+        let reply = Reply::default();
+        self.waiting.push((delivery, Reply(Rc::clone(&reply.0))));
         self.commit_waiting(context);
-        Box::pin(async move { answer.await.unwrap_or(Err(CommitError::Crashed)) }.into_actor(self))
+        Pending::Waits(reply)
     }
 }

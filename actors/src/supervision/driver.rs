@@ -186,7 +186,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             if let Poll::Ready(end) = self.poll_actor(cx) {
                 return Poll::Ready(Exit::Died(end));
             }
-            let collected = self.hands.collect(&self.child, cx);
+            let collected = self.hands.collect(cx);
             if let Collected::Dropped { mail, is_of_this_life } = collected {
                 let (reason, message) = (Arc::from(ANSWER_DROPPED), mail.envelope.message_name());
                 let is_solved = self.hands.count_death(&self.child, mail, &reason);
@@ -224,7 +224,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
             if since == own {
                 return Poll::Ready(Exit::Hung);
             }
-            if let Some(mail) = self.hands.take_latest_to_come() {
+            if let Some(mail) = self.hands.take_latest_to_come(&self.child) {
                 self.hands.count_death(&self.child, mail, &Arc::from(ANSWER_DROPPED));
             }
             cx.waker().wake_by_ref();
@@ -246,7 +246,7 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
     }
 
     fn collect_late_answers(&mut self, cx: &mut Context<'_>) {
-        while let Collected::Dropped { mail, .. } = self.hands.collect(&self.child, cx) {
+        while let Collected::Dropped { mail, .. } = self.hands.collect(cx) {
             self.hands.count_death(&self.child, mail, &Arc::from(ANSWER_DROPPED));
         }
         self.publish_oldest();
@@ -283,7 +283,8 @@ impl<A: Actor<Context = actix::Context<A>>> Driver<A> {
         }
         while let Some(mut mail) = self.hands.next(&self.child.mailbox, self.policy.in_flight) {
             let handed_over = life.hand_over(&mut mail);
-            self.hands.hold(mail, self.child.with_status(|status| status.clock.read(Instant::now())));
+            let since = self.child.with_status(|status| status.clock.read(Instant::now()));
+            self.hands.hold(&self.child, mail, since);
             handed_over?;
             if orders.fault.is_some() {
                 // A fault hits its own message: none is handed over with it.

@@ -3,11 +3,15 @@
 //! A message that was in hand at a death is suspect and is tried once more, alone: if the next life dies as well,
 //! it is the culprit that is refused, never a neighbour.
 
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::Actor;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::child::Child;
@@ -22,14 +26,50 @@ const DEATHS_MAX: u32 = 2;
 struct Held<A: Actor> {
     mail: Mail<A>,
     life: u64,
+    /// In the order in which messages were handed over.
+    number: u64,
+}
+
+/// What is known of a message in hand without looking at it.
+struct Note {
+    life: u64,
     /// When it was handed over, by the child's clock.
     since: Duration,
+    accepted: Instant,
+    is_suspect: bool,
+}
+
+/// A message that waits for its answer: only those are looked at whose answers have come.
+struct Answering<A: Actor> {
+    held: Option<Held<A>>,
+    child: Arc<Child<A>>,
+}
+
+impl<A: Actor> Future for Answering<A> {
+    type Output = (Held<A>, Answer);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { held, child } = &mut *self;
+        let Some(in_hand) = held else { return Poll::Pending };
+        // A panic in here is that of a message's or an answer's `Drop`, after the answer was given.
+        let answer = contain(|| in_hand.mail.envelope.poll_answer(child, cx));
+        match (answer.unwrap_or(Poll::Ready(Answer::Given)), held.take()) {
+            (Poll::Ready(answer), Some(held)) => Poll::Ready((held, answer)),
+            (_, in_hand) => {
+                *held = in_hand;
+                Poll::Pending
+            }
+        }
+    }
 }
 
 pub(super) struct Hands<A: Actor> {
-    /// In the order in which they were handed over. Those of an earlier life were answered by a future of their own
-    /// (`ResponseFuture`), which outlived the actor: their answers still come.
-    held: Vec<Held<A>>,
+    /// Those of an earlier life were answered by a future of their own (`ResponseFuture`), which outlived the actor:
+    /// their answers still come.
+    held: FuturesUnordered<Answering<A>>,
+    /// In the order in which they were handed over, so those of earlier lives first.
+    notes: BTreeMap<u64, Note>,
+    next_number: u64,
     /// To be tried again, in the order of acceptance.
     retry: Vec<Mail<A>>,
     life: u64,
@@ -47,7 +87,13 @@ pub(super) enum Collected<A: Actor> {
 
 impl<A: Actor> Hands<A> {
     pub(super) fn new() -> Self {
-        Self { held: Vec::new(), retry: Vec::new(), life: 0 }
+        Self {
+            held: FuturesUnordered::new(),
+            notes: BTreeMap::new(),
+            next_number: 0,
+            retry: Vec::new(),
+            life: 0,
+        }
     }
 
     /// From now on messages go to another life.
@@ -60,8 +106,9 @@ impl<A: Actor> Hands<A> {
         if !self.retry.is_empty() {
             return !self.is_life_busy();
         }
-        let is_suspect_alone = self.of_this_life().any(|mail| mail.deaths > 0);
-        !is_suspect_alone && self.held.len() < in_flight && !mailbox.is_empty()
+        // A suspect is handed over only when nothing else of this life is in hand, so it is the first.
+        let is_suspect_alone = self.first_of_this_life().is_some_and(|note| note.is_suspect);
+        !is_suspect_alone && self.notes.len() < in_flight && !mailbox.is_empty()
     }
 
     /// The message to hand over now, if there is one.
@@ -76,45 +123,52 @@ impl<A: Actor> Hands<A> {
     }
 
     /// Takes note of a message that was handed over.
-    pub(super) fn hold(&mut self, mail: Mail<A>, since: Duration) {
-        self.held.push(Held { mail, life: self.life, since });
+    pub(super) fn hold(&mut self, child: &Arc<Child<A>>, mail: Mail<A>, since: Duration) {
+        let (life, number) = (self.life, self.next_number);
+        self.next_number += 1;
+        let note = Note { life, since, accepted: mail.accepted, is_suspect: mail.deaths > 0 };
+        self.notes.insert(number, note);
+        self.put_in_hand(child, Held { mail, life, number });
     }
 
     /// Since when, by the child's clock, the one is in hand that has been for longest: of this life, or of those before.
     pub(super) fn longest_held(&self, of_this_life: bool) -> Option<Duration> {
-        let held = self.held.iter().filter(|held| (held.life == self.life) == of_this_life);
-        held.map(|held| held.since).min()
+        match of_this_life {
+            true => self.first_of_this_life().map(|note| note.since),
+            false => self.notes.values().next().filter(|note| note.life != self.life).map(|note| note.since),
+        }
     }
 
     /// Takes out the message of an earlier life whose answer has been waited for longest.
-    pub(super) fn take_latest_to_come(&mut self) -> Option<Mail<A>> {
-        let since = self.longest_held(false)?;
-        let place = self.held.iter().position(|held| held.life != self.life && held.since == since)?;
-        Some(self.held.remove(place).mail)
+    pub(super) fn take_latest_to_come(&mut self, child: &Arc<Child<A>>) -> Option<Mail<A>> {
+        let (&number, _) = self.notes.first_key_value().filter(|(_, note)| note.life != self.life)?;
+        let mut found = None;
+        for held in self.take_all() {
+            match held.number == number {
+                true => found = Some(held.mail),
+                false => self.put_in_hand(child, held),
+            }
+        }
+        self.notes.remove(&number);
+        found
     }
 
     /// The types of the messages in hand.
     pub(super) fn names_in_hand(&self) -> Vec<&'static str> {
-        self.held.iter().take(IN_HAND_MAX).map(|held| held.mail.envelope.message_name()).collect()
+        let mut held: Vec<&Held<A>> = self.held.iter().filter_map(|one| one.held.as_ref()).collect();
+        held.sort_unstable_by_key(|held| held.number);
+        held.into_iter().take(IN_HAND_MAX).map(|held| held.mail.envelope.message_name()).collect()
     }
 
     /// Takes out what was answered, up to the first that never will be.
-    pub(super) fn collect(&mut self, child: &Child<A>, cx: &mut Context<'_>) -> Collected<A> {
-        let (mut collected, mut next) = (Collected::Nothing, 0);
-        while let Some(held) = self.held.get_mut(next) {
-            // A panic in here is that of a message's or an answer's `Drop`, after the answer was given.
-            let answer = contain(|| held.mail.envelope.poll_answer(child, cx));
-            match answer.unwrap_or(Poll::Ready(Answer::Given)) {
-                Poll::Pending => next += 1,
-                Poll::Ready(Answer::Given) => {
-                    self.held.remove(next);
-                    collected = Collected::Answers;
-                }
-                Poll::Ready(Answer::Dropped) => {
-                    let Held { mail, life, .. } = self.held.remove(next);
-                    return Collected::Dropped { mail, is_of_this_life: life == self.life };
-                }
+    pub(super) fn collect(&mut self, cx: &mut Context<'_>) -> Collected<A> {
+        let mut collected = Collected::Nothing;
+        while let Poll::Ready(Some((held, answer))) = self.held.poll_next_unpin(cx) {
+            self.notes.remove(&held.number);
+            if answer == Answer::Dropped {
+                return Collected::Dropped { is_of_this_life: held.life == self.life, mail: held.mail };
             }
+            collected = Collected::Answers;
         }
         collected
     }
@@ -122,21 +176,32 @@ impl<A: Actor> Hands<A> {
     /// Sorts what the life that has just been dropped had in hand: answered, to be tried again, or refused.
     ///
     /// Says whether a culprit was found and refused.
-    pub(super) fn sort_after_death(&mut self, child: &Child<A>, cause: Cause, reason: &Arc<str>) -> bool {
+    pub(super) fn sort_after_death(
+        &mut self,
+        child: &Arc<Child<A>>,
+        cause: Cause,
+        reason: &Arc<str>,
+    ) -> bool {
         // What was cut short for another's sake or on request, and the neighbours of an answer that was dropped, are not
         // to blame.
         let blame = !matches!(cause, Cause::Cut | Cause::Request | Cause::AnswerDropped);
         let mut is_solved = false;
-        for mut held in std::mem::take(&mut self.held) {
+        for mut held in self.take_all() {
             let answer = contain(|| held.mail.envelope.try_answer(child));
             match answer.unwrap_or(Poll::Ready(Answer::Given)) {
                 // Of a life that hung nobody waits for late answers: they are what hangs.
-                Poll::Pending if cause != Cause::Hang => self.held.push(held),
-                Poll::Ready(Answer::Given) => {}
-                Poll::Pending | Poll::Ready(Answer::Dropped) if blame => {
-                    is_solved |= self.count_death(child, held.mail, reason);
+                Poll::Pending if cause != Cause::Hang => {
+                    self.put_in_hand(child, held);
+                    continue;
                 }
-                Poll::Pending | Poll::Ready(Answer::Dropped) => self.put_back(held.mail),
+                Poll::Ready(Answer::Given) => drop(self.notes.remove(&held.number)),
+                Poll::Pending | Poll::Ready(Answer::Dropped) => {
+                    self.notes.remove(&held.number);
+                    match blame {
+                        true => is_solved |= self.count_death(child, held.mail, reason),
+                        false => self.put_back(held.mail),
+                    }
+                }
             }
         }
         is_solved
@@ -157,8 +222,9 @@ impl<A: Actor> Hands<A> {
 
     /// Refuses everything; says how many.
     pub(super) fn clear(&mut self) -> usize {
-        let messages = self.held.len() + self.retry.len();
-        for mail in self.held.drain(..).map(|held| held.mail).chain(self.retry.drain(..)) {
+        let messages = self.notes.len() + self.retry.len();
+        self.notes.clear();
+        for mail in self.take_all().into_iter().map(|held| held.mail).chain(self.retry.drain(..)) {
             let _ = contain(|| drop(mail));
         }
         messages
@@ -166,23 +232,35 @@ impl<A: Actor> Hands<A> {
 
     /// Whether the actor of this life has a message in hand.
     pub(super) fn is_life_busy(&self) -> bool {
-        self.of_this_life().next().is_some()
+        self.first_of_this_life().is_some()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.retry.is_empty()
+        self.notes.is_empty() && self.retry.is_empty()
     }
 
+    /// When the oldest message was accepted that is in hand or is to be tried again.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.held
-            .iter()
-            .map(|held| held.mail.accepted)
-            .chain(self.retry.first().map(|mail| mail.accepted))
-            .min()
+        let in_hand = self.notes.values().next().map(|note| note.accepted);
+        in_hand.into_iter().chain(self.retry.first().map(|mail| mail.accepted)).min()
     }
 
-    fn of_this_life(&self) -> impl Iterator<Item = &Mail<A>> {
-        self.held.iter().filter(|held| held.life == self.life).map(|held| &held.mail)
+    /// The message of this life that was handed over first.
+    fn first_of_this_life(&self) -> Option<&Note> {
+        self.notes.values().find(|note| note.life == self.life)
+    }
+
+    /// Takes out everything that is in hand, in the order in which it was handed over.
+    fn take_all(&mut self) -> Vec<Held<A>> {
+        let all = std::mem::take(&mut self.held);
+        let mut all: Vec<Held<A>> = all.into_iter().filter_map(|one| one.held).collect();
+        all.sort_unstable_by_key(|held| held.number);
+        all
+    }
+
+    /// Waits for the answer of what was taken out.
+    fn put_in_hand(&mut self, child: &Arc<Child<A>>, held: Held<A>) {
+        self.held.push(Answering { held: Some(held), child: Arc::clone(child) });
     }
 
     fn put_back(&mut self, mail: Mail<A>) {
