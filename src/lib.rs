@@ -11,3 +11,4 @@ pub mod demo;
 pub mod http;
 pub mod settings;
 pub mod telemetry;
+pub mod traffic;

@@ -99,11 +99,7 @@ impl Plan {
 
         let pace = Pace::new(SystemClock.now().as_ms(), arguments.speed);
         let (stop, stopping) = watch::channel(false);
-        let target = Target {
-            base_url,
-            oura_secret: self.secrets["OURA_WEBHOOK_SECRET"].clone(),
-            healthkit_key: self.secrets["HEALTHKIT_API_KEY"].clone(),
-        };
+        let target = Target { base_url, secrets: self.secrets.clone().into_iter().collect() };
         let sending =
             actix_rt::spawn(sender::send(target.clone(), people.deliveries(pace.start_ms()), pace, stopping));
         let reason = running.wait().await;

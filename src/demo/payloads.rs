@@ -1,10 +1,11 @@
 //! The bodies that phones and rings send, in the variety of spellings and units that real apps use.
 
 use actors::domain::time::{MS_PER_DAY, MS_PER_MINUTE, Timestamp, UtcOffset};
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::vitals::{Body, OPENING, noise};
+use super::vitals::{Body, OPENING};
+use crate::traffic::formats::{self, Hrv, Level, Notification, Push, RingReading, Sample, Score};
+use crate::traffic::noise;
 
 /// Minutes between two heart rates of the history.
 const HEART_RATE_EVERY: i64 = 5;
@@ -67,10 +68,10 @@ impl Person {
             self.push_activity(&mut samples, start_ms, minute);
         }
         let count = samples.len() as u32;
-        (json!({"user_id": self.id, "samples": samples}).to_string().into_bytes(), count)
+        (formats::json(&Push { user_id: &self.id, samples }), count)
     }
 
-    fn push_measured(&self, samples: &mut Vec<Value>, start_ms: i64, minute: i64) {
+    fn push_measured(&self, samples: &mut Vec<Sample<'_>>, start_ms: i64, minute: i64) {
         let recent = minute > OPENING;
         let turn = |every: i64| (minute + self.index as i64) % every == 0;
         let takes_pulse = recent || minute % HEART_RATE_EVERY == 0;
@@ -79,11 +80,16 @@ impl Person {
             return;
         }
         let vitals = self.body.vitals(minute);
-        let mut push = |name: &str, value: f64, unit: &str| {
-            samples.push(json!({
-                "type": self.type_name(name), "value": value, "unit": unit,
-                "timestamp": self.time(start_ms, minute), "source": "Apple Watch",
-            }));
+        let mut push = |name: &str, value: f64, unit: &'static str| {
+            samples.push(Sample {
+                kind: self.type_name(name).into(),
+                value,
+                unit,
+                timestamp: Some(self.time(start_ms, minute)),
+                start_date: None,
+                end_date: None,
+                source: "Apple Watch",
+            });
         };
         if takes_pulse {
             let bpm = vitals.heart_rate.round();
@@ -115,7 +121,7 @@ impl Person {
     }
 
     /// Steps, and what follows from them, once per interval in which any were taken.
-    fn push_activity(&self, samples: &mut Vec<Value>, start_ms: i64, minute: i64) {
+    fn push_activity(&self, samples: &mut Vec<Sample<'_>>, start_ms: i64, minute: i64) {
         let every = if minute > OPENING { 1 } else { ACTIVITY_EVERY };
         let steps: i64 = (minute - every + 1..=minute).map(|m| self.body.steps(m)).sum();
         if minute % every != 0 || steps == 0 {
@@ -130,11 +136,14 @@ impl Person {
             ("DistanceWalkingRunning", distance, "iPhone"),
             ("ActiveEnergyBurned", energy, "Apple Watch"),
         ];
-        samples.extend(quantities.map(|(name, (value, unit), source)| {
-            json!({
-                "type": self.type_name(name), "value": round(value, 4), "unit": unit, "source": source,
-                "startDate": self.time(start_ms, minute - every), "endDate": self.time(start_ms, minute),
-            })
+        samples.extend(quantities.map(|(name, (value, unit), source)| Sample {
+            kind: self.type_name(name).into(),
+            value: round(value, 4),
+            unit,
+            timestamp: None,
+            start_date: Some(self.time(start_ms, minute - every)),
+            end_date: Some(self.time(start_ms, minute)),
+            source,
         }));
     }
 
@@ -151,22 +160,20 @@ impl Person {
     /// What the ring tells at minute `to`, in the inline format; scores that became known after `from` with it.
     pub(super) fn ring(&self, start_ms: i64, from: i64, to: i64) -> Payload {
         let vitals = self.body.vitals(to);
-        let mut told = json!({
-            "user_id": self.id,
-            "timestamp": self.time(start_ms, to),
-            "hrv_data": {"rmssd": round(vitals.rmssd, 1)},
-            "stress": {"level": round(vitals.stress.clamp(0.0, 1.0), 3)},
-        });
-        let mut readings = 2;
-        if let Some(night) = self.body.night_told(from, to) {
-            told["sleep"] = json!({"score": night.sleep_score});
-            told["recovery"] = json!({"score": night.recovery_score});
-            readings += 2;
-        } else if let Some(score) = self.body.nap_told(from, to) {
-            told["recovery"] = json!({"score": score});
-            readings += 1;
-        }
-        (told.to_string().into_bytes(), readings)
+        let night = self.body.night_told(from, to);
+        let nap = || self.body.nap_told(from, to);
+        let recovery = night.map_or_else(nap, |night| Some(night.recovery_score));
+        let sleep = night.map(|night| night.sleep_score);
+        let told = RingReading {
+            user_id: &self.id,
+            timestamp: self.time(start_ms, to),
+            hrv_data: Hrv { rmssd: round(vitals.rmssd, 1) },
+            stress: Level { level: round(vitals.stress.clamp(0.0, 1.0), 3) },
+            sleep: sleep.map(|score| Score { score }),
+            recovery: recovery.map(|score| Score { score }),
+        };
+        let readings = 2 + u32::from(sleep.is_some()) + u32::from(recovery.is_some());
+        (formats::json(&told), readings)
     }
 
     /// Oura's own notification that a new readiness record exists; it carries no data.
@@ -175,14 +182,12 @@ impl Person {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&id_bits.to_be_bytes());
         bytes[8..].copy_from_slice(&id_bits.rotate_left(29).to_be_bytes());
-        json!({
-            "event_type": "update",
-            "data_type": "daily_readiness",
-            "object_id": Uuid::new_v8(bytes).to_string(),
-            "event_time": Timestamp::from_ms(start_ms + minute * MS_PER_MINUTE).to_string(),
-            "user_id": self.id.to_uppercase(),
+        formats::json(&Notification {
+            event_type: "update",
+            data_type: "daily_readiness",
+            object_id: Uuid::new_v8(bytes).to_string(),
+            event_time: Timestamp::from_ms(start_ms + minute * MS_PER_MINUTE).to_string(),
+            user_id: self.id.to_uppercase().into(),
         })
-        .to_string()
-        .into_bytes()
     }
 }

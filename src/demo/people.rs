@@ -7,6 +7,7 @@ use actors::domain::time::{MS_PER_MINUTE, MS_PER_SECOND};
 
 use super::payloads::Person;
 use super::vitals::OPENING;
+use crate::traffic::Kind;
 
 /// How many people live in a demonstration that was not told otherwise.
 pub const DEFAULT_COUNT: usize = 60;
@@ -18,27 +19,6 @@ const RING_EVERY: (i64, i64) = (30, 3);
 const FIRST_MINUTE: i64 = 5;
 /// Vendors' notifications follow the data by about half a minute.
 const NOTIFIED_AFTER_MS: i64 = 30 * MS_PER_SECOND;
-
-/// What kind of delivery it is; each is signed in its own way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// An app's push of HealthKit samples, under a bearer key.
-    HealthKit,
-    /// A ring's reading in the inline format, signed in the header `Signature`.
-    OuraReading,
-    /// Oura's own notification, signed in `x-oura-signature`.
-    OuraNotification,
-}
-
-impl Kind {
-    /// The last segment of the webhook's path.
-    pub const fn device(self) -> &'static str {
-        match self {
-            Self::HealthKit => "healthkit",
-            Self::OuraReading | Self::OuraNotification => "oura",
-        }
-    }
-}
 
 /// One webhook to send.
 #[derive(Clone, PartialEq, Eq)]

@@ -8,16 +8,15 @@ use std::time::Duration;
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
 use actors::supervision::Backoff;
-use actors::vendors::signing;
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::latency::Latencies;
 use super::pace::Pace;
-use super::people::{Delivery, Kind};
+use super::people::Delivery;
+use crate::traffic::{Kind, Latencies, MissingSecret, Secrets};
 
 /// Requests under way at once. A person belongs to one lane, which sends one delivery after the other.
 pub const LANES: usize = 16;
@@ -34,29 +33,27 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 const SERVICE_UNAVAILABLE: u16 = 503;
 
 /// Where deliveries go, and what they are signed with.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Target {
     /// The bridge's address with its base path, without `/webhook`: `http://127.0.0.1:8889`.
     pub base_url: String,
-    /// The value of `OURA_WEBHOOK_SECRET`.
-    pub oura_secret: String,
-    /// The value of `HEALTHKIT_API_KEY`.
-    pub healthkit_key: String,
-}
-
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Target({}, secrets hidden)", self.base_url)
-    }
+    /// Of every kind that is sent.
+    pub secrets: Secrets,
 }
 
 /// Why nothing could be sent at all.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client could not be built: {0}")]
-pub struct SendError(#[from] reqwest::Error);
+pub enum SendError {
+    /// The HTTP client could not be built.
+    #[error("the HTTP client could not be built: {0}")]
+    Client(#[from] reqwest::Error),
+    /// Some kind has no secret.
+    #[error(transparent)]
+    Secret(#[from] MissingSecret),
+}
 
 /// What was sent and how it was answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
     /// Deliveries that got a final answer, purposely repeated ones included.
     pub answered: u64,
@@ -180,6 +177,7 @@ pub async fn send(
     pace: Pace,
     stop: watch::Receiver<bool>,
 ) -> Result<Summary, SendError> {
+    Kind::ALL.into_iter().try_for_each(|kind| target.secrets.get(kind).map(drop))?;
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -298,18 +296,12 @@ impl Lane {
     }
 
     fn request(&self, kind: Kind, body: Bytes) -> reqwest::RequestBuilder {
-        let Target { base_url, oura_secret, healthkit_key } = &self.target;
+        let Target { base_url, secrets } = &self.target;
         let url = format!("{}/webhook/{}", base_url.trim_end_matches('/'), kind.device());
         let request = self.client.post(url).header("content-type", "application/json");
-        let signed = match kind {
-            Kind::HealthKit => request.bearer_auth(healthkit_key),
-            Kind::OuraReading => request.header("signature", signing::inline(oura_secret, &body)),
-            Kind::OuraNotification => {
-                let timestamp = now_s();
-                let signature = signing::oura(oura_secret, timestamp, &body);
-                request.header("x-oura-timestamp", timestamp).header("x-oura-signature", signature)
-            }
-        };
+        // Looked for before anything was sent.
+        let fields = kind.sign(secrets, &body, now_s()).unwrap_or_default();
+        let signed = fields.into_iter().fold(request, |request, (name, value)| request.header(name, value));
         signed.body(body)
     }
 }

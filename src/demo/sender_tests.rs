@@ -7,6 +7,7 @@ use std::sync::Arc;
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actors::vendors::signing;
 use parking_lot::Mutex;
 
 use super::*;
@@ -65,16 +66,16 @@ impl Bridge {
             app.default_service(web::to(answer))
         });
         let server = server.workers(1).disable_signals().bind(address).unwrap();
-        let target = Target {
-            base_url: format!("http://{}/base/", server.addrs()[0]),
-            oura_secret: "oura-secret".into(),
-            healthkit_key: "healthkit-key".into(),
-        };
+        let target = Target { base_url: format!("http://{}/base/", server.addrs()[0]), secrets: secrets() };
         let running = server.run();
         let handle = running.handle();
         actix_rt::spawn(running);
         Self { target, handle, seen }
     }
+}
+
+fn secrets() -> Secrets {
+    [("OURA_WEBHOOK_SECRET", "oura-secret"), ("HEALTHKIT_API_KEY", "healthkit-key")].into_iter().collect()
 }
 
 fn delivery(person: usize, kind: Kind, body: &str) -> Delivery {
@@ -197,8 +198,7 @@ async fn stopping_ends_a_sender_that_waits_for_something_to_become_due() {
 async fn a_bridge_that_is_down_is_waited_for() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let target =
-        Target { base_url: format!("http://{address}"), oura_secret: "s".into(), healthkit_key: "k".into() };
+    let target = Target { base_url: format!("http://{address}"), secrets: secrets() };
     let (_run, stop) = never_stopped();
     let sending = send(target, std::iter::once(delivery(0, Kind::OuraReading, "{}")), at_once(), stop);
     let restarting = async {

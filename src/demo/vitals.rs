@@ -4,6 +4,7 @@
 //! whenever it is started. Levels are ordinary adult ones; they are illustrations, not a physiological model.
 
 use super::pace::HISTORY_MS;
+use crate::traffic::noise;
 use actors::domain::time::MS_PER_MINUTE;
 
 /// The minute of the story at which the history ends and everything is fresh.
@@ -19,20 +20,6 @@ const BAD_NIGHT_LIKELY: f64 = 0.2;
 /// Minutes in which the body calms down after an episode.
 const CALMING: i64 = 4;
 const NAP: i64 = 45;
-
-/// A number in 0..1 that depends on nothing but its arguments (the finaliser of SplitMix64).
-pub(super) fn noise(seed: u64, channel: u64, index: i64) -> f64 {
-    let mut z = seed
-        ^ channel.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ (index as u64).wrapping_mul(0xD1B5_4A32_D192_ED03);
-    for _ in 0..2 {
-        z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-    }
-    (z >> 11) as f64 / (1_u64 << 53) as f64
-}
 
 /// What a body shows at one minute.
 #[derive(Debug, Clone, Copy, PartialEq)]

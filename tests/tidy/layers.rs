@@ -19,15 +19,16 @@ const CORE: [(&str, &[&str]); 6] = [
 /// The layers of the shell and what each may import besides itself and the core.
 ///
 /// Commands start the bridge through `app`; should `app` ever need `cli`, one of the two directions has to go.
-const SHELL: [(&str, &[&str]); 8] = [
+const SHELL: [(&str, &[&str]); 9] = [
     ("app", &["http", "cli", "demo", "dashboard", "adapters", "settings", "telemetry"]),
-    ("cli", &["app", "demo", "settings", "telemetry"]),
+    ("cli", &["app", "demo", "settings", "telemetry", "traffic"]),
     ("http", &["dashboard", "settings", "telemetry"]),
-    ("demo", &["settings", "telemetry"]),
+    ("demo", &["settings", "telemetry", "traffic"]),
     ("dashboard", &["settings", "telemetry"]),
     ("adapters", &["settings", "telemetry"]),
     ("telemetry", &["settings"]),
     ("settings", &[]),
+    ("traffic", &[]),
 ];
 
 /// Layers that decide: the same input gives the same result, at any time and on any machine.
