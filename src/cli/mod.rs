@@ -8,6 +8,7 @@ mod demo;
 mod log;
 mod migrate;
 mod serve;
+mod simulate;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -35,6 +36,8 @@ enum Command {
     Serve,
     /// Run a bridge on a folder of its own, with a built-in sender of real, signed webhooks.
     Demo(demo::DemoArguments),
+    /// Send real, signed webhooks of all devices to a bridge, and tell how they were answered.
+    Simulate(simulate::SimulateArguments),
     /// Show the actors of a running bridge, live.
     Actors(actors::ActorsArguments),
     /// Look at the settings.
@@ -92,6 +95,7 @@ pub fn run(started: Instant) -> ExitCode {
     let result = match command {
         Command::Serve => serve::run(started),
         Command::Demo(arguments) => demo::run(&arguments, json, started),
+        Command::Simulate(arguments) => simulate::run(&arguments, json),
         Command::Actors(arguments) => actors::run(&arguments, json),
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),

@@ -1,14 +1,26 @@
 //! Signed webhooks as vendors and phones send them: how each kind is spelled, signed and timed.
 //!
-//! [`crate::demo`] tells a small population's days with it.
-//! Nothing here knows the bridge's inside.
+//! [`crate::demo`] tells a small population's days with it; [`send`] has a [`Crowd`] send as much as it is asked for, at a
+//! rate or as fast as it is answered. Nothing here knows the bridge's inside.
 
+mod client;
+mod crowd;
 pub mod formats;
 mod kind;
 mod latency;
+mod load;
+mod report;
+mod schedule;
+mod sender;
+mod target;
 
+pub use crowd::{Crowd, Delivery, Plan};
 pub use kind::{Kind, MissingSecret, Secrets};
 pub use latency::Latencies;
+pub use load::{End, IN_FLIGHT_MAX, Order, Pace, Progress, send};
+pub use report::{Report, Tally};
+pub use schedule::Schedule;
+pub use target::{Target, TargetError};
 
 /// A number in 0..1 that depends on nothing but its arguments (the finaliser of SplitMix64).
 pub fn noise(seed: u64, channel: u64, index: i64) -> f64 {

@@ -10,6 +10,7 @@ mod actors;
 mod config;
 mod log;
 mod migrate;
+mod simulate;
 mod usage;
 
 use std::path::Path;

@@ -15,6 +15,7 @@ fn a_mistake_in_the_arguments_exits_with_2_and_says_what_there_is() {
         (&["log", "read", "--topic", "biometric"], "neuros-mode-switches"),
         (&["log", "read", "--topic", "biometric-events", "--from", "start"], "--from"),
         (&["config"], "check"),
+        (&["simulate", "--rate", "fast"], "--rate"),
     ];
     for (arguments, told) in table {
         let ran = Home::new().run(arguments, &[]);
@@ -27,11 +28,15 @@ fn a_mistake_in_the_arguments_exits_with_2_and_says_what_there_is() {
 #[test]
 fn help_describes_every_command_and_argument() {
     let table: &[(&[&str], &[&str])] = &[
-        (&["--help"], &["serve", "config", "migrate", "log", "--json", "--version"]),
+        (&["--help"], &["serve", "config", "migrate", "log", "simulate", "--json", "--version"]),
         (&["serve", "--help"], &["Usage", "--json"]),
         (&["config", "check", "--help"], &["exit 2", "--json"]),
         (&["migrate", "--help"], &["up", "down", "status"]),
         (&["migrate", "down", "--help"], &["--to", "0 removes everything"]),
+        (
+            &["simulate", "--help"],
+            &["--url", "--rate", "--connections", "--count", "--seconds", "--users", "--seed", "--batch"],
+        ),
         (&["log", "read", "--help"], &["--topic", "--partition", "--from", "--follow", "--json"]),
     ];
     for (arguments, told) in table {
