@@ -5,7 +5,7 @@ SERVICE_PACKAGES := chromium
 
 SKIPS := $(CURDIR)/target/skipped
 
-.PHONY: test soak services fmt lint
+.PHONY: test soak bench services fmt lint
 
 # Every test that this machine can run. What it lacks is listed at the end and fails nothing, unless
 # BRIDGE_REQUIRE (names, separated by commas) says that this run must not do without it.
@@ -21,6 +21,11 @@ test:
 # for their length and have `soak` in their names.
 soak:
 	@.ci/soak
+
+# What the bridge takes in, beside two floors, and what it costs (docs/benchmarks.md): floors, embedded, batches,
+# states. ONLY=embedded,batches runs a part, BENCH_SECONDS (8) is how long each load lasts.
+bench:
+	@cargo bench --locked --bench bridge
 
 services:
 	@if dpkg -s $(SERVICE_PACKAGES) >/dev/null 2>&1; then \

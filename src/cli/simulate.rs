@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::domain::time::MS_PER_SECOND;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -111,7 +112,13 @@ pub(super) fn run(arguments: &SimulateArguments, json: bool) -> Result<ExitCode,
     let time = Duration::from_secs_f64(arguments.seconds.unwrap_or(DEFAULT_SECONDS));
     let order = Order {
         target,
-        plan: Plan { seed, users: arguments.users, kinds: arguments.device.kinds(), batch: arguments.batch },
+        plan: Plan {
+            seed,
+            users: arguments.users,
+            kinds: arguments.device.kinds(),
+            batch: arguments.batch,
+            sample_every_ms: MS_PER_SECOND,
+        },
         pace: arguments.rate.map_or(Pace::Closed { connections }, |per_second| Pace::Open { per_second }),
         end: arguments.count.map_or(End::After(time), End::Count),
     };

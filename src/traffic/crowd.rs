@@ -2,15 +2,13 @@
 
 use std::fmt;
 
-use actors::domain::time::{MS_PER_SECOND, Timestamp};
+use actors::domain::time::Timestamp;
 use uuid::Uuid;
 
 use super::formats::{self, Hrv, Level, Notification, Push, RingReading, Sample, Score};
 use super::kind::Kind;
 use super::noise;
 
-/// The samples of one push are so far apart, unless less time has passed since the push before.
-const SAMPLE_EVERY_MS: i64 = MS_PER_SECOND;
 /// A ring tells its scores with one reading in so many.
 const SCORES_EVERY: u64 = 8;
 /// One sample in so many is a respiratory rate, the others are heart rates.
@@ -27,6 +25,8 @@ pub struct Plan {
     pub kinds: Vec<Kind>,
     /// Samples in each push of HealthKit; at least one.
     pub batch: usize,
+    /// How far those samples are apart, in milliseconds, unless less time has passed since the push before; at least 1.
+    pub sample_every_ms: i64,
 }
 
 /// One webhook to send.
@@ -72,10 +72,10 @@ impl Crowd {
         self.made += 1;
         let user = self.first + slot * self.step;
         let kind = self.plan.kinds[(user as u64 + round) as usize % self.plan.kinds.len()];
-        let moment = Moment { seed: self.plan.seed, user: user as u64, round, now_ms };
+        let moment = Moment { plan: &self.plan, user: user as u64, round, now_ms };
         let last_ms = &mut self.last_ms[slot];
         let body = match kind {
-            Kind::HealthKit => moment.push(self.plan.batch, last_ms),
+            Kind::HealthKit => moment.push(last_ms),
             Kind::OuraReading => moment.ring(last_ms),
             Kind::OuraNotification => moment.notification(),
         };
@@ -84,29 +84,30 @@ impl Crowd {
 }
 
 /// What one delivery is made of.
-struct Moment {
-    seed: u64,
+struct Moment<'a> {
+    plan: &'a Plan,
     user: u64,
     round: u64,
     now_ms: i64,
 }
 
-impl Moment {
+impl Moment<'_> {
     fn user_id(&self) -> String {
-        format!("sim-{:x}-{}", self.seed, self.user)
+        format!("sim-{:x}-{}", self.plan.seed, self.user)
     }
 
     /// A value between `low` and `high`, in quarters: their decimal text is exact.
     fn value(&self, at_ms: i64, low: f64, high: f64) -> f64 {
         let quarters = (high - low) * 4.0;
-        low + (noise(self.seed, self.user, at_ms) * quarters).round() / 4.0
+        low + (noise(self.plan.seed, self.user, at_ms) * quarters).round() / 4.0
     }
 
-    fn push(&self, batch: usize, last_ms: &mut i64) -> Vec<u8> {
+    fn push(&self, last_ms: &mut i64) -> Vec<u8> {
+        let Plan { batch, sample_every_ms, .. } = *self.plan;
         let batch_ms = batch as i64;
         let end_ms = self.now_ms.max(last_ms.saturating_add(batch_ms));
         let since_ms = end_ms.saturating_sub(*last_ms);
-        let every_ms = (since_ms / batch_ms).clamp(1, SAMPLE_EVERY_MS);
+        let every_ms = (since_ms / batch_ms).clamp(1, sample_every_ms);
         *last_ms = end_ms;
         let sample = |index: usize| {
             let at_ms = end_ms - (batch - 1 - index) as i64 * every_ms;
@@ -147,7 +148,7 @@ impl Moment {
 
     fn notification(&self) -> Vec<u8> {
         let mut id = [0; 16];
-        id[..8].copy_from_slice(&(self.seed ^ self.user.rotate_left(32)).to_be_bytes());
+        id[..8].copy_from_slice(&(self.plan.seed ^ self.user.rotate_left(32)).to_be_bytes());
         id[8..].copy_from_slice(&(self.now_ms as u64 ^ self.round.rotate_left(40)).to_be_bytes());
         formats::json(&Notification {
             event_type: "update",

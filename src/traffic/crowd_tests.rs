@@ -9,7 +9,7 @@ use super::*;
 const NOW_MS: i64 = 1_789_041_600_000;
 
 fn plan(users: usize, batch: usize) -> Plan {
-    Plan { seed: 7, users, kinds: Kind::ALL.to_vec(), batch }
+    Plan { seed: 7, users, kinds: Kind::ALL.to_vec(), batch, sample_every_ms: 1_000 }
 }
 
 fn at_ms(text: &Value) -> i64 {

@@ -1,0 +1,84 @@
+//! What to run, and how long.
+
+use std::time::Duration;
+
+/// A part that can be run alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// What any bridge on this machine could reach.
+    Floors,
+    /// End to end on the embedded engines.
+    Embedded,
+    /// HealthKit in batches.
+    Batches,
+    /// Many live users.
+    States,
+}
+
+impl Section {
+    const ALL: [Self; 4] = [Self::Floors, Self::Embedded, Self::Batches, Self::States];
+
+    /// As `ONLY` has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Floors => "floors",
+            Self::Embedded => "embedded",
+            Self::Batches => "batches",
+            Self::States => "states",
+        }
+    }
+}
+
+/// From the environment.
+pub(crate) struct Options {
+    /// `BENCH_SECONDS`: how long each load lasts.
+    pub(crate) seconds: Duration,
+    /// `BENCH_USERS`: how many users are live in `states`.
+    pub(crate) users: usize,
+    only: Vec<Section>,
+}
+
+const DEFAULT_SECONDS: u64 = 8;
+const DEFAULT_USERS: usize = 100_000;
+
+impl Options {
+    /// Ends the program with 2 at a mistake.
+    pub(crate) fn from_process() -> Self {
+        let only = text("ONLY").unwrap_or_default();
+        let names = only.split([',', ' ']).filter(|name| !name.is_empty());
+        let only = names.map(|name| {
+            let known = Section::ALL.into_iter().find(|section| section.name() == name);
+            known.unwrap_or_else(|| {
+                mistake(&format!(
+                    "ONLY names {name}; there are: {}",
+                    Section::ALL.map(Section::name).join(", ")
+                ))
+            })
+        });
+        Self {
+            only: only.collect(),
+            seconds: Duration::from_secs(number("BENCH_SECONDS", DEFAULT_SECONDS)),
+            users: number("BENCH_USERS", DEFAULT_USERS as u64) as usize,
+        }
+    }
+
+    /// Those that were asked for; all unless `ONLY` says otherwise.
+    pub(crate) fn sections(&self) -> impl Iterator<Item = Section> {
+        Section::ALL.into_iter().filter(|section| self.only.is_empty() || self.only.contains(section))
+    }
+}
+
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    let Some(text) = text(name) else { return default };
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.unwrap_or_else(|| mistake(&format!("{name} must be a whole number above 0")))
+}
+
+fn mistake(message: &str) -> ! {
+    eprintln!("error: {message}");
+    std::process::exit(2)
+}
