@@ -14,6 +14,7 @@ use actors::ports::store::{Committed, DeliveryStatus, EncodeEvent, NewDelivery, 
 use actors::vendors::{Device, RawDelivery, delivery_key};
 use biometric_bridge::adapters::sqlite::SqliteStore;
 use biometric_bridge::adapters::sqlite_file::SqliteFile;
+use biometric_bridge::app;
 use biometric_bridge::settings::{Settings, Sources};
 use biometric_bridge::traffic::{Crowd, Delivery, End, Kind, Pace, Plan, Secrets};
 
@@ -80,7 +81,7 @@ fn prepare(plan: &Plan, count: usize) -> Vec<Arc<NewDelivery>> {
     let secrets: Secrets = settings.into_iter().collect();
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let settings = Settings::read(Sources::from_process().over(settings)).expect("the benchmark's settings");
-    let devices = no_store::devices(&settings);
+    let devices = app::devices(&settings);
     let mut crowd = Crowd::share(plan, 0, 1);
     let mut next = || {
         let received_at = SystemClock.now();

@@ -6,25 +6,19 @@ use std::time::Instant;
 
 use actix_web::web;
 use actors::domain::admission::EventDraft;
-use actors::domain::ids::{Masker, UserId};
+use actors::domain::ids::UserId;
 use actors::memory::MemoryLog;
-use actors::ports::clock::SystemClock;
+use actors::ports::Store;
 use actors::ports::event_log::Places;
 use actors::ports::store::{
     Checkpoint, CheckpointBatch, Claim, Committed, DeadLetter, EncodeEvent, EventQuery, LatestReading,
     NewDelivery, OutboxEntry, Receipt, StoreError, StoredEvent, SwitchPage,
 };
-use actors::ports::{Clock, Store};
-use actors::supervision::Backoff;
-use actors::tree::{self, Foundation, TreeLimits};
-use actors::vendors::Device;
-use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
-use actors::vendors::oura::{Oura, OuraConfig};
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use biometric_bridge::http::{self, Admission, Doors, Entrance};
-use biometric_bridge::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Settings, Sources};
-use biometric_bridge::telemetry::{Metrics, Sink, Teller, init_logging};
+use biometric_bridge::app::{self, Engines};
+use biometric_bridge::http::{self, EngineKinds};
+use biometric_bridge::settings::{Settings, Sources};
+use biometric_bridge::telemetry::{Sink, init_logging};
 
 /// This program's first argument when it is to be that server.
 pub(crate) const COMMAND: &str = "serve-without-a-store";
@@ -35,74 +29,14 @@ pub(crate) fn serve() {
     let settings = Settings::read(Sources::from_process()).expect("the benchmark's settings");
     let _log_lines = init_logging(&settings.telemetry.log_level, Sink::Stdout);
     actix_web::rt::System::new().block_on(async {
-        let doors = web::Data::new(doors(settings, started));
+        let log = Arc::new(MemoryLog::new(settings.stream.partitions));
+        let kinds = EngineKinds { store: "none", log: "memory" };
+        let engines = Engines::of(Arc::new(NoStore), log, kinds);
+        let doors = web::Data::new(app::doors(settings, &engines, started));
         let (server, address) = http::serve(doors.clone()).expect("a free port");
         doors.teller.note(&format!("listening on {address} after {} ms", started.elapsed().as_millis()));
         server.await.expect("it serves");
     });
-}
-
-/// The devices with the settings' secrets, as the bridge has them.
-pub(crate) fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
-    let secret = |secret: Option<&biometric_bridge::settings::Secret>| {
-        secret.map_or_else(String::new, |secret| secret.expose().to_owned())
-    };
-    vec![
-        Arc::new(Oura::new(&OuraConfig {
-            webhook_secret: secret(settings.oura.webhook_secret.as_ref()),
-            verification_token: secret(settings.oura.verification_token.as_ref()),
-            tolerance_s: settings.intake.tolerance_s,
-        })),
-        Arc::new(HealthKit::new(&HealthKitConfig {
-            api_keys: settings.healthkit.api_keys.iter().map(|key| key.expose().to_owned()).collect(),
-            signature_secret: secret(settings.healthkit.signature_secret.as_ref()),
-        })),
-    ]
-}
-
-fn doors(settings: Settings, started: Instant) -> Doors {
-    let thresholds = Arc::new(ArcSwap::from_pointee(settings.thresholds.clone()));
-    let store: Arc<dyn Store> = Arc::new(NoStore);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let masker = Masker::new(b"benchmark");
-    let metrics = Arc::new(Metrics::new(None));
-    let teller = Teller::new(Arc::clone(&metrics));
-    let devices = devices(&settings);
-    metrics.begin(devices.iter().map(|device| (device.name(), device.device_type().name())));
-    let tree = tree::start(Foundation {
-        store: Arc::clone(&store),
-        log: Arc::new(MemoryLog::new(settings.stream.partitions)),
-        clock: Arc::clone(&clock),
-        telemetry: Arc::new(teller.clone()),
-        observer: Arc::new(teller.clone()),
-        masker: masker.clone(),
-        thresholds: Arc::clone(&thresholds),
-        devices: devices.clone(),
-        limits: TreeLimits {
-            group: settings.stream.group_id.as_str().into(),
-            outbox_max_entries: settings.stream.outbox_max,
-            checkpoint_interval: settings.stream.checkpoint_interval,
-            backoff: Backoff::default(),
-            hung_after: ACTOR_HUNG_AFTER,
-            blocked_after: ACTOR_BLOCKED_AFTER,
-        },
-    });
-    Doors {
-        admission: Admission::new(&settings.intake),
-        thresholds_loaded_at: clock.now(),
-        entrance: Entrance::default(),
-        settings,
-        tree,
-        store,
-        clock,
-        masker,
-        devices,
-        teller,
-        metrics,
-        thresholds,
-        warnings: Vec::new(),
-        started,
-    }
 }
 
 /// Says yes to everything and keeps nothing.

@@ -56,11 +56,17 @@ pub enum StartError {
     },
 }
 
-/// Opens the store, starts the tree, and prepares the doors.
+/// Opens the engines, starts the tree, and prepares the doors.
 pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, StartError> {
-    let thresholds = Arc::new(ArcSwap::from_pointee(settings.thresholds.clone()));
     let data_dir = DataDir::open(&settings.data_dir)?;
     let engines = Engines::open(&settings, &data_dir).await?;
+    let doors = web::Data::new(doors(settings, &engines, started));
+    Ok(Bridge { doors, engines, data_dir })
+}
+
+/// Starts the tree on `engines`, and prepares the doors in front of it.
+pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
+    let thresholds = Arc::new(ArcSwap::from_pointee(settings.thresholds.clone()));
     let (store, log) = (Arc::clone(&engines.store), Arc::clone(&engines.log));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let masker = masker(settings.keys.log_mask_key.as_ref());
@@ -89,7 +95,7 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
             blocked_after: ACTOR_BLOCKED_AFTER,
         },
     });
-    let doors = Doors {
+    Doors {
         admission: Admission::new(&settings.intake),
         thresholds_loaded_at: clock.now(),
         entrance: Entrance::default(),
@@ -106,8 +112,7 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
         thresholds,
         warnings,
         started,
-    };
-    Ok(Bridge { doors: web::Data::new(doors), engines, data_dir })
+    }
 }
 
 fn masker(key: Option<&Secret>) -> Masker {
@@ -121,7 +126,8 @@ fn exposed(secret: Option<&Secret>) -> String {
     secret.map_or_else(String::new, |secret| secret.expose().to_owned())
 }
 
-fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
+/// The devices that the settings switch on, with their secrets.
+pub fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
     let mut devices: Vec<Arc<dyn Device>> = Vec::new();
     if settings.oura.enabled {
         devices.push(Arc::new(Oura::new(&OuraConfig {

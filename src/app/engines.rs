@@ -25,6 +25,11 @@ pub struct Engines {
 }
 
 impl Engines {
+    /// These, whatever they are; the caller closes what they stand on.
+    pub fn of(store: Arc<dyn Store>, log: Arc<dyn EventLog>, kinds: EngineKinds) -> Self {
+        Self { store, log, kinds, file: None }
+    }
+
     /// Opens them. What is on the network may be away: it is connected to when it is there.
     pub async fn open(settings: &Settings, data_dir: &DataDir) -> Result<Self, StartError> {
         let file = SqliteFile::open(&data_dir.database()).await?;

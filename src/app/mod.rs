@@ -7,7 +7,8 @@ mod open_files;
 mod run;
 mod tools;
 
-pub use build::{Bridge, StartError, build};
+pub use build::{Bridge, StartError, build, devices, doors};
 pub use data_dir::{DataDir, DataDirError};
+pub use engines::Engines;
 pub use run::{Ending, Reason, Running};
 pub use tools::{LogReader, SchemaMove, move_schema};
