@@ -2,5 +2,6 @@
 //! store and the embedded log share one file through [`sqlite_file`].
 
 pub mod embedded_log;
+pub mod redis;
 pub mod sqlite;
 pub mod sqlite_file;

@@ -20,15 +20,18 @@ pub(crate) type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(crate) enum Service {
     /// A browser that runs without a screen, for the page.
     Chromium,
+    /// A Redis server, for the cache.
+    Redis,
 }
 
 impl Service {
-    const ALL: [Self; 1] = [Self::Chromium];
+    const ALL: [Self; 2] = [Self::Chromium, Self::Redis];
 
     /// Its name in `BRIDGE_REQUIRE` and in what is printed.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Chromium => "chromium",
+            Self::Redis => "redis",
         }
     }
 
@@ -36,6 +39,7 @@ impl Service {
     fn variable(self) -> &'static str {
         match self {
             Self::Chromium => "TEST_CHROMIUM",
+            Self::Redis => "TEST_REDIS_SERVER",
         }
     }
 
@@ -43,6 +47,7 @@ impl Service {
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Chromium => &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+            Self::Redis => &["redis-server", "valkey-server"],
         }
     }
 }

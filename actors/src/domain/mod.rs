@@ -3,6 +3,7 @@
 //! Nothing here is async, does I/O or reads a clock.
 
 pub mod admission;
+pub mod cached;
 pub mod delivery;
 pub mod event;
 pub mod ids;

@@ -1,0 +1,12 @@
+//! One suite a port, held by every engine behind it: what is promised of one is promised of all.
+
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
+#![allow(dead_code, reason = "each test program uses its part of the common helpers")]
+
+#[path = "../support/redis.rs"]
+mod redis_server;
+#[path = "../support/services.rs"]
+mod services;
+
+mod cache;
+mod cache_redis;
