@@ -11,11 +11,12 @@ use actix::dev::MessageResponse;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::oneshot;
 
+use crate::cache_feed::CacheFeed;
 use crate::domain::admission::EventDraft;
 use crate::kafka_publisher::KafkaPublisher;
 use crate::messages::{CommitDelivery, CommitError, EventsCommitted};
-use crate::ports::Store;
-use crate::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError};
+use crate::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError, WrittenEvent};
+use crate::ports::{Cache, Store, Telemetry};
 use crate::supervision::{ChildRef, waiting};
 
 /// Deliveries in one commit.
@@ -64,19 +65,24 @@ pub struct EventWriter {
     encode: EncodeEvent,
     publisher: ChildRef<KafkaPublisher>,
     outbox_max_entries: u64,
+    cache: CacheFeed,
     waiting: Vec<(Arc<NewDelivery>, Reply)>,
     committing: bool,
 }
 
 impl EventWriter {
-    /// A writer to `store` that wakes `publisher`; it refuses while the outbox holds `outbox_max_entries`.
+    /// A writer to `store` that wakes `publisher`; it refuses while the outbox holds `outbox_max_entries`. What it has
+    /// written goes to `cache`.
     pub fn new(
         store: Arc<dyn Store>,
         encode: EncodeEvent,
         publisher: ChildRef<KafkaPublisher>,
         outbox_max_entries: u64,
+        cache: Arc<dyn Cache>,
+        telemetry: Arc<dyn Telemetry>,
     ) -> Self {
-        Self { store, encode, publisher, outbox_max_entries, waiting: Vec::new(), committing: false }
+        let cache = CacheFeed::new(cache, telemetry);
+        Self { store, encode, publisher, outbox_max_entries, cache, waiting: Vec::new(), committing: false }
     }
 
     /// How many of those who wait go into the next commit: at least one.
@@ -99,13 +105,35 @@ impl EventWriter {
         let (store, encode) = (Arc::clone(&self.store), Arc::clone(&self.encode));
         let commit = async move { waiting(store.commit_deliveries(&deliveries, &encode)).await };
         context.spawn(commit.into_actor(self).map(move |results, writer, context| {
+            let written = written(&results);
             answer(results, replies);
             // A full mailbox means that it is awake already.
             let _ = writer.publisher.try_tell(EventsCommitted);
             writer.committing = false;
             writer.commit_waiting(context);
+            writer.cache.offer(written.into_iter());
+            writer.put_waiting(context);
         }));
     }
+
+    fn put_waiting(&mut self, context: &mut Context<Self>) {
+        if let Some(put) = self.cache.begin() {
+            context.spawn(put.into_actor(self).map(|put, writer, context| {
+                writer.cache.end(put);
+                writer.put_waiting(context);
+            }));
+        }
+    }
+}
+
+/// The events that a commit has made.
+fn written(results: &Result<Vec<Result<Committed, StoreError>>, StoreError>) -> Vec<Arc<WrittenEvent>> {
+    let committed = results.iter().flatten().flatten();
+    let receipts = committed.flat_map(|committed| match committed {
+        Committed::Duplicate => [].as_slice(),
+        Committed::Stored(receipts) => receipts,
+    });
+    receipts.filter_map(|receipt| receipt.written.clone()).collect()
 }
 
 /// Tells everybody what became of theirs.

@@ -13,6 +13,7 @@
 //! [`supervision`] imports nothing of ours. [`domain`], [`vendors`] and [`cognition`] have no async, no I/O and
 //! no clock. `tests/tidy.rs` of the workspace holds this.
 
+pub mod cache_feed;
 pub mod checkpoint_flusher;
 pub mod cognition;
 pub mod device_handler;

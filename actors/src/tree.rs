@@ -23,7 +23,7 @@ use crate::log_consumer::{ConsumerParts, LogConsumer};
 use crate::messages::FlushCheckpoints;
 use crate::ports::event_log::Places;
 use crate::ports::store::{EncodeEvent, StoreError};
-use crate::ports::{Clock, EventLog, Store, Telemetry};
+use crate::ports::{Cache, Clock, EventLog, Store, Telemetry};
 use crate::supervision::{
     Backoff, ChildRef, ChildSpec, GroupSpec, Intensity, Observer, PoolSpec, StateCell, Strategy, Supervisor,
 };
@@ -64,6 +64,8 @@ pub struct Foundation {
     pub store: Arc<dyn Store>,
     /// The event log.
     pub log: Arc<dyn EventLog>,
+    /// The newest events, for other programs.
+    pub cache: Arc<dyn Cache>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Who is told what happens in the pipeline.
@@ -272,13 +274,21 @@ impl Stages {
     }
 
     fn writer(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<EventWriter> {
-        let Foundation { store, thresholds, limits, .. } = &self.foundation;
+        let Foundation { store, cache, telemetry, thresholds, limits, .. } = &self.foundation;
         let (store, thresholds, publisher) = (Arc::clone(store), Arc::clone(thresholds), publisher.clone());
+        let (cache, telemetry) = (Arc::clone(cache), Arc::clone(telemetry));
         let outbox_max_entries = limits.outbox_max_entries;
         let encode: EncodeEvent =
             Arc::new(move |event, request_id| event_message::encode(event, request_id, &thresholds.load()));
         let spec = ChildSpec::new("writer", "event_writer", WRITER_MAILBOX, move || {
-            EventWriter::new(Arc::clone(&store), Arc::clone(&encode), publisher.clone(), outbox_max_entries)
+            EventWriter::new(
+                Arc::clone(&store),
+                Arc::clone(&encode),
+                publisher.clone(),
+                outbox_max_entries,
+                Arc::clone(&cache),
+                Arc::clone(&telemetry),
+            )
         });
         self.start(&self.threads.moving, spec.in_flight(2 * GROUP_MAX_DELIVERIES))
     }

@@ -5,6 +5,8 @@
 
 #[path = "tree/bridge.rs"]
 mod bridge;
+#[path = "tree/caching.rs"]
+mod caching;
 #[path = "tree/deaths.rs"]
 mod deaths;
 #[path = "tree/dice.rs"]

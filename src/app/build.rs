@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 
 use super::data_dir::{DataDir, DataDirError};
 use super::engines::Engines;
+use crate::adapters::redis::RedisUrlError;
 use crate::http::{Admission, Doors, Entrance};
 use crate::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Secret, Settings};
 use crate::telemetry::{Metrics, Teller};
@@ -46,6 +47,9 @@ pub enum StartError {
         /// How many it has.
         held: u32,
     },
+    /// The cache's address.
+    #[error("REDIS_URL: {0}")]
+    Redis(#[from] RedisUrlError),
     /// The socket.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -68,6 +72,7 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
 pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
     let thresholds = Arc::new(ArcSwap::from_pointee(settings.thresholds.clone()));
     let (store, log) = (Arc::clone(&engines.store), Arc::clone(&engines.log));
+    let cache = Arc::clone(&engines.cache);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let masker = masker(settings.keys.log_mask_key.as_ref());
     let metrics = Arc::new(Metrics::new(settings.telemetry.metrics_namespace.as_deref()));
@@ -80,6 +85,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
     let tree = tree::start(Foundation {
         store: Arc::clone(&store),
         log: Arc::clone(&log),
+        cache: Arc::clone(&cache),
         clock: Arc::clone(&clock),
         telemetry: Arc::new(teller.clone()),
         observer: Arc::new(teller.clone()),
@@ -103,6 +109,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         tree,
         store,
         log,
+        cache,
         engines: engines.kinds,
         clock,
         masker,

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use actors::ports::{EventLog, Store};
+use actors::memory::MemoryCache;
+use actors::ports::{Cache, EventLog, Store};
 
 use super::build::StartError;
 use super::data_dir::DataDir;
 use crate::adapters::embedded_log::EmbeddedLog;
+use crate::adapters::redis::{RedisCache, RedisConfig, RedisUrlError};
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::sqlite_file::SqliteFile;
 use crate::http::EngineKinds;
-use crate::settings::Settings;
+use crate::settings::{CacheSettings, Settings};
 
 /// What stands under the tree.
 pub struct Engines {
@@ -18,6 +20,8 @@ pub struct Engines {
     pub store: Arc<dyn Store>,
     /// The event log.
     pub log: Arc<dyn EventLog>,
+    /// The newest events, for other programs.
+    pub cache: Arc<dyn Cache>,
     /// What they are.
     pub kinds: EngineKinds,
     /// The file under what is embedded.
@@ -35,8 +39,9 @@ impl Engines {
         let file = SqliteFile::open(&data_dir.database()).await?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::new(file.clone()).await?);
         let log: Arc<dyn EventLog> = Arc::new(embedded_log(&file, settings.stream.partitions).await?);
-        let kinds = EngineKinds { store: "sqlite", log: "embedded" };
-        Ok(Self { store, log, kinds, file: Some(file) })
+        let (cache, cache_kind) = cache(&settings.cache)?;
+        let kinds = EngineKinds { store: "sqlite", log: "embedded", cache: cache_kind };
+        Ok(Self { store, log, cache, kinds, file: Some(file) })
     }
 
     /// Closes what is embedded. Later writes to it answer that the store is unavailable.
@@ -49,4 +54,12 @@ impl Engines {
 
 async fn embedded_log(file: &SqliteFile, partitions: u32) -> Result<EmbeddedLog, StartError> {
     EmbeddedLog::new(file.clone(), partitions).await?.map_err(|held| StartError::Partitions { held })
+}
+
+fn cache(settings: &CacheSettings) -> Result<(Arc<dyn Cache>, &'static str), RedisUrlError> {
+    let CacheSettings { redis_url, ttl, series_max } = settings;
+    let (ttl, series_max) = (*ttl, *series_max);
+    let Some(url) = redis_url else { return Ok((Arc::new(MemoryCache::new(ttl, series_max)), "memory")) };
+    let config = RedisConfig { url: url.expose().to_owned(), ttl, series_max };
+    Ok((Arc::new(RedisCache::new(&config)?), "redis"))
 }

@@ -12,9 +12,11 @@ use crate::dashboard;
 
 /// `GET /health`: 200 while the process lives.
 pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
-    let (store, log) = tokio::join!(measured(doors.store.check()), measured(doors.log.check()));
+    let (store, log, cache) =
+        tokio::join!(measured(doors.store.check()), measured(doors.log.check()), measured(doors.cache.check()));
     let is_healthy = store.is_up()
         && log.is_up()
+        && cache.is_up()
         && doors.tree.root.escalations().borrow().is_none()
         && !doors.tree.root.is_recovering();
     HttpResponse::Ok().json(json!({
@@ -25,12 +27,13 @@ pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
         // The Python system's names: what is embedded is always connected.
         "connections": {
             "postgres": doors.engines.store == "sqlite" || store.is_up(),
-            "redis": true,
+            "redis": doors.engines.cache == "memory" || cache.is_up(),
             "kafka": doors.engines.log == "embedded" || log.is_up(),
         },
         "dependencies": {
             "store": store.to_json(doors.engines.store),
             "event_log": log.to_json(doors.engines.log),
+            "cache": cache.to_json(doors.engines.cache),
         },
         "thresholds": {
             "thresholds_hash": doors.thresholds.load().hash(),

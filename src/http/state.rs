@@ -6,7 +6,7 @@ use std::time::Instant;
 use actors::cognition::thresholds::Thresholds;
 use actors::domain::ids::Masker;
 use actors::domain::time::Timestamp;
-use actors::ports::{Clock, EventLog, Store};
+use actors::ports::{Cache, Clock, EventLog, Store};
 use actors::tree::Tree;
 use actors::vendors::Device;
 use arc_swap::ArcSwap;
@@ -22,6 +22,8 @@ pub struct EngineKinds {
     pub store: &'static str,
     /// Of the event log: `embedded` or `kafka`.
     pub log: &'static str,
+    /// Of the cache: `memory` or `redis`.
+    pub cache: &'static str,
 }
 
 /// Shared by all HTTP threads.
@@ -34,7 +36,9 @@ pub struct Doors {
     pub store: Arc<dyn Store>,
     /// Between intake and states; for health.
     pub log: Arc<dyn EventLog>,
-    /// What store and log are.
+    /// The newest events; for health.
+    pub cache: Arc<dyn Cache>,
+    /// What store, log and cache are.
     pub engines: EngineKinds,
     /// What time it is.
     pub clock: Arc<dyn Clock>,

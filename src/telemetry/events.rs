@@ -196,6 +196,9 @@ impl Telemetry for Teller {
                 metrics.stream.checkpoint_save.observe(seconds)
             }
             PipelineEvent::Published { messages } => metrics.stream.sent.inc_by(messages as u64),
+            PipelineEvent::Cached { outcome, events } => {
+                metrics.stream.cached.with_label_values(&["events", outcome.name()]).inc_by(events as u64);
+            }
             PipelineEvent::Lag { messages } => metrics.stream.lag.set(messages),
             PipelineEvent::Retrying { actor, error } => {
                 event!(Level::WARN, request_id = "none", actor, error, "trying again");

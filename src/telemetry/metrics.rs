@@ -1,5 +1,6 @@
 //! Every metric, under the names that the Python system's dashboards know. Labels come from closed sets.
 
+use actors::ports::telemetry::CacheOutcome;
 use actors::supervision::{BreakerState, NodeSnapshot};
 use parking_lot::Mutex;
 use prometheus::proto::LabelPair;
@@ -51,6 +52,7 @@ pub(super) struct StreamMetrics {
     pub(super) switches: IntCounterVec,
     pub(super) checkpoint_save: Histogram,
     pub(super) dead_letters: IntCounterVec,
+    pub(super) cached: IntCounterVec,
 }
 
 /// What is set at a scrape, not as it happens.
@@ -218,6 +220,11 @@ impl StreamMetrics {
                 &["outcome"],
                 "Dead letters, by what became of them",
             ),
+            cached: make.counters(
+                "cache_requests_total",
+                &["cache", "outcome"],
+                "What was to go into a cache, by what became of it",
+            ),
         }
     }
 }
@@ -305,6 +312,9 @@ impl Metrics {
         }
         for status in ["applied", "duplicate", "foreign", "dead_lettered"] {
             self.stream.processed.with_label_values(&[status]);
+        }
+        for outcome in CacheOutcome::ALL {
+            self.stream.cached.with_label_values(&["events", outcome.name()]);
         }
         self.stream.dead_letters.with_label_values(&["sent"]);
         self.healthkit.errors.with_label_values(&["validation_error"]);

@@ -11,7 +11,7 @@ use actors::domain::delivery::{DecodeError, Decoded, Header, VerifyError};
 use actors::domain::event::DeviceType;
 use actors::domain::ids::Masker;
 use actors::domain::time::Timestamp;
-use actors::memory::{MemoryLog, MemoryStore, Moment, StoreCall};
+use actors::memory::{MemoryCache, MemoryLog, MemoryStore, Moment, StoreCall};
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
 use actors::supervision::Backoff;
@@ -72,6 +72,7 @@ impl House {
         let settings = Settings::read(Sources::from_pairs(settings)).expect("settings in order");
         let (store, clock): (_, Arc<dyn Clock>) = (Arc::new(MemoryStore::default()), Arc::new(SystemClock));
         let log = Arc::new(MemoryLog::new(1));
+        let cache = Arc::new(MemoryCache::new(Duration::from_secs(300), 5_000));
         let metrics = Arc::new(Metrics::new(None));
         let (teller, masker) = (Teller::new(Arc::clone(&metrics)), Masker::new(b"a mask for tests"));
         let thresholds = Arc::new(ArcSwap::from_pointee(Thresholds::default()));
@@ -81,6 +82,7 @@ impl House {
         let tree = tree::start(Foundation {
             store: Arc::clone(&store) as _,
             log: Arc::clone(&log) as _,
+            cache: Arc::clone(&cache) as _,
             clock: Arc::clone(&clock),
             telemetry: Arc::new(teller.clone()),
             observer: Arc::new(teller.clone()),
@@ -104,7 +106,8 @@ impl House {
             tree,
             store: Arc::clone(&store) as _,
             log,
-            engines: EngineKinds { store: "sqlite", log: "embedded" },
+            cache,
+            engines: EngineKinds { store: "sqlite", log: "embedded", cache: "memory" },
             clock,
             masker,
             devices,

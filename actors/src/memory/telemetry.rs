@@ -1,9 +1,11 @@
 //! Counts what the pipeline tells about itself.
 
+use std::collections::HashMap;
+
 use tokio::sync::watch;
 
 use crate::ports::Telemetry;
-use crate::ports::telemetry::{PipelineEvent, Skipped};
+use crate::ports::telemetry::{CacheOutcome, PipelineEvent, Skipped};
 
 /// What has been told so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Tally {
     pub checkpoints: usize,
     /// Messages that were moved from the outbox to the log.
     pub published: usize,
+    /// Events on their way into the cache, by what became of them.
+    pub cached: HashMap<CacheOutcome, usize>,
     /// Paths of the actors that had to try again, one for each time.
     pub retrying: Vec<&'static str>,
 }
@@ -55,6 +59,7 @@ impl Telemetry for Recorder {
             PipelineEvent::Switched { .. } => tally.switched += 1,
             PipelineEvent::CheckpointsSaved { states, .. } => tally.checkpoints += states,
             PipelineEvent::Published { messages } => tally.published += messages,
+            PipelineEvent::Cached { outcome, events } => *tally.cached.entry(outcome).or_default() += events,
             PipelineEvent::Lag { .. } => {}
             PipelineEvent::Retrying { actor, .. } => tally.retrying.push(actor),
         });

@@ -26,6 +26,34 @@ impl Skipped {
     }
 }
 
+/// What became of events on their way into the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheOutcome {
+    /// The cache took them.
+    Written,
+    /// It did not answer in time.
+    Late,
+    /// It could not take them.
+    Failed,
+    /// They were left out, because too many waited.
+    Skipped,
+}
+
+impl CacheOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Written, Self::Late, Self::Failed, Self::Skipped];
+
+    /// The value of the label `outcome`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Late => "late",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 /// Something that happened in the pipeline.
 #[derive(Debug)]
 pub enum PipelineEvent<'a> {
@@ -65,6 +93,13 @@ pub enum PipelineEvent<'a> {
     Published {
         /// How many.
         messages: usize,
+    },
+    /// Committed events went to the cache, or not.
+    Cached {
+        /// What became of them.
+        outcome: CacheOutcome,
+        /// How many.
+        events: usize,
     },
     /// How many messages of the log lie behind the consumer.
     Lag {

@@ -10,11 +10,11 @@ use actors::domain::delivery::{Header, Headers};
 use actors::domain::ids::{Masker, RequestId, UserId};
 use actors::domain::message::Topic;
 use actors::domain::time::Timestamp;
-use actors::memory::{ManualClock, MemoryLog, MemoryStore, Recorder};
+use actors::memory::{ManualClock, MemoryCache, MemoryLog, MemoryStore, Recorder};
 use actors::messages::{ApplyRecords, CommitDelivery, CommitError, HandleDelivery, Outcome};
 use actors::ports::event_log::LogError;
 use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
-use actors::ports::{Clock as _, Telemetry};
+use actors::ports::{Cache, Clock as _, Telemetry};
 use actors::supervision::{Backoff, Change, Observer, SupervisionEvent};
 use actors::tree::{self, Foundation, Tree, TreeLimits};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
@@ -70,6 +70,8 @@ pub struct Setup {
     /// Instead of the recorder alone.
     pub telemetry: Option<Arc<dyn Telemetry>>,
     pub device: Arc<dyn Device>,
+    /// Instead of the memory cache.
+    pub cache: Option<Arc<dyn Cache>>,
 }
 
 impl Default for Setup {
@@ -81,6 +83,7 @@ impl Default for Setup {
             recorder: Arc::default(),
             telemetry: None,
             device: healthkit(),
+            cache: None,
         }
     }
 }
@@ -95,6 +98,7 @@ pub struct Bridge {
     pub tree: Tree,
     pub store: Arc<MemoryStore>,
     pub log: Arc<MemoryLog>,
+    pub cache: Arc<MemoryCache>,
     pub clock: Arc<ManualClock>,
     pub recorder: Arc<Recorder>,
     pub lives: Arc<Lives>,
@@ -122,9 +126,11 @@ impl Bridge {
         let (store, log) = (Arc::new(store), Arc::new(log));
         let clock = Arc::new(ManualClock::new(Timestamp::from_ms(START + 4 * 3_600_000)));
         let (recorder, lives) = (Arc::clone(&setup.recorder), Arc::new(Lives::default()));
+        let cache = Arc::new(MemoryCache::new(Duration::from_secs(300), 5_000));
         let tree = tree::start(Foundation {
             store: Arc::clone(&store) as _,
             log: Arc::clone(&log) as _,
+            cache: setup.cache.clone().unwrap_or_else(|| Arc::clone(&cache) as _),
             clock: Arc::clone(&clock) as _,
             telemetry: setup.telemetry.clone().unwrap_or_else(|| Arc::clone(&recorder) as _),
             observer: Arc::clone(&lives) as _,
@@ -140,7 +146,7 @@ impl Bridge {
                 blocked_after: DEADLINE,
             },
         });
-        Self { tree, store, log, clock, recorder, lives, setup }
+        Self { tree, store, log, cache, clock, recorder, lives, setup }
     }
 
     /// The process is gone: no call of it reaches a port from now on.

@@ -52,9 +52,11 @@ local function id_of(held)
     return string.match(held, '^{"event_id":"(.-)","timestamp":"')
 end
 
+-- What is known of a record: the version that is in the series, its score and its event's id.
 local function split(known)
-    if known then
-        return string.match(known, '^(%d+) (%S+) (.+)$')
+    local held_version, held_score, held_id = string.match(known or '', '^(%d+) (%-?[%d.]+) (.+)$')
+    if held_version and #held_version == #version and tonumber(held_score) then
+        return held_version, held_score, held_id
     end
 end
 
