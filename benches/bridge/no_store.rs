@@ -7,7 +7,7 @@ use std::time::Instant;
 use actix_web::web;
 use actors::domain::admission::EventDraft;
 use actors::domain::ids::UserId;
-use actors::memory::MemoryLog;
+use actors::memory::{MemoryCache, MemoryLog};
 use actors::ports::Store;
 use actors::ports::event_log::Places;
 use actors::ports::store::{
@@ -30,8 +30,9 @@ pub(crate) fn serve() {
     let _log_lines = init_logging(&settings.telemetry.log_level, Sink::Stdout);
     actix_web::rt::System::new().block_on(async {
         let log = Arc::new(MemoryLog::new(settings.stream.partitions));
-        let kinds = EngineKinds { store: "none", log: "memory" };
-        let engines = Engines::of(Arc::new(NoStore), log, kinds);
+        let cache = MemoryCache::new(settings.cache.ttl, settings.cache.series_max);
+        let kinds = EngineKinds { store: "none", log: "memory", cache: "memory" };
+        let engines = Engines::of(Arc::new(NoStore), log, Arc::new(cache), kinds);
         let doors = web::Data::new(app::doors(settings, &engines, started));
         let (server, address) = http::serve(doors.clone()).expect("a free port");
         doors.teller.note(&format!("listening on {address} after {} ms", started.elapsed().as_millis()));

@@ -30,8 +30,13 @@ pub struct Engines {
 
 impl Engines {
     /// These, whatever they are; the caller closes what they stand on.
-    pub fn of(store: Arc<dyn Store>, log: Arc<dyn EventLog>, kinds: EngineKinds) -> Self {
-        Self { store, log, kinds, file: None }
+    pub fn of(
+        store: Arc<dyn Store>,
+        log: Arc<dyn EventLog>,
+        cache: Arc<dyn Cache>,
+        kinds: EngineKinds,
+    ) -> Self {
+        Self { store, log, cache, kinds, file: None }
     }
 
     /// Opens them. What is on the network may be away: it is connected to when it is there.

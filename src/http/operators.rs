@@ -12,8 +12,11 @@ use crate::dashboard;
 
 /// `GET /health`: 200 while the process lives.
 pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
-    let (store, log, cache) =
-        tokio::join!(measured(doors.store.check()), measured(doors.log.check()), measured(doors.cache.check()));
+    let (store, log, cache) = tokio::join!(
+        measured(doors.store.check()),
+        measured(doors.log.check()),
+        measured(doors.cache.check())
+    );
     let is_healthy = store.is_up()
         && log.is_up()
         && cache.is_up()

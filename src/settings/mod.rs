@@ -204,9 +204,7 @@ impl Settings {
             data_dir: PathBuf::from(reader.text("DATA_DIR")),
             thresholds: read_thresholds(reader),
         };
-        for (name, what) in
-            [("POSTGRES_URL", "store"), ("REDIS_URL", "cache"), ("KAFKA_BOOTSTRAP_SERVERS", "event log")]
-        {
+        for (name, what) in [("POSTGRES_URL", "store"), ("KAFKA_BOOTSTRAP_SERVERS", "event log")] {
             reader.refuse(name, format!("this build has only the embedded {what}: unset it"));
         }
         settings

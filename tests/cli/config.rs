@@ -60,9 +60,12 @@ fn every_mistake_is_listed_at_once_with_its_variable_and_what_is_allowed() {
         ("METRICS_NAMESPACE", "9lives", "not begin with a digit"),
         ("API_KEY_FILE", "no-such-file", "cannot be read"),
         ("BIOMETRIC_CONFIG", "no-such-file.yaml", "cannot be read"),
-        ("POSTGRES_URL", "postgres://bridge:hush@db/bridge", "only the embedded store"),
-        ("REDIS_URL", "redis://:hush@cache", "only the embedded cache"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092", "only the embedded event log"),
+        ("POSTGRES_URL", "mysql://bridge:hush@db/bridge", "begins with postgres://"),
+        ("POSTGRES_SCHEMA", "Bridge-1", "small letters"),
+        ("PG_POOL_MIN_SIZE", "21", "not be more than PG_POOL_MAX_SIZE"),
+        ("REDIS_URL", "http://:hush@cache", "begins with redis://"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka", "as host:port"),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS", "SASL_SSL"),
     ];
     let variables: Vec<_> = mistakes.iter().map(|(name, value, _)| (*name, *value)).collect();
     let home = Home::new();

@@ -80,7 +80,15 @@ pub(crate) struct Draft {
 /// An event of a record of its own.
 pub(crate) fn draft(user: &UserId, record: &str, at_ms: i64) -> Draft {
     let (user, record) = (user.clone(), record.to_owned());
-    Draft { user, record, version: 1, device: DeviceType::OuraRing, at_ms, received_ms: at_ms, deleted: false }
+    Draft {
+        user,
+        record,
+        version: 1,
+        device: DeviceType::OuraRing,
+        at_ms,
+        received_ms: at_ms,
+        deleted: false,
+    }
 }
 
 impl Draft {
@@ -304,7 +312,8 @@ async fn a_deleted_record_is_gone_and_does_not_come_back(engine: Engine) {
 
 async fn users_with_odd_ids_keep_apart(engine: Engine) {
     let cache = engine.handle(10);
-    let ids = ["a", "a:latest", "a%3Alatest", "a:oura_ring", "%", "%25", "ü 心 🫀", "\"\\", "}{", &"x".repeat(120)];
+    let ids =
+        ["a", "a:latest", "a%3Alatest", "a:oura_ring", "%", "%25", "ü 心 🫀", "\"\\", "}{", &"x".repeat(120)];
     for (place, id) in ids.iter().enumerate() {
         put(&cache, &[draft(&user(id), &format!("\"{id}\\"), place as i64)]).await;
     }

@@ -53,7 +53,8 @@ async fn other_programs_find_the_keys_of_the_contract() {
         assert!((1..=TTL.as_secs()).contains(&ttl), "{ttl}");
     }
     let members: Vec<(String, f64)> = server.run(&format!("ZRANGE {} 0 -1 WITHSCORES", expected[2])).await;
-    let member = r#"{"event_id":"r-1","timestamp":"2026-01-01T00:00:01.500Z","device_type":"oura_ring","readings":["#;
+    let member =
+        r#"{"event_id":"r-1","timestamp":"2026-01-01T00:00:01.500Z","device_type":"oura_ring","readings":["#;
     assert!(members[0].0.starts_with(member), "{members:?}");
     assert_eq!(members[0].1, 1_767_225_601.5);
 }
@@ -173,7 +174,17 @@ async fn rubbish_under_our_keys_is_absent_and_the_next_event_takes_its_place() {
     let server = server.await;
     let cache = patient(&server, 10);
     let future = r#"{"event_id":"x","record_id":"x","version":1,"device_type":"oura_ring","user_id":"ann","timestamp":"2999-01-01T00:00:00Z","received_at":"2999-01-01T00:00:00Z"}"#;
-    let texts = ["rubbish", "{}", r#"{"timestamp":"2999-01-01T00:00:00Z"}"#, "\u{0}", "", "null", future, "é\"{[", "12"];
+    let texts = [
+        "rubbish",
+        "{}",
+        r#"{"timestamp":"2999-01-01T00:00:00Z"}"#,
+        "\u{0}",
+        "",
+        "null",
+        future,
+        "é\"{[",
+        "12",
+    ];
     let makers: Vec<Vec<&str>> = texts
         .iter()
         .map(|text| vec!["SET", text])
@@ -188,8 +199,13 @@ async fn rubbish_under_our_keys_is_absent_and_the_next_event_takes_its_place() {
             vec!["PFADD", "x"],
         ])
         .collect();
-    let suffixes = ["biometrics:{}:latest", "biometrics:{}:oura_ring:latest", "biometrics:{}:timeseries",
-        "bridge:{}:records", "bridge:{}:deleted:r"];
+    let suffixes = [
+        "biometrics:{}:latest",
+        "biometrics:{}:oura_ring:latest",
+        "biometrics:{}:timeseries",
+        "bridge:{}:records",
+        "bridge:{}:deleted:r",
+    ];
     for (round, maker) in makers.iter().enumerate() {
         let id = format!("ann{round}");
         let ann = user(&id);

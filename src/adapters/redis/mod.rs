@@ -88,8 +88,9 @@ impl RedisCache {
     /// # Panics
     /// Outside of a Tokio runtime; its connections live on the one that it is called in.
     pub fn new(config: &RedisConfig) -> Result<Self, RedisUrlError> {
-        let patience =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+        let patience = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
         let manager = Manager::new_with_config(config.url.as_str(), patience).map_err(|_| RedisUrlError)?;
         let pool = Pool::builder(manager).max_size(CONNECTIONS_MAX).build().map_err(|_| RedisUrlError)?;
         let rest = BreakerSpec { failures_max: FAILURES_MAX, open_for: REST, probe_within: REST };
@@ -165,7 +166,8 @@ impl RedisCache {
             }
             let answers = self.ask(&self.script.commands(&waiting), deadline).await?;
             let forgotten = answers::forgotten(&answers)?;
-            waiting = waiting.into_iter().zip(forgotten).filter_map(|(event, is)| is.then_some(event)).collect();
+            waiting =
+                waiting.into_iter().zip(forgotten).filter_map(|(event, is)| is.then_some(event)).collect();
         }
         match waiting.is_empty() {
             true => Ok(()),
