@@ -1,0 +1,11 @@
+DROP TABLE health_check;
+DROP TABLE kafka_dlq;
+DROP TABLE mode_switches;
+DROP TABLE positions;
+DROP TABLE checkpoints;
+DROP TABLE outbox_shards;
+DROP TABLE outbox;
+DROP TABLE latest;
+DROP TABLE facts;
+DROP TABLE biometric_events;
+DROP TABLE deliveries;

@@ -1,0 +1,182 @@
+//! Committed messages on their way to the log.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use actors::domain::message::{Message, Topic};
+use actors::ports::store::{DeadLetter, OutboxEntry};
+use parking_lot::Mutex;
+use sqlx::PgConnection;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::dead_letters;
+use super::fault::Fault;
+use super::pool::Lease;
+use super::shards::{Shards, shard_of};
+use crate::adapters::stored::{damaged, decode_headers, encode_headers};
+
+/// How often the outbox is counted, at most: other bridges add to it and take from it.
+const COUNT_EVERY: Duration = Duration::from_secs(3);
+/// A count that takes long is followed by so many times its duration without one.
+const COUNT_REST: u32 = 20;
+
+/// How many messages wait, as far as this process knows: its own changes at once, those of others with the next count.
+#[derive(Default)]
+pub(super) struct Depth {
+    messages: AtomicI64,
+    is_counting: AtomicBool,
+    count_after: Mutex<Option<Instant>>,
+}
+
+impl Depth {
+    pub(super) fn get(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed).max(0).unsigned_abs()
+    }
+
+    pub(super) fn grow(&self, messages: u64) {
+        self.messages.fetch_add(messages.cast_signed(), Ordering::Relaxed);
+    }
+
+    pub(super) fn shrink(&self, messages: u64) {
+        self.messages.fetch_sub(messages.cast_signed(), Ordering::Relaxed);
+    }
+
+    /// Whether it is time to count; who is told so counts, and nobody else meanwhile.
+    pub(super) fn begins_count(&self) -> bool {
+        let is_due = self.count_after.lock().is_none_or(|at| Instant::now() >= at);
+        is_due && !self.is_counting.swap(true, Ordering::Relaxed)
+    }
+
+    /// Takes a count in: `before` is what was known when it began. What has changed since stays counted.
+    pub(super) fn end_count(&self, before: u64, counted: Option<u64>, took: Duration) {
+        if let Some(counted) = counted {
+            self.messages.fetch_add(counted.cast_signed() - before.cast_signed(), Ordering::Relaxed);
+        }
+        *self.count_after.lock() = Some(Instant::now() + COUNT_EVERY.max(took * COUNT_REST));
+        self.is_counting.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Counts no further than `max`: beyond, more makes no difference.
+pub(super) async fn count(connection: &mut PgConnection, max: u64) -> Result<u64, Fault> {
+    let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS bounded")
+        .bind(i64::try_from(max).unwrap_or(i64::MAX))
+        .fetch_one(connection)
+        .await?;
+    Ok(count.unsigned_abs())
+}
+
+/// Adds messages, in order.
+pub(super) async fn insert<'m>(
+    connection: &mut PgConnection,
+    messages: impl Iterator<Item = &'m Message>,
+) -> Result<(), Fault> {
+    let messages: Vec<&Message> = messages.collect();
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let headers = messages
+        .iter()
+        .map(|message| encode_headers(&message.headers))
+        .collect::<Result<Vec<Vec<u8>>, _>>()?;
+    sqlx::query(
+        "INSERT INTO outbox (shard, topic, key, value, headers) \
+         SELECT * FROM unnest($1::smallint[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[])",
+    )
+    .bind(messages.iter().map(|message| shard_of(&message.key)).collect::<Vec<_>>())
+    .bind(messages.iter().map(|message| message.topic.name()).collect::<Vec<_>>())
+    .bind(messages.iter().map(|message| message.key.as_bytes()).collect::<Vec<_>>())
+    .bind(messages.iter().map(|message| message.value.as_slice()).collect::<Vec<_>>())
+    .bind(headers)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Its columns: id, topic, key, value, headers.
+type OutboxRow = (i64, String, Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// The oldest entries of a shard, if it is or becomes this bridge's.
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    shards: &Shards,
+    shard: u32,
+    limit: usize,
+) -> Result<Vec<OutboxEntry>, Fault> {
+    if !shards.claim(connection, shard).await? {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<OutboxRow> = sqlx::query_as(
+        "SELECT id, topic, key, value, headers FROM outbox WHERE shard = $1 ORDER BY id LIMIT $2",
+    )
+    .bind(shard as i16)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|(id, topic, key, value, headers)| {
+            let topic = Topic::from_name(&topic).ok_or_else(|| damaged("an unknown topic"))?;
+            let key = Arc::from(String::from_utf8(key).map_err(damaged)?);
+            Ok(OutboxEntry { id, message: Message { topic, key, value, headers: decode_headers(&headers)? } })
+        })
+        .collect()
+}
+
+/// Deletes entries of a shard that is this bridge's, in one statement; gives back how many there were, or nothing if
+/// the shard is another's. A lease that has run out and that nobody else has taken is still a lease.
+pub(super) async fn delete(
+    connection: &mut PgConnection,
+    owner: Uuid,
+    shard: u32,
+    ids: &[i64],
+) -> Result<Option<u64>, Fault> {
+    let (is_ours, deleted): (bool, i64) = sqlx::query_as(
+        "WITH lease AS (SELECT FROM outbox_shards WHERE shard = $1 AND owner = $2 FOR SHARE), \
+         gone AS (DELETE FROM outbox WHERE shard = $1 AND id = ANY($3) AND EXISTS (SELECT FROM lease) RETURNING id) \
+         SELECT EXISTS (SELECT FROM lease), (SELECT count(*) FROM gone)",
+    )
+    .bind(shard as i16)
+    .bind(owner)
+    .bind(ids)
+    .fetch_one(connection)
+    .await?;
+    Ok(is_ours.then_some(deleted.unsigned_abs()))
+}
+
+/// Moves entries to the dead letters, in one transaction; gives back by how many the outbox shrank, or nothing if the
+/// shard is another's.
+pub(super) async fn bury(
+    lease: &mut Lease,
+    owner: Uuid,
+    shard: u32,
+    refused: &[(i64, DeadLetter)],
+) -> Result<Option<u64>, Fault> {
+    lease.begin().await?;
+    let ours = sqlx::query("SELECT FROM outbox_shards WHERE shard = $1 AND owner = $2 FOR SHARE")
+        .bind(shard as i16)
+        .bind(owner)
+        .fetch_optional(&mut **lease)
+        .await?;
+    if ours.is_none() {
+        return Ok(None);
+    }
+    let gone: Vec<(i64,)> =
+        sqlx::query_as("DELETE FROM outbox WHERE shard = $1 AND id = ANY($2) RETURNING id")
+            .bind(shard as i16)
+            .bind(refused.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+            .fetch_all(&mut **lease)
+            .await?;
+    let gone: HashSet<i64> = gone.into_iter().map(|(id,)| id).collect();
+    let letters: Vec<&DeadLetter> = refused
+        .iter()
+        .filter(|(id, letter)| gone.contains(id) && letter.original_topic != Topic::DeadLetters)
+        .map(|(_, letter)| letter)
+        .collect();
+    let messages = dead_letters::insert(lease, &letters).await?;
+    insert(lease, messages.iter()).await?;
+    lease.commit().await?;
+    Ok(Some((gone.len() - messages.len()) as u64))
+}
