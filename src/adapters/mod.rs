@@ -2,8 +2,9 @@
 //! store and the embedded log share one file through [`sqlite_file`], and both stores what they decide alike.
 
 pub mod embedded_log;
-pub mod redis;
+pub mod kafka;
 pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 pub mod sqlite_file;
 mod stored;

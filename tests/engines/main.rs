@@ -1,8 +1,11 @@
-//! One suite a port, held by every engine behind it: what is promised of one is promised of all.
+//! One suite a port, held by every engine behind it: what is promised of one is promised of all. And what each engine
+//! promises beside them.
 
 #![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 #![allow(dead_code, reason = "each test program uses its part of the common helpers")]
 
+#[path = "../support/kafka.rs"]
+mod cluster;
 #[path = "../support/redis.rs"]
 mod redis_server;
 #[path = "../support/services.rs"]
@@ -10,3 +13,4 @@ mod services;
 
 mod cache;
 mod cache_redis;
+mod event_log;
