@@ -4,6 +4,8 @@
 #![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 #![allow(dead_code, reason = "each test program uses its part of the common helpers")]
 
+#[path = "../support/bridge.rs"]
+mod bridge;
 #[path = "../support/kafka.rs"]
 mod cluster;
 #[path = "../support/redis.rs"]
@@ -11,6 +13,7 @@ mod redis_server;
 #[path = "../support/services.rs"]
 mod services;
 
+mod bridge_on_redis;
 mod cache;
 mod cache_redis;
 mod event_log;

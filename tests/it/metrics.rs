@@ -63,7 +63,7 @@ async fn every_metric_has_its_name_and_labels() {
     let bridge = Bridge::start().await;
     make_traffic(&bridge).await;
     let scrape = Scrape::of(&format!("{}/metrics", bridge.url)).await;
-    let expected: [(&str, &[&str]); 20] = [
+    let expected: [(&str, &[&str]); 21] = [
         ("webhook_events_total", &["device_type", "source"]),
         ("webhook_events_failed_total", &["device_type", "error_type", "source"]),
         ("webhook_process_duration_seconds", &["source"]),
@@ -82,6 +82,7 @@ async fn every_metric_has_its_name_and_labels() {
         ("auren_healthkit_conversion_errors_total", &["error_type"]),
         ("auren_actor_mailbox_depth", &["actor"]),
         ("auren_actor_messages_total", &["actor"]),
+        ("auren_cache_requests_total", &["cache", "outcome"]),
         ("auren_outbox_depth", &[]),
         ("auren_dlq_depth", &[]),
     ];
