@@ -7,6 +7,7 @@ use actix_web::web;
 use actors::domain::ids::Masker;
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
+use actors::ports::event_log::LogError;
 use actors::ports::store::StoreError;
 use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
@@ -47,6 +48,12 @@ pub enum StartError {
         /// How many it has.
         held: u32,
     },
+    /// The store's address.
+    #[error("POSTGRES_URL: {0}")]
+    Postgres(#[source] StoreError),
+    /// The event log's settings.
+    #[error("KAFKA_BOOTSTRAP_SERVERS: {0}")]
+    Kafka(#[source] LogError),
     /// The cache's address.
     #[error("REDIS_URL: {0}")]
     Redis(#[from] RedisUrlError),
@@ -164,6 +171,16 @@ fn warnings(settings: &Settings) -> Vec<String> {
     if settings.healthkit.enabled && settings.healthkit.api_keys.is_empty() {
         warnings.push("HEALTHKIT_API_KEY is not set: every HealthKit delivery is answered 401".to_owned());
     }
+    let alone = match (&settings.postgres, &settings.kafka) {
+        (Some(_), None) => {
+            Some("POSTGRES_URL is set and KAFKA_BOOTSTRAP_SERVERS is not: the log is in DATA_DIR")
+        }
+        (None, Some(_)) => {
+            Some("KAFKA_BOOTSTRAP_SERVERS is set and POSTGRES_URL is not: the store is in DATA_DIR")
+        }
+        _ => None,
+    };
+    warnings.extend(alone.map(|alone| format!("{alone}; run no second bridge beside this one")));
     if settings.keys.api_key.is_none() {
         warnings.push("API_KEY is not set: no such key opens /v1".to_owned());
     }

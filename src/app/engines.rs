@@ -1,18 +1,25 @@
 //! The engines that the settings choose, each by its address alone, and what is embedded where none is given.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::memory::MemoryCache;
+use actors::ports::event_log::LogError;
 use actors::ports::{Cache, EventLog, Store};
 
 use super::build::StartError;
 use super::data_dir::DataDir;
 use crate::adapters::embedded_log::EmbeddedLog;
+use crate::adapters::kafka::{KafkaConfig, KafkaLog};
+use crate::adapters::postgres::{PostgresConfig, PostgresStore};
 use crate::adapters::redis::{RedisCache, RedisConfig, RedisUrlError};
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::sqlite_file::SqliteFile;
 use crate::http::EngineKinds;
-use crate::settings::{CacheSettings, Settings};
+use crate::settings::{CacheSettings, KafkaSettings, PostgresSettings, Settings, StreamSettings};
+
+/// How long a start waits for Kafka, to refuse a topic that has another number of partitions.
+const KAFKA_START_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What stands under the tree.
 pub struct Engines {
@@ -24,6 +31,7 @@ pub struct Engines {
     pub cache: Arc<dyn Cache>,
     /// What they are.
     pub kinds: EngineKinds,
+    postgres: Option<PostgresStore>,
     /// The file under what is embedded.
     file: Option<SqliteFile>,
 }
@@ -36,29 +44,101 @@ impl Engines {
         cache: Arc<dyn Cache>,
         kinds: EngineKinds,
     ) -> Self {
-        Self { store, log, cache, kinds, file: None }
+        Self { store, log, cache, kinds, postgres: None, file: None }
     }
 
     /// Opens them. What is on the network may be away: it is connected to when it is there.
     pub async fn open(settings: &Settings, data_dir: &DataDir) -> Result<Self, StartError> {
-        let file = SqliteFile::open(&data_dir.database()).await?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::new(file.clone()).await?);
-        let log: Arc<dyn EventLog> = Arc::new(embedded_log(&file, settings.stream.partitions).await?);
+        let (stream, mut file) = (&settings.stream, None);
+        let postgres = match &settings.postgres {
+            Some(postgres) => Some(store_on_postgres(postgres, stream)?),
+            None => None,
+        };
+        let (store, store_kind): (Arc<dyn Store>, _) = match &postgres {
+            Some(store) => (Arc::new(store.clone()), "postgres"),
+            None => (Arc::new(SqliteStore::new(open_once(&mut file, data_dir).await?).await?), "sqlite"),
+        };
+        let (log, log_kind): (Arc<dyn EventLog>, _) = match &settings.kafka {
+            Some(kafka) => (log_on_kafka(kafka, stream).await?, "kafka"),
+            None => {
+                let file = open_once(&mut file, data_dir).await?;
+                (Arc::new(embedded_log(file, stream.partitions).await?), "embedded")
+            }
+        };
         let (cache, cache_kind) = cache(&settings.cache)?;
-        let kinds = EngineKinds { store: "sqlite", log: "embedded", cache: cache_kind };
-        Ok(Self { store, log, cache, kinds, file: Some(file) })
+        let kinds = EngineKinds { store: store_kind, log: log_kind, cache: cache_kind };
+        Ok(Self { store, log, cache, kinds, postgres, file })
     }
 
-    /// Closes what is embedded. Later writes to it answer that the store is unavailable.
+    /// Closes what is embedded, and gives back what other bridges would wait for. Later writes answer that the store
+    /// is unavailable.
     pub async fn close(&self) {
+        if let Some(postgres) = &self.postgres {
+            // What cannot be given back now is free when its lease ends.
+            let _ = postgres.close().await;
+        }
         if let Some(file) = &self.file {
             file.close().await;
         }
     }
 }
 
-async fn embedded_log(file: &SqliteFile, partitions: u32) -> Result<EmbeddedLog, StartError> {
-    EmbeddedLog::new(file.clone(), partitions).await?.map_err(|held| StartError::Partitions { held })
+/// The file under all that is embedded, opened by the first that needs it.
+async fn open_once(file: &mut Option<SqliteFile>, data_dir: &DataDir) -> Result<SqliteFile, StartError> {
+    if let Some(file) = file {
+        return Ok(file.clone());
+    }
+    Ok(file.insert(SqliteFile::open(&data_dir.database()).await?).clone())
+}
+
+async fn embedded_log(file: SqliteFile, partitions: u32) -> Result<EmbeddedLog, StartError> {
+    EmbeddedLog::new(file, partitions).await?.map_err(|held| StartError::Partitions { held })
+}
+
+/// What the adapter needs of the settings.
+pub(super) fn postgres_config(settings: &PostgresSettings, stream: &StreamSettings) -> PostgresConfig {
+    PostgresConfig {
+        url: settings.url.expose().to_owned(),
+        schema: settings.schema.clone(),
+        pool_min: settings.pool_min,
+        pool_max: settings.pool_max,
+        outbox_max: stream.outbox_max,
+    }
+}
+
+fn store_on_postgres(
+    settings: &PostgresSettings,
+    stream: &StreamSettings,
+) -> Result<PostgresStore, StartError> {
+    PostgresStore::connect(postgres_config(settings, stream)).map_err(StartError::Postgres)
+}
+
+/// What the adapter needs of the settings.
+pub(super) fn kafka_config(settings: &KafkaSettings, stream: &StreamSettings) -> KafkaConfig {
+    KafkaConfig {
+        security_protocol: Some(settings.security_protocol.clone()),
+        sasl_mechanism: settings.sasl_mechanism.clone(),
+        sasl_username: settings.sasl_username.clone(),
+        sasl_password: settings.sasl_password.as_ref().map(|password| password.expose().to_owned()),
+        ssl_ca_location: settings.ssl_ca_location.clone(),
+        ..KafkaConfig::new(&settings.bootstrap_servers, &stream.group_id, stream.partitions)
+    }
+}
+
+async fn log_on_kafka(
+    settings: &KafkaSettings,
+    stream: &StreamSettings,
+) -> Result<Arc<KafkaLog>, StartError> {
+    let log = Arc::new(KafkaLog::new(kafka_config(settings, stream)).map_err(StartError::Kafka)?);
+    match log.check_partitions(KAFKA_START_PATIENCE).await {
+        // Brokers that are away are asked again before the first message goes to them.
+        Ok(()) | Err(LogError::Unavailable(_)) => {}
+        Err(error) => return Err(StartError::Kafka(error)),
+    }
+    let made = Arc::clone(&log);
+    // Until all topics are there, or this bridge may not make them. Appends and `topics create` tell what is missing.
+    tokio::spawn(async move { drop(made.ensure_topics().await) });
+    Ok(log)
 }
 
 fn cache(settings: &CacheSettings) -> Result<(Arc<dyn Cache>, &'static str), RedisUrlError> {

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::StartError;
 use crate::settings::{Problem, Settings, Sources};
 
 /// Takes wearables' webhooks, loses nothing, publishes events and keeps a cognitive mode for every user.
@@ -78,9 +79,15 @@ fn print_line(line: impl Display) -> Result<(), Failure> {
     })
 }
 
-impl From<crate::app::StartError> for Failure {
-    fn from(error: crate::app::StartError) -> Self {
-        let code = if matches!(error, crate::app::StartError::Partitions { .. }) { 2 } else { 1 };
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = match error {
+            StartError::Partitions { .. }
+            | StartError::Postgres(_)
+            | StartError::Kafka(_)
+            | StartError::Redis(_) => 2,
+            _ => 1,
+        };
         Self { messages: vec![error.to_string()], code }
     }
 }

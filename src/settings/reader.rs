@@ -197,12 +197,6 @@ impl Reader {
         self.sources.problem(name, what);
     }
 
-    pub(super) fn refuse(&mut self, name: &'static str, what: String) {
-        if self.value(name).is_some() {
-            self.sources.problem(name, what);
-        }
-    }
-
     pub(super) fn text(&mut self, name: &'static str) -> String {
         self.variable(name, false);
         self.value(name).unwrap_or_default()
