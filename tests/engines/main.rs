@@ -1,13 +1,15 @@
 //! One suite a port, held by every engine behind it: what is promised of one is promised of all. And what each engine
 //! promises beside them.
 
-#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that fails fails its test")]
 #![allow(dead_code, reason = "each test program uses its part of the common helpers")]
 
 #[path = "../support/bridge.rs"]
 mod bridge;
 #[path = "../support/kafka.rs"]
 mod cluster;
+#[path = "../support/postgres.rs"]
+mod postgres_server;
 #[path = "../support/redis.rs"]
 mod redis_server;
 #[path = "../support/services.rs"]
@@ -17,3 +19,10 @@ mod bridge_on_redis;
 mod cache;
 mod cache_redis;
 mod event_log;
+mod postgres;
+mod postgres_faults;
+mod store;
+mod store_commits;
+mod store_concurrency;
+mod store_flushes;
+mod store_reads;

@@ -22,16 +22,19 @@ pub(crate) enum Service {
     Chromium,
     /// A Redis server, for the cache.
     Redis,
+    /// A PostgreSQL server of the test's own.
+    Postgres,
 }
 
 impl Service {
-    const ALL: [Self; 2] = [Self::Chromium, Self::Redis];
+    const ALL: [Self; 3] = [Self::Chromium, Self::Redis, Self::Postgres];
 
     /// Its name in `BRIDGE_REQUIRE` and in what is printed.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Chromium => "chromium",
             Self::Redis => "redis",
+            Self::Postgres => "postgresql",
         }
     }
 
@@ -40,6 +43,7 @@ impl Service {
         match self {
             Self::Chromium => "TEST_CHROMIUM",
             Self::Redis => "TEST_REDIS_SERVER",
+            Self::Postgres => "TEST_POSTGRES_BIN",
         }
     }
 
@@ -48,6 +52,21 @@ impl Service {
         match self {
             Self::Chromium => &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
             Self::Redis => &["redis-server", "valkey-server"],
+            Self::Postgres => &["initdb"],
+        }
+    }
+
+    /// Folders outside of PATH in which systems keep it, the newest first.
+    fn folders(self) -> Vec<PathBuf> {
+        match self {
+            Self::Chromium | Self::Redis => Vec::new(),
+            Self::Postgres => {
+                let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+                let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+                folders.sort();
+                folders.reverse();
+                folders
+            }
         }
     }
 }
@@ -73,15 +92,18 @@ pub(crate) fn from_process(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Finds a service: where its variable says, else on PATH. The error says what to do.
+/// Finds a service: where its variable says, the program or its folder, else on PATH or where systems keep it. The error
+/// says what to do.
 pub(crate) fn look_up(service: Service, variable: Variable<'_>) -> Result<Option<PathBuf>, String> {
     let is_required = required(variable)?.contains(&service);
     if let Some(given) = variable(service.variable()).map(PathBuf::from) {
         let mistake = format!("{} names {}, which is no file", service.variable(), given.display());
-        return if given.is_file() { Ok(Some(given)) } else { Err(mistake) };
+        let inside = service.programs().iter().map(|name| given.join(name)).find(|path| path.is_file());
+        return if given.is_file() { Ok(Some(given)) } else { inside.map(Some).ok_or(mistake) };
     }
     let path = variable("PATH").unwrap_or_default();
     let mut candidates = env::split_paths(&path)
+        .chain(service.folders())
         .flat_map(|folder| service.programs().iter().map(move |name| folder.join(name)));
     match candidates.find(|candidate| candidate.is_file()) {
         None if is_required => Err(format!(

@@ -1,0 +1,1 @@
+//! What only PostgreSQL has: leases of shards, migrations, and its own columns.
