@@ -26,3 +26,4 @@ mod store_commits;
 mod store_concurrency;
 mod store_flushes;
 mod store_reads;
+mod kafka;

@@ -61,10 +61,18 @@ impl Producers {
         let deadline = Instant::now() + APPEND_PATIENCE;
         let live = self.live()?;
         live.check_topics(messages, self.config.partitions).await?;
-        let mut call = Call { producers: self, live: &live, is_clean: false };
-        let outcome = call.send(messages, deadline, delivered).await;
-        call.is_clean = outcome.is_ok();
-        outcome
+        let mut call = Call { producers: self, live: &live, deadline, is_clean: false };
+        let all: Vec<usize> = (0..messages.len()).collect();
+        let mut refusals = call.send(messages, &all, &delivered).await?;
+        // A broker refuses a whole batch for one of its messages: each is tried alone, so that it answers for itself.
+        if refusals.len() > 1 {
+            let indexes: Vec<usize> = refusals.drain(..).map(|refusal| refusal.index).collect();
+            for index in indexes {
+                refusals.extend(call.send(messages, &[index], &delivered).await?);
+            }
+        }
+        call.is_clean = true;
+        Ok(refusals)
     }
 
     fn live(&self) -> Result<Arc<Live>, LogError> {
@@ -179,6 +187,7 @@ impl Drop for Live {
 struct Call<'c> {
     producers: &'c Producers,
     live: &'c Arc<Live>,
+    deadline: Instant,
     is_clean: bool,
 }
 
@@ -191,16 +200,17 @@ impl Drop for Call<'_> {
 }
 
 impl Call<'_> {
+    /// Sends those of `messages`, and waits for all of them.
     async fn send(
         &self,
         messages: &[Message],
-        deadline: Instant,
+        indexes: &[usize],
         delivered: impl Fn(Topic, i32, i64),
     ) -> Result<Vec<Refusal>, LogError> {
-        let (mut refusals, mut failed, mut until) = (Vec::new(), None, deadline);
+        let (mut refusals, mut failed, mut until) = (Vec::new(), None, self.deadline);
         let mut under_way = FuturesUnordered::new();
-        for (index, message) in messages.iter().enumerate() {
-            match self.hand_over(message, deadline).await {
+        for &index in indexes {
+            match self.hand_over(&messages[index]).await {
                 Ok(delivery) => under_way.push(async move { (index, delivery.await) }),
                 Err(Failure::Refused(reason)) => refusals.push(Refusal { index, reason }),
                 Err(Failure::Unknown(reason)) => {
@@ -241,14 +251,14 @@ impl Call<'_> {
         Instant::now() + PURGE_PATIENCE
     }
 
-    async fn hand_over(&self, message: &Message, deadline: Instant) -> Result<DeliveryFuture, Failure> {
+    async fn hand_over(&self, message: &Message) -> Result<DeliveryFuture, Failure> {
         loop {
             let error = match self.live.hand_over(message, self.producers.config.partitions) {
                 Ok(delivery) => return Ok(delivery),
                 Err(error) => error,
             };
             let is_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
-            if !is_full || Instant::now() >= deadline {
+            if !is_full || Instant::now() >= self.deadline {
                 return Err(failure_of(&error));
             }
             tokio::time::sleep(ROOM_LOOK).await;
