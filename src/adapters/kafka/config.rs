@@ -23,7 +23,10 @@ pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages that wait to be sent or acknowledged, in all (contract §3).
 const PRODUCER_BUFFER_KBYTES: u32 = 32_768;
 /// Messages of one partition that librdkafka fetches ahead of us.
-const PREFETCH_MESSAGES: u32 = 1_000;
+const PREFETCH_MESSAGES: u32 = 5_000;
+/// How long it fetches nothing more of a partition that has so many. Its own default, 1 s, holds a member back that
+/// has a backlog to read.
+const PREFETCH_BACKOFF: Duration = Duration::from_millis(5);
 /// What librdkafka fetches ahead of us, in all.
 const PREFETCH_KBYTES: u32 = 16_384;
 /// One answer to a fetch.
@@ -149,6 +152,7 @@ impl KafkaConfig {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("queued.min.messages", PREFETCH_MESSAGES.to_string())
+            .set("fetch.queue.backoff.ms", millis(PREFETCH_BACKOFF))
             .set("queued.max.messages.kbytes", PREFETCH_KBYTES.to_string())
             .set("fetch.max.bytes", FETCH_MAX_BYTES.to_string())
             .set("max.partition.fetch.bytes", PARTITION_FETCH_MAX_BYTES.to_string())
