@@ -17,14 +17,9 @@ pub(super) fn series(user: &UserId) -> String {
     format!("biometrics:{}:timeseries", encoded(user.as_str()))
 }
 
-/// Ours: which version of each record is in the series, and where.
-pub(super) fn records(user: &UserId) -> String {
-    format!("bridge:{}:records", encoded(user.as_str()))
-}
-
-/// Ours: the version that deleted a record, for as long as newest events live.
-pub(super) fn deletion(user: &UserId, record_id: &str) -> String {
-    format!("bridge:{}:deleted:{}", encoded(user.as_str()), encoded(record_id))
+/// Ours: what the script knows of the others.
+pub(super) fn known(user: &UserId) -> String {
+    format!("bridge:{}:known", encoded(user.as_str()))
 }
 
 /// So that no id reaches into the rest of a key.

@@ -3,7 +3,7 @@
 //! Each event goes in by one script, so that two bridges that put at once never leave an older event over a newer one.
 //! A new version of a record takes the place of the older one in the series. A deletion takes its record out of the
 //! series and, if the newest event is that record's, removes that key: the next event of the user makes it again.
-//! What the script needs to know for that stands in two keys of our own, under `bridge:`.
+//! What the script needs to know for that stands in a key of our own, under `bridge:`.
 //!
 //! A call that is late or fails costs its budget once or twice; then Redis is left alone for a moment. Connections are
 //! opened in the background, so that a Redis that takes longer to connect than a call may last is reached all the same.

@@ -1,16 +1,20 @@
 -- Takes one event in: into the user's series, and as the newest of the user and of the device unless a newer one is
 -- there. In whatever order events come, and however often, the end is the same.
 --
--- KEYS  the user's newest event, the device's newest, the series, the records of the series, the record's deletion
--- ARGV  event id and record id as they stand in JSON, version as 20 digits, timestamp and time of arrival with
---       milliseconds and without `Z`, score, the series' member (empty: a deletion), the event, seconds that newest
---       events live, length of the series
+-- KEYS  the user's newest event, the device's newest, the series, what is known of the series and of both newest
+-- ARGV  event id and record id as they stand in JSON, version as 20 digits, newness (timestamp and time of arrival with
+--       milliseconds and without `Z`, event id), score, the series' member (empty: a deletion), the event, seconds that
+--       newest events live, length of the series, device
+--
+-- The fourth key is a hash. `r:` and a record's id: the version in the series, its score and its event's id. `e:` and
+-- an event's id: its record. `l` and `l:` with a device: a newness that the newest event does not exceed; what is
+-- above it needs no look at the event. `d`: the last deletions.
 --
 -- A key of another type than ours is removed. What is no event of ours counts as absent.
 
-local series, records, deletion = KEYS[3], KEYS[4], KEYS[5]
-local event_id, record_id, version, timestamp, received_at = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local score, member, value, ttl_s, series_max = ARGV[6], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+local series, known = KEYS[3], KEYS[4]
+local event_id, record_id, version, newness, score = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local member, value, ttl_s, series_max, device = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10]
 
 -- Ids of 128 bytes each, every one of them escaped, stand before the times.
 local HEAD_BYTES = 2048
@@ -18,11 +22,13 @@ local HEAD_BYTES = 2048
 local TRIM_MAX = 4
 -- Members of one moment that are searched for a record's older version.
 local SAME_MOMENT_MAX = 64
+-- Deletions that are remembered, so that what is late does not come back.
+local DELETIONS_MAX = 16
 
 local HEAD = '^{"event_id":"(.-)","record_id":"(.-)","version":%-?%d+,"device_type":"[%l_]+","user_id":".-",'
     .. '"timestamp":"(.-)Z","received_at":"(.-)Z"'
 
-local function read(command, key, ...)
+local function ask(command, key, ...)
     local answer = redis.pcall(command, key, ...)
     if type(answer) == 'table' and answer.err then
         if string.find(answer.err, 'WRONGTYPE', 1, true) then
@@ -39,12 +45,12 @@ local function with_ms(text)
     return whole and whole .. '.' .. string.sub(fraction .. '000', 1, 3)
 end
 
--- The event under `key`, if it is one of ours: its id, its record and its times. Ours always end.
+-- The record and the newness of the event under `key`, if it is one of ours. Ours always end.
 local function newest(key)
-    local held_id, held_record, at, arrived = string.match(read('GETRANGE', key, 0, HEAD_BYTES - 1), HEAD)
+    local held_id, held_record, at, arrived = string.match(ask('GETRANGE', key, 0, HEAD_BYTES - 1), HEAD)
     at, arrived = at and with_ms(at), arrived and with_ms(arrived)
     if at and arrived and redis.call('PTTL', key) >= 0 then
-        return held_id, held_record, at, arrived
+        return held_record, at .. ' ' .. arrived .. ' ' .. held_id
     end
 end
 
@@ -52,69 +58,84 @@ local function id_of(held)
     return string.match(held, '^{"event_id":"(.-)","timestamp":"')
 end
 
--- What is known of a record: the version that is in the series, its score and its event's id.
-local function split(known)
-    local held_version, held_score, held_id = string.match(known or '', '^(%d+) (%-?[%d.]+) (.+)$')
+local function split(record)
+    local held_version, held_score, held_id = string.match(record or '', '^(%d+) (%-?[%d.]+) (.+)$')
     if held_version and #held_version == #version and tonumber(held_score) then
         return held_version, held_score, held_id
     end
 end
 
-local deleted = read('GET', deletion)
-if deleted and string.match(deleted, '^%d+$') and #deleted == #version and deleted >= version then
-    return 0
-end
-local held_version, held_score, held_id = split(read('HGET', records, 'r:' .. record_id))
+local held = ask('HMGET', known, 'r:' .. record_id, 'd', 'l', 'l:' .. device)
+local held_version, held_score, held_id = split(held[1])
 if held_version and held_version > version then
     return 0
 end
+-- The newest deletion first; no id holds a control character.
+local deletions = { '\n' .. record_id .. '\t' .. version }
+for record, deleted in string.gmatch(held[2] or '', '\n([^\n\t]+)\t(%d+)') do
+    if record == record_id and #deleted == #version and deleted >= version then
+        return 0
+    elseif record ~= record_id and #deletions < DELETIONS_MAX then
+        deletions[#deletions + 1] = '\n' .. record .. '\t' .. deleted
+    end
+end
 
 -- The record's older version leaves, or the same one if it was written in another way.
-read('ZCARD', series)
 if held_id then
-    local same_moment = redis.call('ZRANGEBYSCORE', series, held_score, held_score, 'LIMIT', 0, SAME_MOMENT_MAX)
-    for _, held in ipairs(same_moment) do
-        if id_of(held) == held_id and held ~= member then
-            redis.call('ZREM', series, held)
+    for _, other in ipairs(ask('ZRANGEBYSCORE', series, held_score, held_score, 'LIMIT', 0, SAME_MOMENT_MAX)) do
+        if id_of(other) == held_id and other ~= member then
+            redis.call('ZREM', series, other)
         end
     end
-    redis.call('HDEL', records, 'e:' .. held_id)
+    if held_id ~= event_id then
+        redis.call('HDEL', known, 'e:' .. held_id)
+    end
 end
 
 if member == '' then
-    redis.call('HDEL', records, 'r:' .. record_id)
+    redis.call('HDEL', known, 'r:' .. record_id)
     for place = 1, 2 do
-        local _, held_record = newest(KEYS[place])
-        if held_record == record_id then
+        if newest(KEYS[place]) == record_id then
             redis.call('UNLINK', KEYS[place])
         end
     end
-    redis.call('SET', deletion, version, 'EX', ttl_s)
+    redis.call('HSET', known, 'd', table.concat(deletions))
     return 1
 end
 
+-- What is known is written before what it is known of: if the memory ends in between, it only leads to a second look.
+local fields = { 'r:' .. record_id, version .. ' ' .. score .. ' ' .. event_id, 'e:' .. event_id, record_id }
+local is_newest = {}
 for place = 1, 2 do
-    local id, record, at, arrived = newest(KEYS[place])
-    local is_newer = id and record ~= record_id
-        and (at > timestamp or at == timestamp and (arrived > received_at or arrived == received_at and id > event_id))
-    if not is_newer then
+    local bound = held[2 + place]
+    is_newest[place] = true
+    if not bound or newness <= bound then
+        local held_record, held_newness = newest(KEYS[place])
+        is_newest[place] = not held_record or held_record == record_id or held_newness <= newness
+        bound = held_newness
+    end
+    fields[#fields + 1] = place == 1 and 'l' or 'l:' .. device
+    fields[#fields + 1] = is_newest[place] and newness or bound
+end
+redis.call('HSET', known, unpack(fields))
+for place = 1, 2 do
+    if is_newest[place] then
         redis.call('SET', KEYS[place], value, 'EX', ttl_s)
     end
 end
 
-redis.call('ZADD', series, score, member)
-redis.call('HSET', records, 'r:' .. record_id, version .. ' ' .. score .. ' ' .. event_id, 'e:' .. event_id, record_id)
+ask('ZADD', series, score, member)
 local extra = redis.call('ZCARD', series) - series_max
 if extra > 0 then
     local removed = redis.call('ZPOPMIN', series, math.min(extra, 1 + TRIM_MAX))
     for place = 1, #removed, 2 do
         local id = id_of(removed[place])
-        local record = id and redis.call('HGET', records, 'e:' .. id)
+        local record = id and redis.call('HGET', known, 'e:' .. id)
         if record then
-            redis.call('HDEL', records, 'e:' .. id)
-            local _, _, of_record = split(redis.call('HGET', records, 'r:' .. record))
+            redis.call('HDEL', known, 'e:' .. id)
+            local _, _, of_record = split(redis.call('HGET', known, 'r:' .. record))
             if of_record == id then
-                redis.call('HDEL', records, 'r:' .. record)
+                redis.call('HDEL', known, 'r:' .. record)
             end
         end
     end

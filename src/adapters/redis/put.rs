@@ -10,7 +10,7 @@ use deadpool_redis::redis::{Cmd, Pipeline, Script};
 
 use super::keys;
 
-const KEYS_LEN: usize = 5;
+const KEYS_LEN: usize = 4;
 const SOURCE: &str = include_str!("put.lua");
 
 /// The script that takes an event in, with what is the same for all events.
@@ -44,11 +44,12 @@ impl PutScript {
         let user = &event.user_id;
         command.arg(KEYS_LEN);
         command.arg(keys::latest(user, None)).arg(keys::latest(user, Some(event.device_type)));
-        command.arg(keys::series(user)).arg(keys::records(user)).arg(keys::deletion(user, &event.record_id));
-        command.arg(in_json(event.event_id.as_str())).arg(in_json(&event.record_id));
-        command.arg(sortable(event.version)).arg(with_ms(event.timestamp)).arg(with_ms(event.received_at));
+        command.arg(keys::series(user)).arg(keys::known(user));
+        let event_id = in_json(event.event_id.as_str());
+        let newness = format!("{} {} {event_id}", with_ms(event.timestamp), with_ms(event.received_at));
+        command.arg(event_id).arg(in_json(&event.record_id)).arg(sortable(event.version)).arg(newness);
         command.arg(seconds(event.timestamp)).arg(member(event)).arg(message.value.as_slice());
-        command.arg(self.ttl_s).arg(self.series_max);
+        command.arg(self.ttl_s).arg(self.series_max).arg(event.device_type.name());
     }
 }
 
