@@ -18,6 +18,7 @@ use biometric_bridge::app;
 use biometric_bridge::settings::{Settings, Sources};
 use biometric_bridge::traffic::{Crowd, Delivery, End, Kind, Pace, Plan, Secrets};
 
+use crate::intake::EMBEDDED;
 use crate::machine;
 use crate::no_store;
 use crate::options::Options;
@@ -38,14 +39,25 @@ pub(crate) fn run(options: &Options, results: &mut Results) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let file = runtime.block_on(SqliteFile::open(&home.path().join("floor.db"))).expect("a database");
     let store = runtime.block_on(SqliteStore::new(file)).expect("a store");
+    engine(options, results, (EMBEDDED, "SQLite"), &runtime, &store);
+}
+
+/// The second floor of a family, whose name and store's name are given.
+pub(crate) fn engine(
+    options: &Options,
+    results: &mut Results,
+    (family, name): (&'static str, &str),
+    runtime: &tokio::runtime::Runtime,
+    store: &dyn Store,
+) {
     let prepared = prepare(&plan(), PREPARED_PER_SECOND * options.seconds.as_secs() as usize);
     let before = machine::own_cpu();
-    let (count, time) = runtime.block_on(commit(&store, &prepared, options.seconds));
+    let (count, time) = runtime.block_on(commit(store, &prepared, options.seconds));
     let cpu = machine::own_cpu().saturating_sub(before).as_secs_f64() * 1e6 / count.max(1) as f64;
     let rate = count as f64 / time.as_secs_f64();
-    let mut row = Row::new("floor 2: SQLite in batches of 200, no bridge", rate);
-    row.cpu_us.push(("engine and program", cpu));
-    results.floor_2 = Some(rate);
+    let mut row = Row::new(&format!("floor 2: {name} in batches of {BATCH}, no bridge"), rate);
+    row.cpu_us.push(("this program", cpu));
+    results.floor_2.insert(family, rate);
     results.add(row);
 }
 

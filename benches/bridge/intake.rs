@@ -18,6 +18,9 @@ const BATCH: usize = 1_000;
 const BATCH_CONNECTIONS: usize = 16;
 const WARM_UP: Duration = Duration::from_secs(1);
 
+/// The family that needs nothing.
+pub(crate) const EMBEDDED: &str = "embedded";
+
 /// The engines that a bridge stands on: what it is told of them, and their processes.
 pub(crate) struct Family {
     /// For people.
@@ -31,7 +34,7 @@ pub(crate) struct Family {
 impl Family {
     /// Everything in the bridge's own process.
     pub(crate) fn embedded() -> Self {
-        Self { name: "embedded", settings: Vec::new(), processes: Vec::new() }
+        Self { name: EMBEDDED, settings: Vec::new(), processes: Vec::new() }
     }
 
     fn watched(&self, bridge: &Server) -> Vec<(&'static str, u32)> {
@@ -50,7 +53,7 @@ pub(crate) fn run(options: &Options, family: &Family, results: &mut Results) {
         measure(options, family, format!("{name}: {OPEN_RATE} a second"), &plan(), open);
     row.refused += overflow;
     results.p99_of_fsync(&row);
-    row.is_paced = true;
+    row.comparable = None;
     results.add(row);
 }
 
@@ -82,6 +85,7 @@ fn measure(options: &Options, family: &Family, what: String, plan: &Plan, pace: 
 
     let mut row = Row::new(&what, total.succeeded() as f64 / report.elapsed.as_secs_f64());
     row.to_state = Some(total.events as f64 / to_state.as_secs_f64());
+    row.comparable = Some(family.name);
     row.cpu_us = cpu.per_event(total.succeeded());
     row.latencies(&total.latencies);
     row.rss_max_mib = Some(machine::memory_kib(bridge.pid(), "VmHWM") as f64 / 1_024.0);

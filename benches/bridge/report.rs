@@ -1,5 +1,6 @@
 //! The results: a table for people, JSON for programs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,9 +37,8 @@ pub(crate) struct Row {
     pub(crate) rss_max_mib: Option<f64>,
     /// Not answered with success.
     pub(crate) refused: u64,
-    /// Its rate was given, so it is no part of a floor.
-    pub(crate) is_paced: bool,
-    each_samples: f64,
+    /// The engines' name, if its rate can be compared with the floors: nobody has given it, and it counts deliveries.
+    pub(crate) comparable: Option<&'static str>,
 }
 
 impl Row {
@@ -51,8 +51,7 @@ impl Row {
             p50_p99_p999: None,
             rss_max_mib: None,
             refused: 0,
-            is_paced: false,
-            each_samples: 1.0,
+            comparable: None,
         }
     }
 
@@ -66,28 +65,24 @@ impl Row {
         self.rate *= samples;
         self.to_state = self.to_state.map(|rate| rate * samples);
         self.cpu_us.iter_mut().for_each(|(_, us)| *us /= samples);
-        self.each_samples = samples;
-    }
-
-    /// Its part of a floor, if the two can be compared.
-    fn part_of(&self, floor: Option<f64>) -> Option<f64> {
-        let comparable = self.to_state.is_some() && !self.is_paced && self.each_samples == 1.0;
-        floor.filter(|_| comparable).map(|floor| self.rate / floor)
+        self.comparable = None;
     }
 }
 
 /// Everything that was measured.
 pub(crate) struct Results {
     fsync: Fsync,
+    /// Deliveries a second without a store.
     pub(crate) floor_1: Option<f64>,
-    pub(crate) floor_2: Option<f64>,
+    /// Deliveries a second without a bridge, by the engines' name.
+    pub(crate) floor_2: BTreeMap<&'static str, f64>,
     rows: Vec<Row>,
     figures: Vec<(String, String)>,
 }
 
 impl Results {
     pub(crate) fn new(fsync: Fsync) -> Self {
-        Self { fsync, floor_1: None, floor_2: None, rows: Vec::new(), figures: Vec::new() }
+        Self { fsync, floor_1: None, floor_2: BTreeMap::new(), rows: Vec::new(), figures: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, row: Row) {
@@ -97,6 +92,13 @@ impl Results {
     /// A number that is no load.
     pub(crate) fn figure(&mut self, what: String, value: String) {
         self.figures.push((what, value));
+    }
+
+    /// The row's rate as a part of both floors'.
+    fn parts(&self, row: &Row) -> [Option<f64>; 2] {
+        let floor_2 = row.comparable.and_then(|family| self.floor_2.get(family).copied());
+        let floor_1 = self.floor_1.filter(|_| row.comparable.is_some());
+        [floor_1, floor_2].map(|floor| floor.map(|floor| row.rate / floor))
     }
 
     /// How the row's p99 stands to the disk.
@@ -120,11 +122,12 @@ impl Results {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let row = |row: &Row| {
             let [p50, p99, p99_9] = row.p50_p99_p999.map_or([None; 3], |all| all.map(|time| Some(ms(time))));
+            let [of_floor_1, of_floor_2] = self.parts(row);
             let cpu: serde_json::Map<_, _> =
                 row.cpu_us.iter().map(|(name, us)| ((*name).to_owned(), json!(us))).collect();
             json!({
                 "what": row.what, "rate": row.rate, "to_state": row.to_state, "cpu_us": cpu,
-                "of_floor_1": row.part_of(self.floor_1), "of_floor_2": row.part_of(self.floor_2),
+                "of_floor_1": of_floor_1, "of_floor_2": of_floor_2,
                 "p50_ms": p50, "p99_ms": p99, "p99_9_ms": p99_9,
                 "rss_max_mib": row.rss_max_mib, "refused": row.refused,
             })
@@ -143,6 +146,7 @@ impl Results {
         let cpu =
             row.cpu_us.iter().map(|(name, us)| format!("{name} {us:.1}")).collect::<Vec<_>>().join("\n");
         let [p50, p99, p99_9] = row.p50_p99_p999.map_or([None; 3], |all| all.map(Some));
+        let [of_floor_1, of_floor_2] = self.parts(row);
         let time = |time: Option<Duration>| or_dash(time.map(ms));
         let refused = match row.refused {
             0 => String::new(),
@@ -152,8 +156,8 @@ impl Results {
             format!("{}{refused}", row.what),
             format!("{:.0}", row.rate),
             or_dash(row.to_state.map(|rate| format!("{rate:.0}"))),
-            ratio(row.part_of(self.floor_1)),
-            ratio(row.part_of(self.floor_2)),
+            ratio(of_floor_1),
+            ratio(of_floor_2),
             cpu,
             time(p50),
             time(p99),
