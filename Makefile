@@ -22,8 +22,8 @@ test:
 soak:
 	@.ci/soak
 
-# What the bridge takes in, beside two floors, and what it costs (docs/benchmarks.md): floors, embedded, batches,
-# states. ONLY=embedded,batches runs a part, BENCH_SECONDS (8) is how long each load lasts.
+# What the bridge takes in, beside two floors, and what it costs (docs/benchmarks.md): floors, embedded,
+# production, batches, states. ONLY=embedded,batches runs a part, BENCH_SECONDS (8) is how long each load lasts.
 bench:
 	@cargo bench --locked --bench bridge
 

@@ -12,14 +12,11 @@ use actors::event_message;
 use actors::ports::clock::{Clock, SystemClock};
 use actors::ports::store::{Committed, DeliveryStatus, EncodeEvent, NewDelivery, Store};
 use actors::vendors::{Device, RawDelivery, delivery_key};
-use biometric_bridge::adapters::sqlite::SqliteStore;
-use biometric_bridge::adapters::sqlite_file::SqliteFile;
-use biometric_bridge::app;
+use biometric_bridge::app::{self, DataDir, Engines};
 use biometric_bridge::settings::{Settings, Sources};
 use biometric_bridge::traffic::{Crowd, Delivery, End, Kind, Pace, Plan, Secrets};
 
-use crate::intake::EMBEDDED;
-use crate::machine;
+use crate::family::Family;
 use crate::no_store;
 use crate::options::Options;
 use crate::process::{Cpu, Server, folder, plan};
@@ -29,39 +26,39 @@ use crate::report::{Results, Row};
 const BATCH: usize = 200;
 /// Deliveries that are prepared for a second of the second floor: no engine here takes more.
 const PREPARED_PER_SECOND: usize = 15_000;
+/// How often a store that is being reached is asked.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Connections of the closed loop.
 pub(crate) const CONNECTIONS: usize = 256;
 
-/// Measures both.
-pub(crate) fn run(options: &Options, results: &mut Results) {
-    results.floor_1 = Some(without_a_store(options, results));
+/// The second floor: the family's store without the bridge.
+pub(crate) fn engine(options: &Options, family: &Family, results: &mut Results) {
     let home = folder();
+    let settings = Settings::read(Sources::from_process().over(family.settings_in(home.path())));
+    // The store alone: nothing moves what it holds to the log, nothing reads it.
+    let settings = Settings { kafka: None, ..settings.expect("the benchmark's settings") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let file = runtime.block_on(SqliteFile::open(&home.path().join("floor.db"))).expect("a database");
-    let store = runtime.block_on(SqliteStore::new(file)).expect("a store");
-    engine(options, results, (EMBEDDED, "SQLite"), &runtime, &store);
-}
-
-/// The second floor of a family, whose name and store's name are given.
-pub(crate) fn engine(
-    options: &Options,
-    results: &mut Results,
-    (family, name): (&'static str, &str),
-    runtime: &tokio::runtime::Runtime,
-    store: &dyn Store,
-) {
+    let data_dir = DataDir::open(&settings.data_dir).expect("a folder");
+    let engines = runtime.block_on(Engines::open(&settings, &data_dir)).expect("the engines");
+    runtime.block_on(async {
+        while engines.store.check().await.is_err() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    });
     let prepared = prepare(&plan(), PREPARED_PER_SECOND * options.seconds.as_secs() as usize);
-    let before = machine::own_cpu();
-    let (count, time) = runtime.block_on(commit(store, &prepared, options.seconds));
-    let cpu = machine::own_cpu().saturating_sub(before).as_secs_f64() * 1e6 / count.max(1) as f64;
+    let cpu = Cpu::start(&family.processes);
+    let (count, time) = runtime.block_on(commit(&*engines.store, &prepared, options.seconds));
     let rate = count as f64 / time.as_secs_f64();
+    let name = engines.kinds.store;
     let mut row = Row::new(&format!("floor 2: {name} in batches of {BATCH}, no bridge"), rate);
-    row.cpu_us.push(("this program", cpu));
-    results.floor_2.insert(family, rate);
+    row.cpu_us = cpu.per_event(count);
+    results.floor_2.insert(family.name, rate);
     results.add(row);
+    runtime.block_on(engines.close());
 }
 
-fn without_a_store(options: &Options, results: &mut Results) -> f64 {
+/// The first floor.
+pub(crate) fn without_a_store(options: &Options, results: &mut Results) {
     let home = folder();
     let program = std::env::current_exe().expect("this program");
     let server = Server::start(Path::new(&program), no_store::COMMAND, home.path(), &[]);
@@ -75,8 +72,8 @@ fn without_a_store(options: &Options, results: &mut Results) -> f64 {
     row.cpu_us = cpu.per_event(total.succeeded());
     row.latencies(&total.latencies);
     row.refused = total.sent - total.succeeded();
+    results.floor_1 = Some(rate);
     results.add(row);
-    rate
 }
 
 struct Fields(HashMap<&'static str, String>);

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use biometric_bridge::traffic::{End, Kind, Pace, Plan};
 
-use crate::floors::CONNECTIONS;
+use crate::family::Family;
+use crate::floors::{self, CONNECTIONS};
 use crate::machine;
 use crate::options::Options;
 use crate::process::{Cpu, Server, folder, plan};
@@ -18,33 +19,10 @@ const BATCH: usize = 1_000;
 const BATCH_CONNECTIONS: usize = 16;
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// The family that needs nothing.
-pub(crate) const EMBEDDED: &str = "embedded";
-
-/// The engines that a bridge stands on: what it is told of them, and their processes.
-pub(crate) struct Family {
-    /// For people.
-    pub(crate) name: &'static str,
-    /// `POSTGRES_URL` …
-    pub(crate) settings: Vec<(String, String)>,
-    /// Whose processor time counts besides the bridge's.
-    pub(crate) processes: Vec<(&'static str, u32)>,
-}
-
-impl Family {
-    /// Everything in the bridge's own process.
-    pub(crate) fn embedded() -> Self {
-        Self { name: EMBEDDED, settings: Vec::new(), processes: Vec::new() }
-    }
-
-    fn watched(&self, bridge: &Server) -> Vec<(&'static str, u32)> {
-        [("bridge", bridge.pid())].into_iter().chain(self.processes.iter().copied()).collect()
-    }
-}
-
-/// As much as it takes, and then a thousand a second.
+/// The engine alone; the bridge on it with as much as it takes, and then with a thousand a second.
 pub(crate) fn run(options: &Options, family: &Family, results: &mut Results) {
     let name = family.name;
+    floors::engine(options, family, results);
     let closed = Pace::Closed { connections: CONNECTIONS };
     let (row, _) = measure(options, family, format!("{name}: {CONNECTIONS} connections"), &plan(), closed);
     results.add(row);

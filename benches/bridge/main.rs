@@ -3,17 +3,29 @@
 //! The bridge runs as a process of its own; this program sends to it, and counts what each process has used.
 
 #![allow(clippy::expect_used, reason = "a benchmark that cannot be run ends there, and says why")]
+#![allow(dead_code, reason = "each program uses its part of the common helpers")]
+#![allow(clippy::disallowed_methods, reason = "nobody else is on the thread of a helper that waits")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its results are for people")]
 
+#[path = "../../tests/support/kafka.rs"]
+mod cluster;
+mod family;
 mod floors;
 mod intake;
 mod machine;
 mod no_store;
 mod options;
+#[path = "../../tests/support/postgres.rs"]
+mod postgres;
 mod process;
+#[path = "../../tests/support/redis.rs"]
+mod redis_server;
 mod report;
+#[path = "../../tests/support/services.rs"]
+mod services;
 mod states;
 
+use family::Family;
 use options::{Options, Section};
 use report::Results;
 
@@ -27,10 +39,14 @@ fn main() {
     for section in options.sections() {
         println!("… {}", section.name());
         match section {
-            Section::Floors => floors::run(&options, &mut results),
-            Section::Embedded => intake::run(&options, &intake::Family::embedded(), &mut results),
-            Section::Batches => intake::batches(&options, &intake::Family::embedded(), &mut results),
-            Section::States => states::run(&options, &intake::Family::embedded(), &mut results),
+            Section::Floors => floors::without_a_store(&options, &mut results),
+            Section::Embedded => intake::run(&options, &Family::embedded(), &mut results),
+            Section::Production => match Family::production() {
+                Some(family) => intake::run(&options, &family, &mut results),
+                None => results.figure("production".to_owned(), "skipped, see above".to_owned()),
+            },
+            Section::Batches => intake::batches(&options, &Family::embedded(), &mut results),
+            Section::States => states::run(&options, &Family::embedded(), &mut results),
         }
     }
     println!("\n{results}");

@@ -5,10 +5,12 @@ use std::time::Duration;
 /// A part that can be run alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
-    /// What any bridge on this machine could reach.
+    /// The doors without a store.
     Floors,
     /// End to end on the embedded engines.
     Embedded,
+    /// End to end on PostgreSQL, Redis and a mock of Kafka.
+    Production,
     /// HealthKit in batches.
     Batches,
     /// Many live users.
@@ -16,13 +18,14 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 4] = [Self::Floors, Self::Embedded, Self::Batches, Self::States];
+    const ALL: [Self; 5] = [Self::Floors, Self::Embedded, Self::Production, Self::Batches, Self::States];
 
     /// As `ONLY` has it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Floors => "floors",
             Self::Embedded => "embedded",
+            Self::Production => "production",
             Self::Batches => "batches",
             Self::States => "states",
         }

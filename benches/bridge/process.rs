@@ -159,11 +159,11 @@ impl Drop for Server {
 pub(crate) struct Cpu(Vec<(&'static str, u32, Duration)>);
 
 impl Cpu {
-    /// From now on, of these processes and of this one, which makes the load.
+    /// From now on, of these processes and of this one.
     pub(crate) fn start(processes: &[(&'static str, u32)]) -> Self {
         let used = |&(name, pid): &(&'static str, u32)| (name, pid, machine::cpu(pid));
         let mut all: Vec<_> = processes.iter().map(used).collect();
-        all.push(("generator", std::process::id(), machine::own_cpu()));
+        all.push(("this program", std::process::id(), machine::own_cpu()));
         Self(all)
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actors::domain::time::MS_PER_HOUR;
 use biometric_bridge::traffic::{End, Kind, Pace, Plan};
 
-use crate::intake::Family;
+use crate::family::Family;
 use crate::machine;
 use crate::options::Options;
 use crate::process::{Server, folder, plan};

@@ -143,7 +143,8 @@ impl PostgresServer {
         }
     }
 
-    fn pid(&self) -> Option<String> {
+    /// Its first process, of which all others are children.
+    pub(crate) fn pid(&self) -> Option<String> {
         let file = fs::read_to_string(self.home.join("data/postmaster.pid")).ok()?;
         file.lines().next().map(str::to_owned)
     }

@@ -51,6 +51,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running server").id()
+    }
+
     /// Starts it again on its port, empty.
     pub(crate) async fn start(&mut self) {
         assert!(self.try_start().await, "Redis did not start again on its port");
