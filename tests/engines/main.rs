@@ -2,6 +2,7 @@
 //! promises beside them.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::print_stderr, reason = "a run that failed tells its seed")]
 #![allow(dead_code, reason = "each test program uses its part of the common helpers")]
 
 #[path = "../support/bridge.rs"]
