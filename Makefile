@@ -1,7 +1,7 @@
 # The habits of this repository. Only `services` needs root.
 
 # Debian packages that more tests can use; without them those tests are skipped.
-SERVICE_PACKAGES := chromium redis-server
+SERVICE_PACKAGES := chromium postgresql redis-server
 
 SKIPS := $(CURDIR)/target/skipped
 

@@ -94,6 +94,9 @@ pub(super) async fn inject(
     Ok(answer(&request, &receipts, &rejected, mode))
 }
 
+/// How often it is looked at whether the bridge has been given users.
+const PARTITIONS_LOOK: Duration = Duration::from_millis(10);
+
 /// An optional parameter that has one value.
 fn choice(request: &HttpRequest, name: &str, given: Option<&str>, known: &str) -> Result<bool, Problem> {
     match given {
@@ -144,6 +147,14 @@ async fn inject_directly(
     drafts: Vec<EventDraft>,
     rejected: Rejections,
 ) -> Result<HttpResponse, Problem> {
+    // Right after a start the log has not yet given this bridge its users.
+    let are_given = async {
+        while doors.tree.places.get().is_empty() {
+            tokio::time::sleep(PARTITIONS_LOOK).await;
+        }
+    };
+    // What is not given by then is told of each event.
+    let _ = tokio::time::timeout(APPLIED_WAIT, are_given).await;
     let mut receipts = Vec::with_capacity(drafts.len());
     let mut mode = None;
     for draft in drafts {

@@ -5,6 +5,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/embedded.rs"]
+mod family;
 
 mod actors;
 mod config;

@@ -7,6 +7,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/embedded.rs"]
+mod family;
 #[path = "../support/kafka.rs"]
 mod cluster;
 #[path = "../support/postgres.rs"]

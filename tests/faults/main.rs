@@ -8,6 +8,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/embedded.rs"]
+mod family;
 
 mod disk;
 mod escalations;

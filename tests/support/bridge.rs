@@ -12,6 +12,8 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::family;
+
 /// The program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_biometric-bridge");
 /// Longer than anything that is waited for takes on a slow machine; reaching it is a failure.
@@ -42,7 +44,7 @@ pub(crate) fn program(folder: &Path, arguments: &[&str], settings: &[(&str, &str
     let mut command = Command::new(PROGRAM);
     command.args(arguments).current_dir(folder).env_clear();
     command.env("DATA_DIR", folder.join("data"));
-    command.envs(SETTINGS).envs(settings.iter().copied());
+    command.envs(SETTINGS).envs(family::settings(folder, settings)).envs(settings.iter().copied());
     command
 }
 

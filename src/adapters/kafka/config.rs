@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 
 /// How long a member that says nothing is waited for before the group goes on without it.
-pub const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the group waits for a member in the middle of a rebalance.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// A connection that broke is made again within this time, however long the broker was away.

@@ -1,0 +1,36 @@
+//! One delivery, all the way, on the engines that teams run: the same tests that hold on the embedded ones.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![allow(dead_code, reason = "each test program uses its part of the common helpers")]
+
+#[path = "../support/bridge.rs"]
+mod bridge;
+#[path = "../support/kafka.rs"]
+mod cluster;
+#[path = "../support/production.rs"]
+mod family;
+#[path = "../support/postgres.rs"]
+mod postgres_server;
+#[path = "../support/redis.rs"]
+mod redis_server;
+#[path = "../support/services.rs"]
+mod services;
+
+#[path = "../it/aftermath.rs"]
+mod aftermath;
+#[path = "../it/answers.rs"]
+mod answers;
+#[path = "../it/healthkit.rs"]
+mod healthkit;
+#[path = "../it/injection.rs"]
+mod injection;
+#[path = "../it/modes.rs"]
+mod modes;
+#[path = "../it/oura.rs"]
+mod oura;
+#[path = "../it/read_api.rs"]
+mod read_api;
+#[path = "../it/records.rs"]
+mod records;
+#[path = "../it/webhooks.rs"]
+mod webhooks;

@@ -1,0 +1,61 @@
+//! The family of engines that teams run: a private PostgreSQL and Redis, and librdkafka's mock of Kafka. What a machine
+//! lacks of them is told as skipped, and the tests run on the rest.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, mpsc};
+use std::thread;
+
+use crate::cluster::Cluster;
+use crate::postgres_server;
+use crate::redis_server::RedisServer;
+use crate::services::{Service, optional};
+
+const PARTITIONS_DEFAULT: u32 = 12;
+
+/// What a bridge in `folder` is told of its engines: each folder has a schema and a cluster of its own, which its next
+/// process finds again.
+pub(crate) fn settings(folder: &Path, given: &[(&str, &str)]) -> Vec<(&'static str, String)> {
+    let mut settings = vec![("KAFKA_BOOTSTRAP_SERVERS", cluster_of(folder, given))];
+    if let Some(server) = postgres_server::shared() {
+        let mut hasher = DefaultHasher::new();
+        folder.hash(&mut hasher);
+        settings.push(("POSTGRES_URL", server.url()));
+        settings.push(("POSTGRES_SCHEMA", format!("bridge_{:016x}", hasher.finish())));
+        // Many bridges share the server.
+        settings.push(("PG_POOL_MIN_SIZE", "0".to_owned()));
+        settings.push(("PG_POOL_MAX_SIZE", "8".to_owned()));
+    }
+    settings.extend(redis_url().map(|url| ("REDIS_URL", url)));
+    settings
+}
+
+fn cluster_of(folder: &Path, given: &[(&str, &str)]) -> String {
+    static CLUSTERS: Mutex<Option<HashMap<PathBuf, Cluster>>> = Mutex::new(None);
+    let partitions = given.iter().find(|(name, _)| *name == "KAFKA_PARTITIONS");
+    let partitions = partitions.map_or(PARTITIONS_DEFAULT, |(_, value)| value.parse().expect("a number"));
+    let mut clusters = CLUSTERS.lock().expect("no test has failed in here");
+    let clusters = clusters.get_or_insert_default();
+    clusters.entry(folder.to_owned()).or_insert_with(|| Cluster::start(partitions)).servers.clone()
+}
+
+/// One for all tests, on a thread that lives as long as the process: the server goes with the thread that started it.
+fn redis_url() -> Option<String> {
+    static URL: OnceLock<String> = OnceLock::new();
+    // Not inside: each test that is skipped is recorded.
+    optional(Service::Redis)?;
+    let start = || {
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = actix_web::rt::System::new();
+            runtime.block_on(async move {
+                let server = RedisServer::optional().expect("it is there").await;
+                tell.send(server.url()).expect("somebody waits");
+                std::future::pending::<()>().await;
+            });
+        });
+        told.recv().expect("Redis starts")
+    };
+    Some(URL.get_or_init(start).clone())
+}
