@@ -11,4 +11,4 @@ pub use build::{Bridge, StartError, build, devices, doors};
 pub use data_dir::{DataDir, DataDirError};
 pub use engines::Engines;
 pub use run::{Ending, Reason, Running};
-pub use tools::{LogReader, SchemaMove, move_schema};
+pub use tools::{LogReader, SchemaMove, import_from_python, move_schema};

@@ -1,11 +1,20 @@
 //! What commands do with the store without running a bridge.
 
+use std::sync::Arc;
+
 use actors::domain::message::Topic;
+use actors::event_message;
+use actors::ports::Clock;
+use actors::ports::clock::SystemClock;
 use actors::ports::event_log::LogRecord;
+use actors::ports::store::EncodeEvent;
 use sqlx::SqlitePool;
 
 use super::build::StartError;
 use super::data_dir::DataDir;
+use super::engines::postgres_config;
+use crate::adapters::postgres::python_import::{ImportReport, import_python};
+use crate::adapters::postgres::{self, PostgresStore};
 use crate::adapters::sqlite_file::migrations::{self, Status};
 use crate::adapters::{embedded_log, sqlite_file};
 use crate::settings::Settings;
@@ -24,8 +33,22 @@ pub enum SchemaMove {
     None,
 }
 
-/// Moves the embedded schema, and tells where it is then. Refuses to move it under a running bridge.
+/// Moves the store's schema, and tells where it is then: PostgreSQL's where its address is set, else the embedded one,
+/// which is not moved under a running bridge.
 pub async fn move_schema(settings: &Settings, schema_move: SchemaMove) -> Result<Vec<Status>, StartError> {
+    if let Some(postgres) = &settings.postgres {
+        let config = postgres_config(postgres, &settings.stream);
+        let moved = match schema_move {
+            SchemaMove::Up => postgres::migrations::up(&config).await,
+            SchemaMove::Down { to } => postgres::migrations::down(&config, to).await,
+            SchemaMove::None => postgres::migrations::status(&config).await,
+        };
+        let status = |status: postgres::migrations::Status| {
+            let postgres::migrations::Status { version, description, applied } = status;
+            Status { version, description, applied }
+        };
+        return Ok(moved?.into_iter().map(status).collect());
+    }
     let path = DataDir::database_in(&settings.data_dir);
     if schema_move == SchemaMove::None {
         let connection = if path.exists() { Some(sqlite_file::connect_to_read(&path).await?) } else { None };
@@ -39,6 +62,23 @@ pub async fn move_schema(settings: &Settings, schema_move: SchemaMove) -> Result
         SchemaMove::None => {}
     }
     Ok(migrations::status(Some(connection)).await?)
+}
+
+/// Copies the Python system's events from `schema` of the same database into ours; `progress` is told as it goes on.
+/// Nothing if the store is not PostgreSQL.
+pub async fn import_from_python(
+    settings: &Settings,
+    schema: &str,
+    progress: impl FnMut(&ImportReport),
+) -> Result<Option<ImportReport>, StartError> {
+    let Some(postgres) = &settings.postgres else { return Ok(None) };
+    let config = postgres_config(postgres, &settings.stream);
+    let store = PostgresStore::connect(config.clone()).map_err(StartError::Postgres)?;
+    let thresholds = settings.thresholds.clone();
+    let encode: EncodeEvent =
+        Arc::new(move |event, request_id| event_message::encode(event, request_id, &thresholds));
+    let now = SystemClock.now();
+    Ok(Some(import_python(&store, &config, schema, &encode, now, progress).await?))
 }
 
 /// Reads the embedded log beside a running bridge.

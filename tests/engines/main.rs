@@ -24,6 +24,7 @@ mod cache_redis;
 mod event_log;
 mod postgres;
 mod postgres_faults;
+mod postgres_import;
 mod store;
 mod store_commits;
 mod store_concurrency;

@@ -122,14 +122,19 @@ fn fact(device: &str, user_id: &UserId, moment: Moment, metric: Metric, value: f
     let mut reading = Reading::new(metric, value, moment.at, CONFIDENCE);
     reading.method = (metric == Metric::Hrv).then_some(HrvMethod::Rmssd);
     reading.utc_offset = moment.utc_offset;
-    let identity = Identity::of(&[
+    let identity = identity(device, user_id, moment.at, metric);
+    ReadingFact { identity, version: Version::Arrival, reading }
+}
+
+/// The identity of a reading in the Python system's inline formats; `device` is the path segment of the endpoint.
+pub fn identity(device: &str, user_id: &UserId, at: Timestamp, metric: Metric) -> Identity {
+    Identity::of(&[
         device.as_bytes(),
         user_id.as_str().as_bytes(),
         b"inline",
-        &moment.at.as_ms().to_be_bytes(),
+        &at.as_ms().to_be_bytes(),
         metric.name().as_bytes(),
-    ]);
-    ReadingFact { identity, version: Version::Arrival, reading }
+    ])
 }
 
 fn shape(path: &str, detail: &str) -> DecodeError {

@@ -17,6 +17,7 @@ mod tests;
 mod timestamp;
 mod verified;
 
+pub use inline::identity as inline_identity;
 pub use verified::{RawDelivery, Verified, delivery_key, key_within};
 
 /// A vendor's side of the webhook door. Built once, with its secrets; shared by all deliveries.

@@ -83,6 +83,9 @@ pub(super) struct Lost {
     pub(super) user_id: UserId,
 }
 
+/// Its columns: seq, user_id, hidden, metrics, value.
+type HeldRow = (i64, String, Option<Vec<i32>>, String, Vec<u8>);
+
 /// What is left of an event.
 struct Rest {
     seq: i64,
@@ -100,7 +103,7 @@ pub(super) async fn hide(connection: &mut PgConnection, superseded: &[Known]) ->
     for known in superseded {
         places.entry(known.event_seq).or_default().push(known.reading);
     }
-    let rows: Vec<(i64, String, Option<Vec<i32>>, String, Vec<u8>)> = sqlx::query_as(
+    let rows: Vec<HeldRow> = sqlx::query_as(
         "SELECT seq, user_id, hidden, metrics, value FROM biometric_events WHERE seq = ANY($1) \
          ORDER BY seq FOR UPDATE",
     )

@@ -100,6 +100,6 @@ mod tests {
     #[test]
     fn a_value_is_never_repeated() {
         let fault = of_code("22P02", "invalid input syntax for type integer: \"somebody@example.org\"");
-        assert_eq!(StoreError::from(fault).to_string().contains("somebody"), false);
+        assert!(!StoreError::from(fault).to_string().contains("somebody"));
     }
 }

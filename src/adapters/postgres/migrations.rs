@@ -51,7 +51,7 @@ pub async fn status(config: &PostgresConfig) -> Result<Vec<Status>, StoreError> 
     Ok(list(&mut connect(config).await?).await?)
 }
 
-async fn connect(config: &PostgresConfig) -> Result<PgConnection, StoreError> {
+pub(super) async fn connect(config: &PostgresConfig) -> Result<PgConnection, StoreError> {
     let options = config::options(config, Purpose::Migrations)?;
     let connected = timeout(CONNECT_PATIENCE, options.connect()).await;
     Ok(connected.map_err(|_| Fault::late())?.map_err(Fault::from)?)

@@ -18,6 +18,8 @@ mod latest;
 pub mod migrations;
 mod outbox;
 mod pool;
+pub mod python_import;
+mod python_rows;
 mod reads;
 mod shards;
 
