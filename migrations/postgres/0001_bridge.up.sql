@@ -114,9 +114,9 @@ CREATE TABLE positions (
 WITH (fillfactor = 50);
 
 CREATE TABLE mode_switches (
-    seq       bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq       bigint      GENERATED ALWAYS AS IDENTITY,
     -- Its index answers: has this switch been saved before?
-    switch_id text        COLLATE "C" NOT NULL UNIQUE,
+    switch_id text        COLLATE "C" PRIMARY KEY,
     user_id   text        COLLATE "C" NOT NULL,
     timestamp timestamptz NOT NULL,
     value     bytea       NOT NULL
@@ -126,9 +126,9 @@ CREATE TABLE mode_switches (
 CREATE INDEX mode_switches_by_user ON mode_switches (user_id, seq);
 
 CREATE TABLE kafka_dlq (
-    seq            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq            bigint      GENERATED ALWAYS AS IDENTITY,
     -- Its index answers: has this message been set aside before?
-    id             text        COLLATE "C" NOT NULL UNIQUE,
+    id             text        COLLATE "C" PRIMARY KEY,
     original_topic text        NOT NULL,
     error_type     text        NOT NULL,
     error_message  text        NOT NULL,

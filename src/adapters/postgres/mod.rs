@@ -159,7 +159,7 @@ impl PostgresStore {
         }
         let store = self.clone();
         self.inner.runtime.spawn(async move {
-            let (began, before) = (Instant::now(), store.inner.depth.get());
+            let (began, moved) = (Instant::now(), store.inner.depth.moved());
             let deadline = began + ANSWER_PATIENCE;
             let count = async {
                 let mut lease = store.lease(Share::Pipeline, deadline).await?;
@@ -168,7 +168,7 @@ impl PostgresStore {
             };
             // What could not be counted now is counted later.
             let counted = count.await.ok();
-            store.inner.depth.end_count(before, counted, began.elapsed());
+            store.inner.depth.end_count(moved, counted, began.elapsed());
         });
     }
 }
@@ -196,6 +196,7 @@ impl Store for PostgresStore {
         if deliveries.is_empty() {
             return Ok(Vec::new());
         }
+        let _changing = self.inner.depth.changing();
         let deadline = Instant::now() + ANSWER_PATIENCE;
         let mut lease = self.lease(Share::Webhooks, deadline).await?;
         let outcome = within(deadline, commit::commit_all(&mut lease, deliveries, encode)).await;
@@ -232,6 +233,7 @@ impl Store for PostgresStore {
         if ids.is_empty() {
             return Ok(());
         }
+        let _changing = self.inner.depth.changing();
         let deadline = Instant::now() + ANSWER_PATIENCE;
         let mut lease = self.lease(Share::Pipeline, deadline).await?;
         let outcome =
@@ -242,6 +244,7 @@ impl Store for PostgresStore {
     }
 
     async fn bury_outbox(&self, shard: u32, refused: &[(i64, DeadLetter)]) -> Result<(), StoreError> {
+        let _changing = self.inner.depth.changing();
         let deadline = Instant::now() + ANSWER_PATIENCE;
         let mut lease = self.lease(Share::Pipeline, deadline).await?;
         let outcome =
@@ -273,6 +276,7 @@ impl Store for PostgresStore {
     }
 
     async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<(), StoreError> {
+        let _changing = self.inner.depth.changing();
         let deadline = Instant::now() + FLUSH_PATIENCE;
         let mut lease = self.lease(Share::Pipeline, deadline).await?;
         let save = checkpoints::save(&mut lease, batch, config::FLUSH_TIMEOUT);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actors::domain::message::{Message, Topic};
@@ -23,12 +23,28 @@ const COUNT_EVERY: Duration = Duration::from_secs(3);
 /// A count that takes long is followed by so many times its duration without one.
 const COUNT_REST: u32 = 20;
 
+/// A call that is under way may change the depth by about so much, a commit's group.
+const CALL_MESSAGES: u64 = 500;
+
 /// How many messages wait, as far as this process knows: its own changes at once, those of others with the next count.
 #[derive(Default)]
 pub(super) struct Depth {
     messages: AtomicI64,
+    /// All that was ever added or taken away here.
+    moved: AtomicU64,
+    /// Calls under way: what they change may be in the database and not yet in `messages`.
+    calls: AtomicU64,
     is_counting: AtomicBool,
     count_after: Mutex<Option<Instant>>,
+}
+
+/// A call that may change the depth, as long as it is under way.
+pub(super) struct Changing<'d>(&'d Depth);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Depth {
@@ -36,12 +52,25 @@ impl Depth {
         self.messages.load(Ordering::Relaxed).max(0).unsigned_abs()
     }
 
+    /// To be held by whatever changes the outbox until it has said so.
+    pub(super) fn changing(&self) -> Changing<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Changing(self)
+    }
+
     pub(super) fn grow(&self, messages: u64) {
         self.messages.fetch_add(messages.cast_signed(), Ordering::Relaxed);
+        self.moved.fetch_add(messages, Ordering::Relaxed);
     }
 
     pub(super) fn shrink(&self, messages: u64) {
         self.messages.fetch_sub(messages.cast_signed(), Ordering::Relaxed);
+        self.moved.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// All that was ever moved here; for [`Depth::end_count`].
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
     }
 
     /// Whether it is time to count; who is told so counts, and nobody else meanwhile.
@@ -50,10 +79,16 @@ impl Depth {
         is_due && !self.is_counting.swap(true, Ordering::Relaxed)
     }
 
-    /// Takes a count in: `before` is what was known when it began. What has changed since stays counted.
-    pub(super) fn end_count(&self, before: u64, counted: Option<u64>, took: Duration) {
+    /// Takes a count in. What this process has `moved` since the count began explains as much of a difference, and what
+    /// is under way; only the rest is others' work.
+    pub(super) fn end_count(&self, moved_before: u64, counted: Option<u64>, took: Duration) {
         if let Some(counted) = counted {
-            self.messages.fetch_add(counted.cast_signed() - before.cast_signed(), Ordering::Relaxed);
+            let calls = self.calls.load(Ordering::Relaxed);
+            let explained = self.moved().wrapping_sub(moved_before) + calls * CALL_MESSAGES;
+            let difference = counted.cast_signed() - self.messages.load(Ordering::Relaxed);
+            if difference.unsigned_abs() > explained {
+                self.messages.fetch_add(difference, Ordering::Relaxed);
+            }
         }
         *self.count_after.lock() = Some(Instant::now() + COUNT_EVERY.max(took * COUNT_REST));
         self.is_counting.store(false, Ordering::Relaxed);
@@ -179,4 +214,28 @@ pub(super) async fn bury(
     insert(lease, messages.iter()).await?;
     lease.commit().await?;
     Ok(Some((gone.len() - messages.len()) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_corrects_what_others_did_and_not_what_happened_meanwhile() {
+        let depth = Depth::default();
+        depth.grow(5);
+        depth.end_count(depth.moved(), Some(9), Duration::ZERO);
+        assert_eq!(depth.get(), 9, "others have added four");
+        // Three left while it was counted: before or after their turn, nobody knows.
+        let before = depth.moved();
+        depth.shrink(3);
+        depth.end_count(before, Some(9), Duration::ZERO);
+        assert_eq!(depth.get(), 6);
+        let changing = depth.changing();
+        depth.end_count(depth.moved(), Some(100), Duration::ZERO);
+        assert_eq!(depth.get(), 6, "a commit that is under way may be all of it");
+        drop(changing);
+        depth.end_count(depth.moved(), Some(0), Duration::ZERO);
+        assert_eq!(depth.get(), 0);
+    }
 }
