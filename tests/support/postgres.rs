@@ -150,6 +150,11 @@ impl PostgresServer {
     }
 
     /// Whether it has come up; false if it has ended instead.
+    #[expect(clippy::zombie_processes, reason = "who stops the server waits for its keeper")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a start is waited for before there is a runtime to do it on"
+    )]
     fn try_resume_from_stop(&self) -> bool {
         let data = self.home.join("data");
         let mut keeper = as_nobody(Path::new("sh"))
