@@ -3,12 +3,16 @@
 mod build;
 mod data_dir;
 mod engines;
+mod log_reader;
 mod open_files;
 mod run;
 mod tools;
+mod topics;
 
 pub use build::{Bridge, StartError, build, devices, doors};
 pub use data_dir::{DataDir, DataDirError};
 pub use engines::Engines;
+pub use log_reader::LogReader;
 pub use run::{Ending, Reason, Running};
-pub use tools::{LogReader, SchemaMove, import_from_python, move_schema};
+pub use tools::{SchemaMove, import_from_python, move_schema};
+pub use topics::{TopicReport, create_topics};

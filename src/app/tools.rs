@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use actors::domain::message::Topic;
 use actors::event_message;
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
-use actors::ports::event_log::LogRecord;
 use actors::ports::store::EncodeEvent;
-use sqlx::SqlitePool;
 
 use super::build::StartError;
 use super::data_dir::DataDir;
 use super::engines::postgres_config;
 use crate::adapters::postgres::python_import::{ImportReport, import_python};
 use crate::adapters::postgres::{self, PostgresStore};
+use crate::adapters::sqlite_file;
 use crate::adapters::sqlite_file::migrations::{self, Status};
-use crate::adapters::{embedded_log, sqlite_file};
 use crate::settings::Settings;
 
 /// Where the schema should go.
@@ -79,43 +76,4 @@ pub async fn import_from_python(
         Arc::new(move |event, request_id| event_message::encode(event, request_id, &thresholds));
     let now = SystemClock.now();
     Ok(Some(import_python(&store, &config, schema, &encode, now, progress).await?))
-}
-
-/// Reads the embedded log beside a running bridge.
-pub struct LogReader {
-    readers: SqlitePool,
-    partitions: u32,
-}
-
-impl LogReader {
-    /// Opens the log in `DATA_DIR`.
-    pub async fn open(settings: &Settings) -> Result<Self, String> {
-        let path = DataDir::database_in(&settings.data_dir);
-        if !path.exists() {
-            return Err(format!(
-                "there is no log in DATA_DIR {}: run the bridge first",
-                settings.data_dir.display()
-            ));
-        }
-        let readers = sqlite_file::read_only(&path);
-        let partitions =
-            embedded_log::stored_partitions(&readers).await.map_err(|error| error.to_string())?;
-        let partitions = partitions.ok_or("the log has not been laid out: run the bridge first")?;
-        Ok(Self { readers, partitions })
-    }
-
-    /// How many partitions each topic has.
-    pub fn partitions(&self) -> u32 {
-        self.partitions
-    }
-
-    /// Up to `limit` records at or beyond the given (partition, offset) places.
-    pub async fn read(
-        &self,
-        topic: Topic,
-        places: &[(u32, i64)],
-        limit: usize,
-    ) -> Result<Vec<LogRecord>, String> {
-        embedded_log::read(&self.readers, topic, places, limit).await.map_err(|error| error.to_string())
-    }
 }

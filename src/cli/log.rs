@@ -1,4 +1,4 @@
-//! `log read`: the embedded event log, also beside a running bridge.
+//! `log read`: the event log, embedded or on Kafka, also beside a running bridge.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,12 +50,12 @@ pub(super) fn run(command: &LogCommand, json: bool) -> Result<ExitCode, Failure>
     let LogCommand::Read(arguments) = command;
     let settings = read_settings(Sources::from_process())?;
     actix_rt::System::new().block_on(async {
-        let reader = LogReader::open(&settings).await.map_err(Failure::failed)?;
-        read(&reader, arguments, json).await
+        let reader = LogReader::open(&settings, arguments.topic).await.map_err(Failure::failed)?;
+        read(reader, arguments, json).await
     })
 }
 
-async fn read(reader: &LogReader, arguments: &ReadArguments, json: bool) -> Result<ExitCode, Failure> {
+async fn read(mut reader: LogReader, arguments: &ReadArguments, json: bool) -> Result<ExitCode, Failure> {
     let partitions = match arguments.partition {
         None => 0..reader.partitions(),
         Some(partition) if partition < reader.partitions() => partition..partition + 1,
@@ -64,19 +64,16 @@ async fn read(reader: &LogReader, arguments: &ReadArguments, json: bool) -> Resu
             return Err(Failure { messages: vec![message], code: 2 });
         }
     };
-    let mut places: Vec<(u32, i64)> = partitions.map(|partition| (partition, arguments.from)).collect();
+    reader.begin(partitions.collect(), arguments.from).await.map_err(Failure::failed)?;
     loop {
-        let records = reader.read(arguments.topic, &places, PAGE).await.map_err(Failure::failed)?;
+        let records = reader.page(PAGE).await.map_err(Failure::failed)?;
         for record in &records {
             print_record(record, json)?;
-            if let Some(place) = places.iter_mut().find(|(partition, _)| *partition == record.partition) {
-                place.1 = record.offset + 1;
-            }
+        }
+        if !arguments.follow && reader.is_at_end() {
+            return Ok(ExitCode::SUCCESS);
         }
         if records.is_empty() {
-            if !arguments.follow {
-                return Ok(ExitCode::SUCCESS);
-            }
             tokio::time::sleep(FOLLOW_LOOK).await;
         }
     }

@@ -9,6 +9,7 @@ mod log;
 mod migrate;
 mod serve;
 mod simulate;
+mod topics;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -50,6 +51,9 @@ enum Command {
     /// Look at the event log.
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Look after Kafka's topics.
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
 }
 
 /// A command that failed: what to say, and the exit code.
@@ -107,6 +111,7 @@ pub fn run(started: Instant) -> ExitCode {
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),
         Command::Log(command) => log::run(&command, json),
+        Command::Topics(command) => topics::run(&command, json),
     };
     match result {
         Ok(code) => code,

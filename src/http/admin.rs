@@ -1,6 +1,7 @@
 //! `/admin/*`: events by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::cognition::state::UserState;

@@ -5,11 +5,14 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/kafka.rs"]
+mod cluster;
 #[path = "../support/embedded.rs"]
 mod family;
 
 mod actors;
 mod config;
+mod kafka;
 mod log;
 mod migrate;
 mod simulate;

@@ -7,10 +7,10 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
-#[path = "../support/embedded.rs"]
-mod family;
 #[path = "../support/kafka.rs"]
 mod cluster;
+#[path = "../support/embedded.rs"]
+mod family;
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 #[path = "../support/redis.rs"]
