@@ -291,6 +291,41 @@ async fn leaving_ends_promptly_also_without_brokers() {
     KafkaLog::new(config(&cluster, 1)).expect("a log").leave().await;
 }
 
+/// What a poll tells, passing over what it complains of meanwhile.
+async fn told(log: &KafkaLog, held: &Places) -> Polled {
+    let began = Instant::now();
+    loop {
+        match timeout(PATIENCE, log.poll(held, 10)).await.expect("something to tell") {
+            Ok(polled) => return polled,
+            Err(LogError::Unavailable(_)) => assert!(began.elapsed() < PATIENCE),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_member_whose_session_ends_without_brokers_loses_its_partitions_and_gains_them_when_they_are_back()
+{
+    let cluster = Cluster::start(2);
+    let log = log(&cluster, 2);
+    append(&log, numbers("ada", 0, 5)).await;
+    let mut held = hold_all(&log).await;
+    read(&log, &mut held, 5).await;
+    cluster.down();
+    assert_eq!(told(&log, &held).await, Polled::Lost(vec![0, 1]));
+    // Not waited for any longer, and still to be released.
+    cluster.up();
+    assert_eq!(told(&log, &held).await, Polled::Lost(vec![0, 1]));
+    log.release(&[0, 1]).await.expect("they are released");
+    let mut regained = Places::new();
+    while regained.len() < 2 {
+        let Polled::Gained(partitions) = told(&log, &regained).await else { panic!("something else") };
+        regained.extend(partitions.iter().map(|partition| (*partition, held[partition])));
+    }
+    append_until_done(&log, &numbers("ada", 5, 10)).await;
+    assert_eq!(by_key(&read(&log, &mut regained, 5).await)["ada"], (5..10).collect::<Vec<_>>());
+}
+
 /// What members have in common: a store of places, and a view of who holds and has read what.
 #[derive(Default)]
 struct Board {

@@ -90,7 +90,7 @@ impl Membership {
         self.changed.notify_waiters();
     }
 
-    /// The member wants to go. Whether it had not said so before.
+    /// The member wants to go.
     pub(super) fn leave(&self) {
         self.state.lock().is_leaving = true;
         self.leaving.notify_all();

@@ -1,10 +1,10 @@
 //! The event log on Kafka.
 //!
-//! - [`producer`]: an idempotent producer; after any failure a new one, so that nothing overtakes what failed.
-//! - [`consumer`]: the thread that is the member of the group; [`membership`] is where it meets the polls, and
-//!   [`share`] the buffer of one partition, in which reading takes nothing away.
-//! - [`observer`]: where partitions end, and whether the brokers answer.
-//! - [`topics`], [`reader`]: what the commands `topics create` and `log read` do.
+//! - `producer`: an idempotent producer; after any failure a new one, so that nothing overtakes what failed.
+//! - `consumer`: the thread that is the member of the group; `membership` is where it meets the polls, and
+//!   `share` the buffer of one partition, in which reading takes nothing away.
+//! - `observer`: where partitions end, and whether the brokers answer.
+//! - `topics`, `reader`: what the commands `topics create` and `log read` do.
 //!
 //! Places come from the store alone, with the checkpoints that they belong to. This adapter commits no offsets to
 //! the brokers: a poll tells where the member reads, not what it has made durable, and a hint that runs ahead of
