@@ -245,14 +245,11 @@ fn no_secret_stands_in_a_file_of_the_container() {
 #[test]
 fn the_environment_of_the_python_system_is_taken_unchanged() {
     let image = [("BIND_ADDR", "0.0.0.0:8889"), ("DATA_DIR", "/data")];
-    // Engines that this build has not are refused by name until it has them.
-    let is_built = |(name, _): &(&str, &str)| !["POSTGRES_URL", "KAFKA_BOOTSTRAP_SERVERS"].contains(name);
-    let settings =
-        Settings::read(Sources::from_pairs(image.into_iter().chain(PYTHON_ENV.into_iter().filter(is_built))))
-            .expect("settings in order");
+    let settings = Settings::read(Sources::from_pairs(image.into_iter().chain(PYTHON_ENV)));
+    let settings = settings.expect("settings in order");
     assert_eq!(settings.server.bind_addr.to_string(), "0.0.0.0:8889");
     assert_eq!(settings.intake.slots, 50);
     assert!(settings.oura.webhook_secret.is_none(), "empty counts as unset");
     assert_eq!((settings.cache.ttl.as_secs(), settings.cache.series_max), (86_400, 10_000));
-    assert!(settings.cache.redis_url.is_some());
+    assert!(settings.postgres.is_some() && settings.cache.redis_url.is_some() && settings.kafka.is_some());
 }
