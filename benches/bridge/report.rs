@@ -178,7 +178,9 @@ impl fmt::Display for Results {
         for row in &self.rows {
             table.add_row(self.row(row));
         }
-        writeln!(f, "{table}\n")?;
+        if !self.rows.is_empty() {
+            writeln!(f, "{table}\n")?;
+        }
         for (what, value) in &self.figures {
             writeln!(f, "{what}: {value}")?;
         }

@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options, family: &Family, results: &mut Results) {
     });
     let (time, saves) = (last.1.0 - before.0, last.1.1 - before.1);
     results.figure(
-        format!("{dirty} dirty states made durable ({saves} transactions)"),
+        format!("{dirty} dirty states made durable ({saves} flushes)"),
         seconds(Duration::from_secs_f64(time.max(0.0))),
     );
     bridge.stop();
