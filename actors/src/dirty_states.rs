@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cognition::state::significant_change;
+use crate::cognition::state::Vitals;
 use crate::cognition::switch::ModeSwitch;
 use crate::domain::ids::UserId;
 use crate::messages::Changes;
@@ -40,7 +40,7 @@ pub struct Taken {
 /// What later states of a user are compared with.
 struct Saved {
     /// As of the last checkpoint; before the first of this process, as first seen by it.
-    live: Arc<LiveState>,
+    vitals: Vitals,
     at: Option<Instant>,
 }
 
@@ -70,9 +70,9 @@ impl DirtyStates {
     /// Takes changes in; `true` if something should be flushed at once.
     pub fn take_in(&mut self, changes: &Changes) -> bool {
         for (user, live) in &changes.states {
-            let saved =
-                self.saved.entry(user.clone()).or_insert_with(|| Saved { live: Arc::clone(live), at: None });
-            if significant_change(&saved.live.state, &live.state) {
+            let first_seen = || Saved { vitals: Vitals::of(&live.state), at: None };
+            let saved = self.saved.entry(user.clone()).or_insert_with(first_seen);
+            if saved.vitals.differ_from(&live.state) {
                 self.changed.insert(user.clone());
             }
             self.states.insert(user.clone(), Arc::clone(live));
@@ -156,13 +156,13 @@ impl DirtyStates {
             if self.states.get(&user).is_some_and(|held| Arc::ptr_eq(held, &live)) {
                 self.states.remove(&user);
             } else if let Some(held) = self.states.get(&user)
-                && significant_change(&live.state, &held.state)
+                && Vitals::of(&live.state).differ_from(&held.state)
             {
                 self.changed.insert(user.clone());
             }
             // Absent only if the user's partition was given up during the flush.
             if let Some(saved) = self.saved.get_mut(&user) {
-                *saved = Saved { live, at: Some(Instant::now()) };
+                *saved = Saved { vitals: Vitals::of(&live.state), at: Some(Instant::now()) };
             }
         }
     }

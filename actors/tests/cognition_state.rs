@@ -6,7 +6,7 @@
 mod cognition_support;
 
 use actors::cognition::fold::fold;
-use actors::cognition::state::{StateError, UserState, significant_change};
+use actors::cognition::state::{StateError, UserState, Vitals};
 use actors::cognition::thresholds::Thresholds;
 use actors::cognition::view::StateView;
 use actors::domain::event::{Context, DeviceType, Event, HrvMethod, Reading};
@@ -276,11 +276,11 @@ fn a_change_is_significant_from_its_step_on() {
     ];
     for (metric, before, after, expected) in cases {
         let (before, after) = (with(metric, before, None), with(metric, after, None));
-        assert_eq!(significant_change(&before, &after), expected, "{metric:?}");
+        assert_eq!(Vitals::of(&before).differ_from(&after), expected, "{metric:?}");
     }
     let first = with(Hrv, 50.0, None);
-    assert!(significant_change(&UserState::default(), &first), "held for the first time");
-    assert!(significant_change(&first, &with(Hrv, 50.0, Some(HrvMethod::Sdnn))), "never compared");
+    assert!(Vitals::of(&UserState::default()).differ_from(&first), "held for the first time");
+    assert!(Vitals::of(&first).differ_from(&with(Hrv, 50.0, Some(HrvMethod::Sdnn))), "never compared");
 }
 
 #[test]

@@ -29,6 +29,10 @@ use family::Family;
 use options::{Options, Section};
 use report::Results;
 
+/// As the bridge has it, so that the floors stand on the same ground.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     // The first floor is a server of its own, which this program is too.
     if std::env::args().nth(1).as_deref() == Some(no_store::COMMAND) {

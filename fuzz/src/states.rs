@@ -1,7 +1,7 @@
 //! Checkpoints: what is read as a state can be folded onto, shown and stored again.
 
 use actors::cognition::fold::fold;
-use actors::cognition::state::{StateError, UserState, significant_change};
+use actors::cognition::state::{StateError, UserState, Vitals};
 use actors::domain::event::{Context, DeviceType, Event, HrvMethod, Reading};
 use actors::domain::ids::{EventId, UserId};
 use actors::domain::metric::Metric;
@@ -85,7 +85,7 @@ pub fn check_fold(state: UserState, event: &Event) -> UserState {
     if !folded.applied {
         assert!(folded.state == state && folded.switch.is_none());
     }
-    significant_change(&state, &folded.state);
+    Vitals::of(&state).differ_from(&folded.state);
     check_state(&folded.state);
     let repeated = fold(folded.state.clone(), event, &THRESHOLDS);
     assert!(!repeated.applied && repeated.state == folded.state, "an event counts once");

@@ -1,12 +1,17 @@
 //! Log lines: JSON, or pretty on a terminal; what is not ours is capped at WARN.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, stderr, stdout};
+use std::os::fd::AsFd;
 
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+/// What is written to the sink at once.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Writes out what is buffered when it goes.
 #[must_use = "log lines are lost when this goes too early"]
@@ -25,9 +30,16 @@ pub enum Sink {
 ///
 /// A second call in one process changes nothing.
 pub fn init(level: &str, sink: Sink) -> LogGuard {
-    let ((writer, guard), is_terminal) = match sink {
-        Sink::Stdout => (tracing_appender::non_blocking(std::io::stdout()), std::io::stdout().is_terminal()),
-        Sink::Stderr => (tracing_appender::non_blocking(std::io::stderr()), std::io::stderr().is_terminal()),
+    let (copy, is_terminal) = match sink {
+        Sink::Stdout => (stdout().as_fd().try_clone_to_owned(), stdout().is_terminal()),
+        Sink::Stderr => (stderr().as_fd().try_clone_to_owned(), stderr().is_terminal()),
+    };
+    let (writer, guard) = match copy {
+        // Not as standard output is: that writes line by line, and under load lines come in hundreds. The writing
+        // thread flushes as soon as it has nothing more to write.
+        Ok(file) => tracing_appender::non_blocking(BufWriter::with_capacity(BUFFER_BYTES, File::from(file))),
+        // It has been closed.
+        Err(_) => tracing_appender::non_blocking(std::io::sink()),
     };
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
     let targets = Targets::new()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::event::Event;
+use crate::domain::event::{Event, HrvMethod};
 use crate::domain::ids::{EventId, Identity};
 use crate::domain::metric::Metric;
 use crate::domain::time::{Timestamp, UtcOffset};
@@ -225,17 +225,31 @@ impl fmt::Debug for UserState {
     }
 }
 
-/// Whether `now` differs enough from the state saved last to be saved soon (mission §6): a held heart rate
-/// variability by 5 ms, a heart rate by 10 bpm, a stress level by 0.1, or one of them held for the first time or by
-/// another method.
-pub fn significant_change(saved: &UserState, now: &UserState) -> bool {
-    const STEPS: [(Input, f64); 3] = [(Input::Hrv, 5.0), (Input::HeartRate, 10.0), (Input::StressLevel, 0.1)];
-    STEPS.into_iter().any(|(input, step)| match (saved.held.newest(input), now.held.newest(input)) {
-        (Some(before), Some(after)) => {
-            before.method != after.method || (nano(before.value) - nano(after.value)).abs() >= nano(step)
-        }
-        (before, after) => before.is_some() != after.is_some(),
-    })
+/// What of a state decides whether it is saved soon.
+const VITALS: [(Input, f64); 3] = [(Input::Hrv, 5.0), (Input::HeartRate, 10.0), (Input::StressLevel, 0.1)];
+
+/// The readings of a state that tell a significant change, small enough to be kept beside every state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Vitals([Option<(Option<HrvMethod>, f64)>; 3]);
+
+impl Vitals {
+    /// Those of `state`.
+    pub fn of(state: &UserState) -> Self {
+        Self(VITALS.map(|(input, _)| state.held.newest(input).map(|held| (held.method, held.value))))
+    }
+
+    /// Whether `now` differs enough from these, which were saved last, to be saved soon (mission §6): a held heart rate
+    /// variability by 5 ms, a heart rate by 10 bpm, a stress level by 0.1, or one of them held for the first time or by
+    /// another method.
+    pub fn differ_from(&self, now: &UserState) -> bool {
+        let pairs = self.0.iter().zip(Self::of(now).0).zip(VITALS);
+        pairs.into_iter().any(|((before, after), (_, step))| match (before, after) {
+            (Some(before), Some(after)) => {
+                before.0 != after.0 || (nano(before.1) - nano(after.1)).abs() >= nano(step)
+            }
+            (before, after) => before.is_some() != after.is_some(),
+        })
+    }
 }
 
 /// Stored, so it may never change.
