@@ -78,6 +78,7 @@ impl Doors {
             slots: self.admission.counts(Size::Ordinary),
             healthkit_slots: self.admission.counts(Size::Big),
             outbox_depth: self.store.outbox_depth(),
+            connections: self.store.connections(),
             dlq_depth,
             tree: &tree,
         })

@@ -116,7 +116,8 @@ pub(super) fn read_kafka(reader: &mut Reader) -> Option<KafkaSettings> {
 }
 
 fn check_security(reader: &mut Reader, settings: &KafkaSettings) {
-    if settings.security_protocol != "PLAINTEXT" && !HAS_KAFKA_TLS {
+    let is_plain = !matches!(&*settings.security_protocol, "SSL" | "SASL_PLAINTEXT" | "SASL_SSL");
+    if !is_plain && !HAS_KAFKA_TLS {
         let what = "this build speaks plain text to Kafka only: build it with --features kafka-tls";
         reader.problem("KAFKA_SECURITY_PROTOCOL", what.to_owned());
     }

@@ -1,5 +1,6 @@
 //! Every metric, under the names that the Python system's dashboards know. Labels come from closed sets.
 
+use actors::ports::store::ConnectionCounts;
 use actors::ports::telemetry::CacheOutcome;
 use actors::supervision::{BreakerState, NodeSnapshot};
 use parking_lot::Mutex;
@@ -60,6 +61,7 @@ struct GaugeMetrics {
     slots: IntGaugeVec,
     healthkit_slots: IntGaugeVec,
     outbox_depth: IntGauge,
+    connections: IntGaugeVec,
     dlq_depth: IntGauge,
     mailbox_depth: IntGaugeVec,
     breaker_state: IntGaugeVec,
@@ -87,6 +89,8 @@ pub struct Gauges<'a> {
     pub healthkit_slots: SlotCounts,
     /// Messages in the outbox.
     pub outbox_depth: u64,
+    /// The store's connections, if it has any.
+    pub connections: Option<ConnectionCounts>,
     /// Dead letters kept; `None` while the store cannot tell.
     pub dlq_depth: Option<u64>,
     /// The supervision tree.
@@ -236,6 +240,7 @@ impl GaugeMetrics {
             slots: make.gauges("semaphore_slots", &["state"], "Slots for deliveries"),
             healthkit_slots: make.gauges("healthkit_slots", &["state"], "Slots for HealthKit's big bodies"),
             outbox_depth: make.gauge("outbox_depth", "Committed messages on their way to the log"),
+            connections: make.gauges("db_pool_connections", &["state"], "Connections to the database"),
             dlq_depth: make.gauge("dlq_depth", "Dead letters kept"),
             mailbox_depth: make.gauges("actor_mailbox_depth", &of, "Messages waiting for an actor"),
             breaker_state: make.gauges("circuit_breaker_state", &["name"], "0 closed, 1 half-open, 2 open"),
@@ -257,6 +262,11 @@ impl GaugeMetrics {
             }
         }
         self.outbox_depth.set(gauges.outbox_depth as i64);
+        if let Some(ConnectionCounts { used, idle }) = gauges.connections {
+            for (state, count) in [("used", used), ("idle", idle)] {
+                self.connections.with_label_values(&[state]).set(count as i64);
+            }
+        }
         if let Some(dlq_depth) = gauges.dlq_depth {
             self.dlq_depth.set(dlq_depth as i64);
         }

@@ -34,8 +34,14 @@ fn a_scrape_tells_the_state_of_each_breaker_and_how_often_it_opened() {
             vec![node("fetch/closed", Some(&closed), vec![]), node("fetch/oura", Some(breaker), vec![])];
         let tree = node("root", None, vec![node("fetch", None, children)]);
         let none = SlotCounts { free: 0, used: 0, waiting: 0 };
-        let gauges =
-            Gauges { slots: none, healthkit_slots: none, outbox_depth: 0, dlq_depth: None, tree: &tree };
+        let gauges = Gauges {
+            slots: none,
+            healthkit_slots: none,
+            outbox_depth: 0,
+            connections: None,
+            dlq_depth: None,
+            tree: &tree,
+        };
         String::from_utf8(metrics.text(&gauges)).unwrap()
     };
     let has = |text: &str, line: &str| assert!(text.lines().any(|told| told == line), "no {line} in {text}");

@@ -28,6 +28,7 @@ mod injection;
 mod modes;
 #[path = "../it/oura.rs"]
 mod oura;
+mod outages;
 #[path = "../it/read_api.rs"]
 mod read_api;
 #[path = "../it/records.rs"]

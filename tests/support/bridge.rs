@@ -91,6 +91,11 @@ impl Bridge {
         Self::start_by(program(folder, &["serve"], settings), "", folder, settings).await
     }
 
+    /// The same, and waits only until it listens: what it stands on may be away.
+    pub(crate) async fn start_unready_in(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::listening(program(folder, &["serve"], settings), folder, settings)
+    }
+
     /// The same where `settings` put every route behind `base_path`.
     pub(crate) async fn start_behind(base_path: &str, folder: &Path, settings: &[(&str, &str)]) -> Self {
         Self::start_by(program(folder, &["serve"], settings), base_path, folder, settings).await
@@ -103,13 +108,17 @@ impl Bridge {
         folder: &Path,
         settings: &[(&str, &str)],
     ) -> Self {
-        let (process, url) = Process::start(command);
-        let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
-        let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let bridge = Self { url, folder: folder.to_owned(), settings, client, process, home: None };
+        let bridge = Self::listening(command, folder, settings);
         let ready = format!("{base_path}/ready");
         bridge.until("ready", async |bridge| bridge.get(&ready).await.status() == StatusCode::OK).await;
         bridge
+    }
+
+    fn listening(command: Command, folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let (process, url) = Process::start(command);
+        let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
+        let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Self { url, folder: folder.to_owned(), settings, client, process, home: None }
     }
 
     /// The next process in the same folder with the same settings. Kills the present one if it still runs.

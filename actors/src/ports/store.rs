@@ -264,6 +264,15 @@ pub struct SwitchPage {
     pub next: Option<i64>,
 }
 
+/// The connections of a store that has some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// In the middle of a call.
+    pub used: usize,
+    /// Open, and waiting for the next call.
+    pub idle: usize,
+}
+
 /// Writes an admitted event as the message that goes to the log.
 pub type EncodeEvent = Arc<dyn Fn(&Event, &RequestId) -> Message + Send + Sync>;
 
@@ -325,6 +334,11 @@ pub trait Store: Send + Sync + 'static {
         before: Option<i64>,
         limit: usize,
     ) -> Result<SwitchPage, StoreError>;
+
+    /// Its connections, if it has any.
+    fn connections(&self) -> Option<ConnectionCounts> {
+        None
+    }
 
     /// How many dead letters are kept.
     async fn dead_letters_len(&self) -> Result<u64, StoreError>;

@@ -30,8 +30,8 @@ use actors::domain::ids::UserId;
 use actors::ports::Store;
 use actors::ports::event_log::Places;
 use actors::ports::store::{
-    Checkpoint, CheckpointBatch, Claim, Committed, DeadLetter, EncodeEvent, EventQuery, LatestReading,
-    NewDelivery, OutboxEntry, StoreError, StoredEvent, SwitchPage,
+    Checkpoint, CheckpointBatch, Claim, Committed, ConnectionCounts, DeadLetter, EncodeEvent, EventQuery,
+    LatestReading, NewDelivery, OutboxEntry, StoreError, StoredEvent, SwitchPage,
 };
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -118,11 +118,6 @@ impl PostgresStore {
         let mut lease = self.lease(Share::Pipeline, deadline).await?;
         let outcome = within(deadline, self.inner.shards.give_back(&mut lease)).await;
         Ok(lease.finish(outcome).await?)
-    }
-
-    /// How many connections rest.
-    pub fn resting_connections(&self) -> usize {
-        self.inner.pool.resting()
     }
 
     /// A connection to a database whose schema is up to date.
@@ -212,6 +207,10 @@ impl Store for PostgresStore {
 
     fn outbox_depth(&self) -> u64 {
         self.inner.depth.get()
+    }
+
+    fn connections(&self) -> Option<ConnectionCounts> {
+        Some(self.inner.pool.counts())
     }
 
     fn outbox_shards(&self) -> u32 {

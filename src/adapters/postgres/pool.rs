@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::ports::store::ConnectionCounts;
 use parking_lot::Mutex;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
@@ -76,6 +77,7 @@ pub(super) struct Pool {
     runtime: Handle,
     /// As many are kept however long they rest.
     kept: usize,
+    connections_max: usize,
     shares: [Arc<Semaphore>; 3],
     /// Used last, taken first.
     resting: Mutex<Vec<Rested>>,
@@ -98,7 +100,8 @@ impl Pool {
                 [semaphore(webhooks), semaphore(pipeline), semaphore(queries)]
             }
         };
-        Self { options, runtime, kept: kept as usize, shares, resting: Mutex::default() }
+        let connections_max = distinct(&shares).map(Semaphore::available_permits).sum();
+        Self { options, runtime, kept: kept as usize, connections_max, shares, resting: Mutex::default() }
     }
 
     /// A connection of `share`, until it is given back or dropped, which closes it.
@@ -159,10 +162,17 @@ impl Pool {
         Ok(())
     }
 
-    /// How many connections rest.
-    pub(super) fn resting(&self) -> usize {
-        self.resting.lock().len()
+    /// Connections in use and at rest.
+    pub(super) fn counts(&self) -> ConnectionCounts {
+        let free: usize = distinct(&self.shares).map(Semaphore::available_permits).sum();
+        ConnectionCounts { used: self.connections_max.saturating_sub(free), idle: self.resting.lock().len() }
     }
+}
+
+/// Each share once, also where two are one and the same.
+fn distinct(shares: &[Arc<Semaphore>; 3]) -> impl Iterator<Item = &Semaphore> {
+    let is_first = |place: usize| shares[..place].iter().all(|other| !Arc::ptr_eq(other, &shares[place]));
+    shares.iter().enumerate().filter(move |(place, _)| is_first(*place)).map(|(_, share)| &**share)
 }
 
 /// A connection in use. Dropped in the middle of something, it is closed.
