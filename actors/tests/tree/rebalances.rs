@@ -82,7 +82,8 @@ async fn a_partition_that_moves_is_flushed_before_and_read_on_after() {
     assert!(one.store.read(|contents| !contents.checkpoints.is_empty()), "what goes is made durable first");
     let is_gone = |name: &&str| partition_of(name, PARTITIONS) != 0;
     within("the users of what went are put away", async {
-        while NAMES.iter().filter(|name| is_gone(name)).any(|name| one.tree.users.live(&user(name)).is_some()) {
+        while NAMES.iter().filter(|name| is_gone(name)).any(|name| one.tree.users.live(&user(name)).is_some())
+        {
             tokio::task::yield_now().await;
         }
     })
