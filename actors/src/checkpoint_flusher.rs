@@ -41,6 +41,8 @@ pub struct FlusherParts {
     pub thresholds: Arc<ArcSwap<Thresholds>>,
     /// The consumer whose positions are stored.
     pub group: Arc<str>,
+    /// How many partitions there are.
+    pub partitions: u32,
     /// Told `true` when the store says that a partition of ours has another owner.
     pub fenced: watch::Sender<bool>,
     /// How often everything dirty is flushed.
@@ -105,7 +107,8 @@ impl FlusherParts {
         // The positions go with the last states that they cover.
         let last = chunks.len().saturating_sub(1);
         for (index, some_users) in chunks.into_iter().enumerate() {
-            self.flush_some(some_users, if index == last { &positions } else { &[] }).await?;
+            let covered = if index == last { positions.clone() } else { Vec::new() };
+            self.flush_some(some_users, covered).await?;
         }
         if !users.is_empty() {
             let seconds = started.elapsed().as_secs_f64();
@@ -114,14 +117,28 @@ impl FlusherParts {
         Ok(())
     }
 
-    async fn flush_some(&self, users: &[UserId], positions: &[PositionMove]) -> Result<(), StoreError> {
-        let taken = self.dirty.lock().take(users);
-        let claims = self.dirty.lock().claims();
-        let batch = CheckpointBatch { claims, positions: positions.to_vec(), ..self.batch(&taken) };
+    async fn flush_some(
+        &self,
+        users: &[UserId],
+        positions: Vec<(PositionMove, i64)>,
+    ) -> Result<(), StoreError> {
+        let (taken, claims, positions) = {
+            let mut dirty = self.dirty.lock();
+            // A partition that was given up since has taken its users' states with it, also if it is ours again: its
+            // position covers nothing now.
+            let is_ours =
+                |(position, epoch): &(PositionMove, i64)| dirty.is_claimed(position.partition, *epoch);
+            let positions: Vec<PositionMove> =
+                positions.into_iter().filter(is_ours).map(|(position, _)| position).collect();
+            // Should this life end in the middle, nobody knows whether they have moved.
+            dirty.doubt_positions(&positions);
+            (dirty.take(users), dirty.claims(), positions)
+        };
+        let batch = CheckpointBatch { claims, positions: positions.clone(), ..self.batch(&taken) };
         let saved = waiting(self.store.save_checkpoints(&batch)).await;
-        let mut dirty = self.dirty.lock();
         match &saved {
             Ok(()) => {
+                let mut dirty = self.dirty.lock();
                 dirty.settle(taken);
                 let to = |moved: &PositionMove| (moved.partition, moved.to);
                 dirty.set_stored_positions(&positions.iter().map(to).collect());
@@ -131,12 +148,12 @@ impl FlusherParts {
             Err(StoreError::Fenced(_)) => {
                 self.fenced.send_replace(true);
             }
-            Err(StoreError::Unavailable(_) | StoreError::Refused(_)) => dirty.doubt_positions(positions),
+            Err(StoreError::Unavailable(_) | StoreError::Refused(_)) => {}
         }
         saved
     }
 
-    async fn positions_to_move(&self) -> Result<Vec<PositionMove>, StoreError> {
+    async fn positions_to_move(&self) -> Result<Vec<(PositionMove, i64)>, StoreError> {
         let unknown = self.dirty.lock().unknown_positions();
         if !unknown.is_empty() {
             let stored = waiting(self.store.positions(&self.group, &unknown)).await?;
@@ -218,7 +235,7 @@ impl Handler<PartitionsGivenUp> for CheckpointFlusher {
     type Result = MessageResult<PartitionsGivenUp>;
 
     fn handle(&mut self, given_up: PartitionsGivenUp, _: &mut Context<Self>) -> Self::Result {
-        self.parts.dirty.lock().give_up(&given_up.partitions, &given_up.users);
+        self.parts.dirty.lock().give_up(&given_up.partitions, self.parts.partitions);
         MessageResult(())
     }
 }

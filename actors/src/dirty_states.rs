@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cognition::state::Vitals;
 use crate::cognition::switch::ModeSwitch;
 use crate::domain::ids::UserId;
+use crate::domain::message::partition_of;
 use crate::messages::Changes;
 use crate::ports::event_log::Places;
 use crate::ports::store::{Claim, DeadLetter, PositionMove};
@@ -60,6 +61,7 @@ pub struct DirtyStates {
 }
 
 /// A partition of ours.
+#[derive(Clone, Copy)]
 struct Claimed {
     epoch: i64,
     /// Where the store has the position; `None` when a flush has left that unknown.
@@ -180,21 +182,26 @@ impl DirtyStates {
         }
     }
 
-    /// Forgets partitions that are ours no more, with their users' states.
-    pub fn give_up(&mut self, partitions: &[u32], users: &[UserId]) {
+    /// Forgets partitions, of so many in all, that are ours no more, with their users' states.
+    pub fn give_up(&mut self, partitions: &[u32], of_all: u32) {
+        let is_theirs = |user: &UserId| partitions.contains(&partition_of(user.as_str(), of_all));
         for partition in partitions {
             self.next_offsets.remove(partition);
             self.claims.remove(partition);
         }
-        for user in users {
-            self.states.remove(user);
-            self.switched.remove(user);
-            self.changed.remove(user);
-            self.switches.remove(user);
-            self.saved.remove(user);
-        }
-        let of_them = |letter: &DeadLetter| letter.place.is_some_and(|place| partitions.contains(&place.0));
-        self.dead_letters.retain(|_, letter| !of_them(letter));
+        self.states.retain(|user, _| !is_theirs(user));
+        self.switched.retain(|user| !is_theirs(user));
+        self.changed.retain(|user| !is_theirs(user));
+        self.switches.retain(|user, _| !is_theirs(user));
+        self.saved.retain(|user, _| !is_theirs(user));
+        let is_of_them =
+            |letter: &DeadLetter| letter.place.is_some_and(|place| partitions.contains(&place.0));
+        self.dead_letters.retain(|_, letter| !is_of_them(letter));
+    }
+
+    /// Whether this is still our newest claim.
+    pub fn is_claimed(&self, partition: u32, epoch: i64) -> bool {
+        self.claims.get(&partition).is_some_and(|claimed| claimed.epoch == epoch)
     }
 
     /// Our partitions with the epochs of our claims.
@@ -226,11 +233,12 @@ impl DirtyStates {
         }
     }
 
-    /// The moves that a flush of everything dirty now would cover.
-    pub fn positions_to_move(&self) -> Vec<PositionMove> {
+    /// The moves that a flush of everything dirty now would cover, each with the epoch of the claim that it rests on.
+    pub fn positions_to_move(&self) -> Vec<(PositionMove, i64)> {
         let to_move = |(&partition, &to): (&u32, &i64)| {
-            let from = self.claims.get(&partition)?.stored_offset?;
-            (to > from).then_some(PositionMove { partition, from, to })
+            let Claimed { epoch, stored_offset } = *self.claims.get(&partition)?;
+            let from = stored_offset?;
+            (to > from).then_some((PositionMove { partition, from, to }, epoch))
         };
         self.next_offsets.iter().filter_map(to_move).collect()
     }

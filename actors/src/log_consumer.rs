@@ -140,7 +140,8 @@ impl ConsumerParts {
 
     /// Somebody else has claimed what this bridge believes to hold: everything is asked for and read again.
     async fn begin_again(&self, places: &Places) -> Result<(), String> {
-        let partitions: Vec<u32> = places.keys().copied().collect();
+        // All of them: a life that ended in the middle may have left claims whose places it had forgotten.
+        let partitions: Vec<u32> = (0..self.log.partitions()).collect();
         self.give_up(places, &partitions).await?;
         self.fenced.send_replace(false);
         Ok(())
@@ -154,8 +155,8 @@ impl ConsumerParts {
         self.places.replace(places);
         let partitions: Arc<[u32]> = partitions.into();
         let evict = EvictUsers { partitions: Arc::clone(&partitions) };
-        let users = self.router.ask(evict).await.map_err(|_| stopped())?.into();
-        self.flusher.ask(PartitionsGivenUp { partitions, users }).await.map_err(|_| stopped())
+        self.router.ask(evict).await.map_err(|_| stopped())?;
+        self.flusher.ask(PartitionsGivenUp { partitions }).await.map_err(|_| stopped())
     }
 
     /// Has a batch applied. A batch that kills the router twice goes record by record, and the record that does it

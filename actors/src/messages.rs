@@ -140,7 +140,7 @@ impl Message for ApplyRecords {
     type Result = Result<(), ApplyError>;
 }
 
-/// From the consumer to the router: these partitions go to somebody else. Answers whose actors it has put away.
+/// From the consumer to the router: these partitions go to somebody else; it puts their users' actors away.
 #[derive(Debug, Clone)]
 pub struct EvictUsers {
     /// The partitions.
@@ -148,7 +148,7 @@ pub struct EvictUsers {
 }
 
 impl Message for EvictUsers {
-    type Result = Vec<UserId>;
+    type Result = ();
 }
 
 /// To the router: apply this event straight to its user's state, past the log.
@@ -225,8 +225,6 @@ impl Message for PartitionsClaimed {
 pub struct PartitionsGivenUp {
     /// The partitions.
     pub partitions: Arc<[u32]>,
-    /// The users of them that were active.
-    pub users: Arc<[UserId]>,
 }
 
 impl Message for PartitionsGivenUp {

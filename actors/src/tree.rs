@@ -203,7 +203,7 @@ impl Stages {
     }
 
     fn flusher(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<CheckpointFlusher> {
-        let Foundation { store, clock, telemetry, thresholds, limits, .. } = &self.foundation;
+        let Foundation { store, log, clock, telemetry, thresholds, limits, .. } = &self.foundation;
         let parts = Arc::new(FlusherParts {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
@@ -211,6 +211,7 @@ impl Stages {
             telemetry: Arc::clone(telemetry),
             thresholds: Arc::clone(thresholds),
             group: Arc::clone(&limits.group),
+            partitions: log.partitions(),
             fenced: self.fenced.clone(),
             interval: limits.checkpoint_interval,
             dirty: parking_lot::Mutex::new(DirtyStates::default()),

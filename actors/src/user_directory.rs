@@ -77,8 +77,8 @@ impl UserDirectory {
     }
 
     /// Takes the users of these partitions out.
-    pub(crate) fn move_out(&self, partitions: &[u32]) -> Vec<(UserId, Resident)> {
+    pub(crate) fn move_out(&self, partitions: &[u32]) -> Vec<Resident> {
         let of_them = |_: &UserId, resident: &mut Resident| partitions.contains(&resident.partition);
-        self.residents.write().extract_if(of_them).collect()
+        self.residents.write().extract_if(of_them).map(|(_, resident)| resident).collect()
     }
 }

@@ -318,11 +318,10 @@ impl RouterParts {
     }
 
     /// Puts away the actors of the users of these partitions.
-    async fn evict(&self, partitions: &[u32]) -> Vec<UserId> {
+    async fn evict(&self, partitions: &[u32]) {
         let residents = self.directory.move_out(partitions);
-        let put_away = residents.iter().map(|(_, resident)| self.pool.put_away(&resident.child));
+        let put_away = residents.iter().map(|resident| self.pool.put_away(&resident.child));
         waiting(stream::iter(put_away).buffer_unordered(FOLDING_MAX).collect::<()>()).await;
-        residents.into_iter().map(|(user, _)| user).collect()
     }
 
     async fn set_aside(&self, record: &LogRecord) -> Result<(), ApplyError> {
@@ -367,7 +366,7 @@ impl Handler<ApplyDirectly> for UserRouter {
 }
 
 impl Handler<EvictUsers> for UserRouter {
-    type Result = ResponseActFuture<Self, Vec<UserId>>;
+    type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, EvictUsers { partitions }: EvictUsers, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 use actix_web::web;
 use actors::ports::EventLog;
+use actors::ports::event_log::Places;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::build::{Bridge, StartError, build};
@@ -18,6 +19,9 @@ use crate::settings::Settings;
 
 /// How often what must still be moved is looked at during shutdown.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// Publishing, catching up and publishing again each have this part of `SHUTDOWN_TIMEOUT_SECONDS` at most.
+const DRAIN_PARTS: u32 = 4;
 
 /// How a bridge's life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,19 +153,24 @@ fn listen(doors: &web::Data<Doors>) -> Result<(actix_web::dev::Server, SocketAdd
 }
 
 /// Lets the log take what is committed and the states take what is on the log, and makes them durable. Whether they
-/// are. Nothing is waited for that a failed part of the tree cannot do any more.
+/// are. Nothing is waited for that a failed part of the tree cannot do any more, nor for what other bridges add meanwhile:
+/// they will go on with it.
 async fn drain(doors: &Doors, log: &dyn EventLog) -> bool {
-    publish_all(doors, log).await;
+    let part = doors.settings.server.shutdown_timeout / DRAIN_PARTS;
+    // What is not published by then is durable where it is.
+    let _ = tokio::time::timeout(part, publish_all(doors, log)).await;
+    let (since, ends) = (Instant::now(), ends_of_held(doors, log).await);
     // A store that refuses now may take it a moment later; the time for all of this ends in any case.
     let is_flushed = loop {
         let is_flushed = doors.tree.flush().await.is_ok();
-        if (is_flushed && is_covered(doors, log).await) || doors.tree.flusher.is_over() {
+        let is_enough = is_flushed && (is_covered(doors, &ends).await || since.elapsed() > part);
+        if is_enough || doors.tree.flusher.is_over() {
             break is_flushed;
         }
         tokio::time::sleep(DRAIN_LOOK).await;
     };
     // The flushes have put messages of their own into the outbox.
-    publish_all(doors, log).await;
+    let _ = tokio::time::timeout(part, publish_all(doors, log)).await;
     doors.tree.stop().await;
     log.leave().await;
     is_flushed
@@ -183,19 +192,24 @@ async fn publish_all(doors: &Doors, log: &dyn EventLog) {
     }
 }
 
-/// Whether the checkpoints cover the log up to its end, as far as this bridge is concerned.
-async fn is_covered(doors: &Doors, log: &dyn EventLog) -> bool {
-    if doors.tree.root.escalations().borrow().is_some() || log.check().await.is_err() {
+/// Where the log ends now in the partitions that this bridge holds; nowhere if nobody can tell.
+async fn ends_of_held(doors: &Doors, log: &dyn EventLog) -> Places {
+    let held: Vec<u32> = doors.tree.places.get().keys().copied().collect();
+    match log.check().await {
+        Ok(()) => log.end_offsets(&held).await.unwrap_or_default(),
+        Err(_) => Places::new(),
+    }
+}
+
+/// Whether the checkpoints cover the log up to `ends`, as far as its partitions are still this bridge's.
+async fn is_covered(doors: &Doors, ends: &Places) -> bool {
+    if doors.tree.root.escalations().borrow().is_some() {
         return true;
     }
-    let held: Vec<u32> = doors.tree.places.get().keys().copied().collect();
+    let places = doors.tree.places.get();
+    let held: Vec<u32> = ends.keys().filter(|partition| places.contains_key(partition)).copied().collect();
     let positions = doors.store.positions(&doors.settings.stream.group_id, &held).await;
-    match (positions, log.end_offsets(&held).await) {
-        (Ok(positions), Ok(ends)) => {
-            ends.iter().all(|(partition, end)| positions.get(partition).is_some_and(|at| at >= end))
-        }
-        _ => false,
-    }
+    positions.is_ok_and(|positions| positions.iter().all(|(partition, at)| *at >= ends[partition]))
 }
 
 struct Signals {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use actors::dirty_states::FLUSH_MAX_STATES;
 use actors::domain::message::{Topic, partition_of};
-use actors::memory::{Fate, StoreCall};
+use actors::memory::{Fate, Moment, StoreCall};
+use actors::messages::PartitionsGivenUp;
 use actors::ports::Store as _;
 use actors::ports::event_log::Places;
+use futures_util::future::join_all;
 
 use crate::bridge::*;
 use crate::judge::*;
@@ -176,4 +179,25 @@ async fn an_event_past_the_log_is_refused_where_its_user_does_not_live() {
     let event = drafts.into_iter().next().unwrap().admit(0, &mut Default::default()).unwrap().event;
     let applied = bridge.tree.router.ask(actors::messages::ApplyDirectly(event.into())).await;
     assert!(matches!(applied, Ok(Err(actors::messages::ApplyError::Elsewhere))));
+}
+
+#[actix::test]
+async fn a_partition_that_is_given_up_in_the_middle_of_a_flush_keeps_its_position() {
+    let bridge = Bridge::start();
+    let names: Vec<String> = (0..=FLUSH_MAX_STATES).map(|number| format!("user-{number}")).collect();
+    join_all(names.iter().map(|name| bridge.deliver(heart_rate(name, 0)))).await;
+    bridge.settle().await;
+    let mut held = bridge.store.faults().hold(StoreCall::SaveCheckpoints, Moment::Before);
+    let giving_up = async {
+        within("the first of two transactions", held.reached()).await;
+        let partitions = (0..PARTITIONS).collect();
+        bridge.tree.flusher.ask(PartitionsGivenUp { partitions }).await.unwrap();
+        held.release();
+    };
+    let (flushed, ()) = tokio::join!(bridge.tree.flush(), giving_up);
+    flushed.unwrap();
+    let (saved, positions) =
+        bridge.store.read(|contents| (contents.checkpoints.len(), contents.positions.clone()));
+    assert_eq!(saved, FLUSH_MAX_STATES, "the others' states were forgotten before they were saved");
+    assert!(positions.is_empty(), "and no position covers them: {positions:?}");
 }

@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 pub use config::{KafkaConfig, SESSION_TIMEOUT, check_security};
+pub use producer::APPEND_MAX;
 pub use reader::KafkaReader;
 pub use topics::{TOPICS, TopicOutcome, TopicSpec, create_topics};
 

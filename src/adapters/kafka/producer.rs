@@ -24,12 +24,14 @@ use super::topics::{MetadataOf, look_up};
 
 /// How long an append may take. It is less than what librdkafka gives a message, so that it is we who give all of
 /// them up at once, and not librdkafka one after the other, with the broker coming back in between.
-const APPEND_PATIENCE: Duration = Duration::from_secs(25);
+const APPEND_PATIENCE: Duration = Duration::from_secs(10);
 const _: () = assert!(APPEND_PATIENCE.as_secs() < DELIVERY_TIMEOUT.as_secs());
 /// How often a full buffer is tried again.
 const ROOM_LOOK: Duration = Duration::from_millis(10);
 /// How long the outcomes of purged messages are waited for.
-const PURGE_PATIENCE: Duration = Duration::from_secs(5);
+const PURGE_PATIENCE: Duration = Duration::from_secs(2);
+/// Within this time an append has ended, and nothing of it comes to the brokers later.
+pub const APPEND_MAX: Duration = Duration::from_secs(APPEND_PATIENCE.as_secs() + PURGE_PATIENCE.as_secs());
 /// How long brokers may take to tell how many partitions a topic has.
 const METADATA_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -281,7 +283,9 @@ fn failure_of(error: &KafkaError) -> Failure {
             code @ (RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidMessage
             | RDKafkaErrorCode::InvalidMessageSize
-            | RDKafkaErrorCode::InvalidRecord),
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::PolicyViolation),
         ) => Failure::Refused(code.to_string()),
         Some(code) => Failure::Unknown(code.to_string()),
         None => Failure::Unknown(error.to_string()),

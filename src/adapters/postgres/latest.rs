@@ -26,10 +26,16 @@ pub(super) async fn bring_up_to_date(
     for row in events {
         newest.offer(row.seq, &row.written.event, |_| true);
     }
-    upsert(connection, &newest).await?;
     if lost.is_empty() {
-        return Ok(());
+        return upsert(connection, &newest).await;
     }
+    // What is newest of these users is found anew below, and another bridge may be doing the same with what this one
+    // hides or finds: one after the other, so that the second sees what the first has left.
+    sqlx::query("SELECT FROM latest WHERE user_id = ANY($1) ORDER BY user_id, metric FOR UPDATE")
+        .bind(lost.iter().map(|lost| lost.user_id.as_str()).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    upsert(connection, &newest).await?;
     let gone: Vec<(String, String)> = sqlx::query_as(
         "DELETE FROM latest USING unnest($1::text[], $2::bigint[]) AS lost (user_id, event_seq) \
          WHERE latest.user_id = lost.user_id AND latest.event_seq = lost.event_seq \

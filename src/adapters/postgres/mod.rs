@@ -47,8 +47,8 @@ use config::Purpose;
 use fault::Fault;
 use outbox::Depth;
 use pool::{Lease, Pool, Share, within};
-pub use shards::OUTBOX_SHARDS;
 use shards::Shards;
+pub use shards::{OUTBOX_SHARDS, RENEW_BELOW};
 
 /// How long a call may take, with all its tries.
 pub const ANSWER_PATIENCE: Duration = Duration::from_millis(2_600);
@@ -144,7 +144,11 @@ impl PostgresStore {
                 }
             }
         };
-        attempt.await
+        // A schema that this build cannot use is no delivery's fault: it may come again, to this bridge or another.
+        attempt.await.map_err(|fault| match fault {
+            Fault::Refused(reason) => Fault::Declined(reason),
+            other => other,
+        })
     }
 
     /// Counts the outbox now and then, beside what the caller does.
@@ -327,7 +331,8 @@ impl Store for PostgresStore {
         }
         let deadline = Instant::now() + CHECK_PATIENCE;
         let write = async {
-            let mut lease = self.lease(Share::Queries, deadline).await?;
+            // As webhooks have it: slow questions from outside are no reason to take none.
+            let mut lease = self.lease(Share::Webhooks, deadline).await?;
             let outcome = within(deadline, reads::check(&mut lease)).await;
             lease.finish(outcome).await
         };

@@ -134,6 +134,9 @@ pub(super) async fn insert<'m>(
 /// Its columns: id, topic, key, value, headers.
 type OutboxRow = (i64, String, Vec<u8>, Vec<u8>, Vec<u8>);
 
+/// Messages of one read hold no more than this, save one alone: a backlog of large ones must come over in time.
+const READ_MAX_BYTES: i64 = 8 << 20;
+
 /// The oldest entries of a shard, if it is or becomes this bridge's.
 pub(super) async fn read(
     connection: &mut PgConnection,
@@ -145,10 +148,14 @@ pub(super) async fn read(
         return Ok(Vec::new());
     }
     let rows: Vec<OutboxRow> = sqlx::query_as(
-        "SELECT id, topic, key, value, headers FROM outbox WHERE shard = $1 ORDER BY id LIMIT $2",
+        "SELECT id, topic, key, value, headers FROM (SELECT oldest.*, row_number() OVER (ORDER BY id) AS place, \
+         sum(octet_length(value)) OVER (ORDER BY id) AS bytes FROM (SELECT id, topic, key, value, headers \
+         FROM outbox WHERE shard = $1 ORDER BY id LIMIT $2) AS oldest) AS counted \
+         WHERE place = 1 OR bytes <= $3 ORDER BY id",
     )
     .bind(shard as i16)
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .bind(READ_MAX_BYTES)
     .fetch_all(connection)
     .await?;
     rows.into_iter()

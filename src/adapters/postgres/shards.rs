@@ -16,9 +16,9 @@ use super::fault::Fault;
 /// Into how many shards the outbox is split.
 pub const OUTBOX_SHARDS: u32 = 4;
 /// How long a lease lasts. A bridge that dies is followed by another after so long.
-const LEASE: Duration = Duration::from_secs(15);
+const LEASE: Duration = Duration::from_secs(20);
 /// A lease is renewed when less is left of it.
-const RENEW_BELOW: Duration = Duration::from_millis(7_500);
+pub const RENEW_BELOW: Duration = Duration::from_secs(15);
 /// How long another bridge's shard is left alone before it is asked for again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
@@ -63,11 +63,13 @@ impl Shards {
         if matches!(self.hold(shard), Hold::Ours { until } if until.duration_since(now) > RENEW_BELOW) {
             return Ok(true);
         }
+        // A lease that would last longer than any does is of a clock that has been set back since.
         let claimed = sqlx::query(
             "INSERT INTO outbox_shards (shard, owner, expires_at) \
              VALUES ($1, $2, now() + $3 * interval '1 second') \
              ON CONFLICT (shard) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at \
-             WHERE outbox_shards.owner = excluded.owner OR outbox_shards.expires_at < now()",
+             WHERE outbox_shards.owner = excluded.owner OR outbox_shards.expires_at < now() \
+             OR outbox_shards.expires_at > now() + 2 * $3 * interval '1 second'",
         )
         .bind(shard as i16)
         .bind(self.owner)
