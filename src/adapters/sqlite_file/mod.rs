@@ -32,6 +32,8 @@ const QUERIES_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pages in the write-ahead log before it is moved into the file.
 const WAL_AUTOCHECKPOINT_PAGES: &str = "4000";
+/// Prepared statements that a connection keeps: each of ours in each of its sizes.
+const STATEMENTS_MAX: usize = 256;
 /// Page cache of one connection, in KiB (negative: SQLite's way to say KiB).
 const CACHE_KIB: &str = "-4096";
 
@@ -182,6 +184,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS_MAX)
         .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
         .pragma("cache_size", CACHE_KIB)
         .disable_statement_logging()

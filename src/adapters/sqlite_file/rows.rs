@@ -8,9 +8,9 @@ use sqlx::{Encode, FromRow, QueryBuilder, Sqlite, SqliteConnection, Type};
 
 use super::{JobResult, store_error};
 
-/// Rows in one statement. A few sizes, so that each connection prepares each statement once and keeps it; the widest
-/// row times the largest size stays under SQLite's 32,766 bound values.
-const SIZES: [usize; 5] = [512, 64, 16, 4, 1];
+/// Rows in one statement. Powers of two: so any number of rows takes few statements, and each connection prepares each
+/// of them once and keeps it. The widest row times the largest size stays under SQLite's 32,766 bound values.
+const SIZES: [usize; 10] = [512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Splits rows into parts of those sizes, the largest first.
 fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
@@ -50,9 +50,12 @@ where
     K: Clone + Send + for<'q> Encode<'q, Sqlite> + Type<Sqlite>,
 {
     let mut rows = Vec::new();
-    for part in parts(keys) {
+    for part in keys.chunks(SIZES[0]) {
+        // The last key again and again, up to the next size: that changes nothing, and saves statements.
+        let padding = part.len().next_power_of_two() - part.len();
+        let padded = part.iter().chain(part.last().into_iter().cycle().take(padding));
         let mut sql = QueryBuilder::<Sqlite>::new(head);
-        sql.push_tuples(part, |mut tuple, key| {
+        sql.push_tuples(padded, |mut tuple, key| {
             tuple.push_bind(key.clone());
         });
         rows.extend(sql.build_query_as::<R>().fetch_all(&mut *connection).await.map_err(store_error)?);
