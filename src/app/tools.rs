@@ -40,11 +40,7 @@ pub async fn move_schema(settings: &Settings, schema_move: SchemaMove) -> Result
             SchemaMove::Down { to } => postgres::migrations::down(&config, to).await,
             SchemaMove::None => postgres::migrations::status(&config).await,
         };
-        let status = |status: postgres::migrations::Status| {
-            let postgres::migrations::Status { version, description, applied } = status;
-            Status { version, description, applied }
-        };
-        return Ok(moved?.into_iter().map(status).collect());
+        return Ok(moved?);
     }
     let path = DataDir::database_in(&settings.data_dir);
     if schema_move == SchemaMove::None {

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Notify;
 
-use super::sqlite_file::rows::{decode_headers, encode_headers, insert};
+use super::sqlite_file::rows::insert;
 use super::sqlite_file::{JobResult, SqliteFile, store_error};
+use super::stored::{decode_headers, encode_headers};
 
 /// Parts of one statement; SQLite takes 500.
 const PARTS_MAX: usize = 100;

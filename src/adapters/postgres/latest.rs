@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::instant::PgInstant;
 use crate::adapters::stored::newest::Newest;
 use crate::adapters::stored::plan::EventRow;
-use crate::adapters::stored::{damaged, metric_word, visible_part};
+use crate::adapters::stored::{damaged, damaged_json, metric_word, visible_part};
 
 /// Events read at a time when a newest reading has to be found anew.
 const SEARCH_PAGE: i64 = 100;
@@ -136,7 +136,10 @@ pub(super) async fn read(connection: &mut PgConnection, user: &UserId) -> Result
         .map(|(device_type, json)| {
             let device_type =
                 DeviceType::from_name(&device_type).ok_or_else(|| damaged("an unknown device type"))?;
-            Ok(LatestReading { reading: serde_json::from_str(&json).map_err(damaged)?, device_type })
+            Ok(LatestReading {
+                reading: serde_json::from_str(&json).map_err(|error| damaged_json(&error))?,
+                device_type,
+            })
         })
         .collect()
 }

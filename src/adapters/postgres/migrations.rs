@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use super::PostgresConfig;
 use super::config::{self, Purpose};
 use super::fault::Fault;
+pub use crate::adapters::stored::Status;
+use crate::adapters::stored::{statuses, unfit};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -17,17 +19,6 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 const TABLE: &str = "_sqlx_migrations";
 /// How long a connection for migrations may take to open.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A migration and whether it is in force.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Status {
-    /// Its number, the same for every store.
-    pub version: i64,
-    /// What it does.
-    pub description: String,
-    /// Whether this database has it.
-    pub applied: bool,
-}
 
 /// Brings the schema up to the newest version, and makes it if it is not there. Nothing happens if all is there.
 pub async fn up(config: &PostgresConfig) -> Result<Vec<Status>, StoreError> {
@@ -94,24 +85,14 @@ async fn list(connection: &mut PgConnection) -> Result<Vec<Status>, Fault> {
     } else {
         Vec::new()
     };
-    let ups = MIGRATOR.iter().filter(|migration| migration.migration_type.is_up_migration());
-    Ok(ups
-        .map(|migration| Status {
-            version: migration.version,
-            description: migration.description.to_string(),
-            applied: applied.contains(&migration.version),
-        })
-        .collect())
+    Ok(statuses(&MIGRATOR, &applied))
 }
 
 fn migrate_fault(error: MigrateError) -> Fault {
+    if let Some(reason) = unfit(&error) {
+        return Fault::Refused(reason);
+    }
     match error {
-        MigrateError::VersionMissing(version) => Fault::Refused(format!(
-            "the database has migration {version}, which this build does not know: run a newer build"
-        )),
-        MigrateError::VersionMismatch(version) => Fault::Refused(format!(
-            "migration {version} of the database differs from this build's: it was made by another build"
-        )),
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Fault::from(error),
         other => Fault::Declined(other.to_string()),
     }

@@ -2,12 +2,11 @@
 
 use actors::domain::ids::UserId;
 use actors::ports::store::{EventQuery, StoredEvent, SwitchPage};
-use serde_json::value::RawValue;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use super::fault::Fault;
 use super::instant::PgInstant;
-use crate::adapters::stored::{damaged, decode_headers, metric_word, visible_part};
+use crate::adapters::stored::{decode_headers, metric_word, switch_page, visible_part};
 
 /// Its columns: hidden, value, headers.
 type EventRow = (Option<Vec<i32>>, Vec<u8>, Vec<u8>);
@@ -65,7 +64,7 @@ pub(super) async fn mode_switches(
     before: Option<i64>,
     limit: usize,
 ) -> Result<SwitchPage, Fault> {
-    let mut rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
         "SELECT seq, value FROM mode_switches WHERE user_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3",
     )
     .bind(user.as_str())
@@ -74,17 +73,7 @@ pub(super) async fn mode_switches(
     .bind(i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1))
     .fetch_all(connection)
     .await?;
-    let has_next = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| has_next).map(|(seq, _)| *seq);
-    let switches = rows
-        .into_iter()
-        .map(|(_, value)| {
-            let text = String::from_utf8(value).map_err(damaged)?;
-            RawValue::from_string(text).map_err(damaged)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(SwitchPage { switches, next })
+    Ok(switch_page(rows, limit)?)
 }
 
 /// How many dead letters are kept.

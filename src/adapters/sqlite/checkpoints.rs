@@ -9,8 +9,9 @@ use actors::ports::store::{
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::outbox;
-use crate::adapters::sqlite_file::rows::{damaged, encode_headers, insert, select_in};
+use crate::adapters::sqlite_file::rows::{insert, select_in};
 use crate::adapters::sqlite_file::{JobResult, store_error};
+use crate::adapters::stored::{damaged, encode_headers};
 
 /// Takes partitions over: the epoch of each grows.
 pub(super) async fn claim(

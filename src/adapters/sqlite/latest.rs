@@ -1,42 +1,23 @@
 //! The newest reading of each metric of a user, kept beside the events so that `/latest` is one look-up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use actors::domain::admission::Known;
-use actors::domain::event::{DeviceType, Event, Reading};
+use actors::domain::event::{DeviceType, Event};
 use actors::domain::ids::UserId;
+use actors::domain::metric::Metric;
 use actors::domain::time::Timestamp;
 use actors::ports::store::LatestReading;
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::commit::metrics_column;
-use super::reads::visible_part;
-use crate::adapters::sqlite_file::rows::{damaged, insert};
+use super::reads::hidden_places;
+use crate::adapters::sqlite_file::rows::insert;
 use crate::adapters::sqlite_file::{JobResult, store_error};
+use crate::adapters::stored::newest::{Candidate, Newest};
+use crate::adapters::stored::{damaged, damaged_json, metric_word, metrics_column, visible_part};
 
 /// Events read at a time when a newest reading has to be found anew.
 const SEARCH_PAGE: i64 = 100;
-
-struct Candidate {
-    user_id: UserId,
-    event_seq: i64,
-    device_type: DeviceType,
-    reading: Reading,
-}
-
-impl Candidate {
-    /// Newer first; of equal timestamps the higher confidence, then the later event.
-    fn beats(&self, other: &Self) -> bool {
-        let rank = |candidate: &Self| {
-            (candidate.reading.timestamp, (confidence(&candidate.reading) * 1e6) as i64, candidate.event_seq)
-        };
-        rank(self) >= rank(other)
-    }
-}
-
-fn confidence(reading: &Reading) -> f64 {
-    reading.confidence.unwrap_or(1.0)
-}
 
 /// Takes in new events, and hides what newer versions have taken the place of.
 pub(super) async fn bring_up_to_date<'e>(
@@ -44,19 +25,11 @@ pub(super) async fn bring_up_to_date<'e>(
     events: impl Iterator<Item = (i64, &'e Event)>,
     superseded: &[Known],
 ) -> JobResult<()> {
-    let mut best: HashMap<(UserId, &'static str), Candidate> = HashMap::new();
+    let mut newest = Newest::default();
     for (event_seq, event) in events {
-        for reading in &event.readings {
-            let candidate = Candidate {
-                user_id: event.user_id.clone(),
-                event_seq,
-                device_type: event.device_type,
-                reading: reading.clone(),
-            };
-            offer(&mut best, candidate);
-        }
+        newest.offer(event_seq, event, |_| true);
     }
-    upsert(connection, best.into_values().collect()).await?;
+    upsert(connection, &newest).await?;
     if superseded.is_empty() {
         return Ok(());
     }
@@ -76,27 +49,18 @@ pub(super) async fn bring_up_to_date<'e>(
             .await
             .map_err(store_error)?;
         for (user, metric) in metrics {
-            find_anew(connection, &user, &metric).await?;
+            let metric = Metric::from_name(&metric).ok_or_else(|| damaged("an unknown metric"))?;
+            find_anew(connection, &user, metric).await?;
         }
     }
     Ok(())
 }
 
-fn offer(best: &mut HashMap<(UserId, &'static str), Candidate>, candidate: Candidate) {
-    let key = (candidate.user_id.clone(), candidate.reading.metric.name());
-    match best.get(&key) {
-        Some(held) if !candidate.beats(held) => {}
-        _ => {
-            best.insert(key, candidate);
-        }
-    }
-}
-
-async fn upsert(connection: &mut SqliteConnection, candidates: Vec<Candidate>) -> JobResult<()> {
-    let rows = candidates
-        .into_iter()
+async fn upsert(connection: &mut SqliteConnection, newest: &Newest) -> JobResult<()> {
+    let rows = newest
+        .iter()
         .map(|candidate| Ok((serde_json::to_string(&candidate.reading).map_err(damaged)?, candidate)))
-        .collect::<JobResult<Vec<(String, Candidate)>>>()?;
+        .collect::<JobResult<Vec<(String, &Candidate)>>>()?;
     insert(
         connection,
         "INSERT INTO latest (user_id, metric, timestamp, confidence, event_seq, device_type, reading) ",
@@ -105,7 +69,7 @@ async fn upsert(connection: &mut SqliteConnection, candidates: Vec<Candidate>) -
             row.push_bind(candidate.user_id.as_str().to_owned())
                 .push_bind(candidate.reading.metric.name())
                 .push_bind(Timestamp::as_ms(candidate.reading.timestamp))
-                .push_bind(confidence(&candidate.reading))
+                .push_bind(candidate.confidence())
                 .push_bind(candidate.event_seq)
                 .push_bind(candidate.device_type.name())
                 .push_bind(json.clone());
@@ -133,13 +97,10 @@ async fn hide(connection: &mut SqliteConnection, event_seq: i64, readings: &[Opt
             .fetch_one(&mut *connection)
             .await
             .map_err(store_error)?;
-    let mut hidden: Vec<u32> = match hidden {
-        Some(hidden) => serde_json::from_str(&hidden).map_err(damaged)?,
-        None => Vec::new(),
-    };
+    let mut hidden = hidden_places(hidden.as_deref())?;
     hidden.extend(readings);
+    let rest = visible_part(&value, &hidden)?;
     let hidden = serde_json::to_string(&hidden).map_err(damaged)?;
-    let rest = visible_part(&value, Some(&hidden))?;
     // With its last reading hidden the event is hidden.
     sqlx::query("UPDATE events SET hidden = ?, metrics = ?, visible = ? WHERE seq = ?")
         .bind(&hidden)
@@ -153,8 +114,8 @@ async fn hide(connection: &mut SqliteConnection, event_seq: i64, readings: &[Opt
 }
 
 /// Finds the newest visible reading of a metric by walking a user's events back in time.
-async fn find_anew(connection: &mut SqliteConnection, user: &str, metric: &str) -> JobResult<()> {
-    let mut best: HashMap<(UserId, &'static str), Candidate> = HashMap::new();
+async fn find_anew(connection: &mut SqliteConnection, user: &str, metric: Metric) -> JobResult<()> {
+    let mut newest = Newest::default();
     let mut before = (i64::MAX, i64::MAX);
     loop {
         let rows: Vec<(i64, i64, Option<String>, Vec<u8>)> = sqlx::query_as(
@@ -164,7 +125,7 @@ async fn find_anew(connection: &mut SqliteConnection, user: &str, metric: &str) 
         .bind(user)
         .bind(before.0)
         .bind(before.1)
-        .bind(format!(",{metric},"))
+        .bind(metric_word(metric))
         .bind(SEARCH_PAGE)
         .fetch_all(&mut *connection)
         .await
@@ -173,17 +134,14 @@ async fn find_anew(connection: &mut SqliteConnection, user: &str, metric: &str) 
         for (seq, timestamp, hidden, value) in rows {
             before = (timestamp, seq);
             // No reading is newer than its event, so once one is found no older event can better it.
-            if best.values().any(|found| found.reading.timestamp.as_ms() > timestamp) {
-                return upsert(connection, best.into_values().collect()).await;
+            if newest.iter().any(|found| found.reading.timestamp.as_ms() > timestamp) {
+                return upsert(connection, &newest).await;
             }
-            let event = visible_part(&value, hidden.as_deref())?;
-            for reading in event.readings.into_iter().filter(|reading| reading.metric.name() == metric) {
-                let (user_id, device_type) = (event.user_id.clone(), event.device_type);
-                offer(&mut best, Candidate { user_id, event_seq: seq, device_type, reading });
-            }
+            let event = visible_part(&value, &hidden_places(hidden.as_deref())?)?;
+            newest.offer(seq, &event, |reading| reading.metric == metric);
         }
         if is_last_page {
-            return upsert(connection, best.into_values().collect()).await;
+            return upsert(connection, &newest).await;
         }
     }
 }
@@ -199,7 +157,10 @@ pub(super) async fn read(readers: &SqlitePool, user: &UserId) -> JobResult<Vec<L
         .map(|(device_type, json)| {
             let device_type =
                 DeviceType::from_name(&device_type).ok_or_else(|| damaged("an unknown device type"))?;
-            Ok(LatestReading { reading: serde_json::from_str(&json).map_err(damaged)?, device_type })
+            Ok(LatestReading {
+                reading: serde_json::from_str(&json).map_err(|error| damaged_json(&error))?,
+                device_type,
+            })
         })
         .collect()
 }

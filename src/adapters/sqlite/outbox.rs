@@ -7,8 +7,9 @@ use actors::ports::store::{DeadLetter, OutboxEntry};
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::checkpoints::save_dead_letter;
-use crate::adapters::sqlite_file::rows::{damaged, decode_headers, encode_headers, insert};
+use crate::adapters::sqlite_file::rows::insert;
 use crate::adapters::sqlite_file::{JobResult, store_error};
+use crate::adapters::stored::{damaged, decode_headers, encode_headers};
 
 pub(super) async fn count(readers: &SqlitePool) -> JobResult<u64> {
     let (count,): (i64,) =

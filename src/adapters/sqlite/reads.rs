@@ -1,26 +1,16 @@
 //! What the read API asks.
 
-use actors::domain::event::Event;
 use actors::domain::ids::UserId;
 use actors::ports::store::{EventQuery, StoredEvent, SwitchPage};
-use serde_json::value::RawValue;
 use sqlx::{QueryBuilder, Sqlite, SqlitePool};
 
-use crate::adapters::sqlite_file::rows::{damaged, decode_headers};
 use crate::adapters::sqlite_file::{JobResult, store_error};
+use crate::adapters::stored::{damaged_json, decode_headers, metric_word, switch_page, visible_part};
 
-/// An event less the readings that newer versions have taken the place of.
-pub(super) fn visible_part(value: &[u8], hidden: Option<&str>) -> JobResult<Event> {
-    let mut event: Event = serde_json::from_slice(value).map_err(damaged)?;
-    if let Some(hidden) = hidden {
-        let hidden: Vec<usize> = serde_json::from_str(hidden).map_err(damaged)?;
-        let mut index = 0;
-        event.readings.retain(|_| {
-            index += 1;
-            !hidden.contains(&(index - 1))
-        });
-    }
-    Ok(event)
+/// The places of an event's readings that newer versions have taken the place of, from their column.
+pub(super) fn hidden_places(hidden: Option<&str>) -> JobResult<Vec<u32>> {
+    let Some(hidden) = hidden else { return Ok(Vec::new()) };
+    serde_json::from_str(hidden).map_err(|error| damaged_json(&error))
 }
 
 pub(super) async fn events(readers: &SqlitePool, query: &EventQuery) -> JobResult<Vec<StoredEvent>> {
@@ -42,7 +32,7 @@ pub(super) async fn events(readers: &SqlitePool, query: &EventQuery) -> JobResul
         sql.push(" AND kind = ").push_bind(kind.clone());
     }
     if let Some(metric) = query.metric {
-        sql.push(" AND instr(metrics, ").push_bind(format!(",{},", metric.name())).push(") > 0");
+        sql.push(" AND instr(metrics, ").push_bind(metric_word(metric)).push(") > 0");
     }
     if let Some((timestamp, event_id)) = &query.after {
         sql.push(" AND (timestamp, event_id) > (").push_bind(timestamp.as_ms());
@@ -55,7 +45,7 @@ pub(super) async fn events(readers: &SqlitePool, query: &EventQuery) -> JobResul
     rows.into_iter()
         .map(|(hidden, value, headers)| {
             Ok(StoredEvent {
-                event: visible_part(&value, hidden.as_deref())?,
+                event: visible_part(&value, &hidden_places(hidden.as_deref())?)?,
                 headers: decode_headers(&headers)?,
             })
         })
@@ -68,7 +58,7 @@ pub(super) async fn mode_switches(
     before: Option<i64>,
     limit: usize,
 ) -> JobResult<SwitchPage> {
-    let mut rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
         "SELECT seq, value FROM mode_switches WHERE user_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
     )
     .bind(user.as_str())
@@ -78,17 +68,7 @@ pub(super) async fn mode_switches(
     .fetch_all(readers)
     .await
     .map_err(store_error)?;
-    let has_next = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| has_next).map(|(seq, _)| *seq);
-    let switches = rows
-        .into_iter()
-        .map(|(_, value)| {
-            let text = String::from_utf8(value).map_err(damaged)?;
-            RawValue::from_string(text).map_err(damaged)
-        })
-        .collect::<JobResult<Vec<_>>>()?;
-    Ok(SwitchPage { switches, next })
+    switch_page(rows, limit)
 }
 
 pub(super) async fn dead_letters_len(readers: &SqlitePool) -> JobResult<u64> {

@@ -5,22 +5,13 @@ use sqlx::SqliteConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use super::{JobResult, store_error};
+pub use crate::adapters::stored::Status;
+use crate::adapters::stored::{statuses, unfit};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Where the engine notes what it has applied.
 const TABLE: &str = "_sqlx_migrations";
-
-/// A migration and whether it is in force.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Status {
-    /// Its number, the same for every store.
-    pub version: i64,
-    /// What it does.
-    pub description: String,
-    /// Whether this database has it.
-    pub applied: bool,
-}
 
 /// Brings the schema up to the newest version. Nothing happens if it is there.
 pub async fn up(connection: &mut SqliteConnection) -> JobResult<()> {
@@ -38,14 +29,7 @@ pub async fn status(connection: Option<SqliteConnection>) -> JobResult<Vec<Statu
         None => Vec::new(),
         Some(mut connection) => applied(&mut connection).await?,
     };
-    let ups = MIGRATOR.iter().filter(|migration| migration.migration_type.is_up_migration());
-    Ok(ups
-        .map(|migration| Status {
-            version: migration.version,
-            description: migration.description.to_string(),
-            applied: applied.contains(&migration.version),
-        })
-        .collect())
+    Ok(statuses(&MIGRATOR, &applied))
 }
 
 async fn applied(connection: &mut SqliteConnection) -> JobResult<Vec<i64>> {
@@ -63,13 +47,8 @@ async fn applied(connection: &mut SqliteConnection) -> JobResult<Vec<i64>> {
 }
 
 fn migrate_error(error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::VersionMissing(version) => StoreError::Refused(format!(
-            "the database has migration {version}, which this build does not know: run a newer build"
-        )),
-        MigrateError::VersionMismatch(version) => StoreError::Refused(format!(
-            "migration {version} of the database differs from this build's: it was made by another build"
-        )),
-        other => StoreError::Unavailable(other.to_string()),
+    match unfit(&error) {
+        Some(reason) => StoreError::Refused(reason),
+        None => StoreError::Unavailable(error.to_string()),
     }
 }

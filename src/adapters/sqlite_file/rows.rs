@@ -1,7 +1,5 @@
 //! Rows and columns: how values are laid down, and inserts and look-ups of many rows in few statements.
 
-use actors::domain::message::HeaderField;
-use actors::ports::store::StoreError;
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Encode, FromRow, QueryBuilder, Sqlite, SqliteConnection, Type};
@@ -61,21 +59,6 @@ where
         rows.extend(sql.build_query_as::<R>().fetch_all(&mut *connection).await.map_err(store_error)?);
     }
     Ok(rows)
-}
-
-/// Headers as they lie in a row.
-pub(crate) fn encode_headers(headers: &[HeaderField]) -> JobResult<Vec<u8>> {
-    postcard::to_stdvec(headers).map_err(damaged)
-}
-
-/// Headers from a row.
-pub(crate) fn decode_headers(bytes: &[u8]) -> JobResult<Vec<HeaderField>> {
-    postcard::from_bytes(bytes).map_err(damaged)
-}
-
-/// A row that does not hold what we once wrote.
-pub(crate) fn damaged(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Refused(format!("a stored row cannot be read: {error}"))
 }
 
 #[cfg(test)]
