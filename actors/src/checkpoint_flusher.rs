@@ -15,14 +15,12 @@ use crate::cognition::thresholds::Thresholds;
 use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES, Scope};
 use crate::domain::ids::UserId;
 use crate::domain::message::{Message, Topic};
-use crate::kafka_publisher::KafkaPublisher;
-use crate::messages::{
-    EventsCommitted, FlushCheckpoints, PartitionsClaimed, PartitionsGivenUp, StatesChanged,
-};
+use crate::kafka_publisher::Outlet;
+use crate::messages::{FlushCheckpoints, PartitionsClaimed, PartitionsGivenUp, StatesChanged};
 use crate::ports::store::{Checkpoint, CheckpointBatch, PositionMove, StoreError, SwitchRow};
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{Clock, Store, Telemetry};
-use crate::supervision::{ChildRef, idle, waiting};
+use crate::supervision::{idle, waiting};
 
 /// How often states that wait for their turn are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -34,7 +32,7 @@ pub struct FlusherParts {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Woken when a flush has put messages into the outbox.
-    pub publisher: ChildRef<KafkaPublisher>,
+    pub outlet: Outlet,
     /// Who is told.
     pub telemetry: Arc<dyn Telemetry>,
     /// For what is published of a state.
@@ -137,20 +135,19 @@ impl FlusherParts {
         let batch = CheckpointBatch { claims, positions: positions.clone(), ..self.batch(&taken) };
         let saved = waiting(self.store.save_checkpoints(&batch)).await;
         match &saved {
-            Ok(()) => {
+            Ok(messages) => {
                 let mut dirty = self.dirty.lock();
                 dirty.settle(taken);
                 let to = |moved: &PositionMove| (moved.partition, moved.to);
                 dirty.set_stored_positions(&positions.iter().map(to).collect());
-                // A full mailbox means that it is awake already.
-                let _ = self.publisher.try_tell(EventsCommitted);
+                self.outlet.committed(*messages);
             }
             Err(StoreError::Fenced(_)) => {
                 self.fenced.send_replace(true);
             }
             Err(StoreError::Unavailable(_) | StoreError::Refused(_)) => {}
         }
-        saved
+        saved.map(drop)
     }
 
     async fn positions_to_move(&self) -> Result<Vec<(PositionMove, i64)>, StoreError> {

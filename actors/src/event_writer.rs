@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 
 use crate::cache_feed::CacheFeed;
 use crate::domain::admission::EventDraft;
-use crate::kafka_publisher::KafkaPublisher;
-use crate::messages::{CommitDelivery, CommitError, EventsCommitted};
+use crate::kafka_publisher::Outlet;
+use crate::messages::{CommitDelivery, CommitError};
 use crate::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError, WrittenEvent};
 use crate::ports::{Cache, Store, Telemetry};
-use crate::supervision::{ChildRef, waiting};
+use crate::supervision::waiting;
 
 /// Deliveries in one commit.
 pub const GROUP_MAX_DELIVERIES: usize = 500;
@@ -63,7 +63,7 @@ impl MessageResponse<EventWriter, CommitDelivery> for Pending {
 pub struct EventWriter {
     store: Arc<dyn Store>,
     encode: EncodeEvent,
-    publisher: ChildRef<KafkaPublisher>,
+    outlet: Outlet,
     outbox_max_entries: u64,
     cache: CacheFeed,
     waiting: Vec<(Arc<NewDelivery>, Reply)>,
@@ -71,18 +71,18 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// A writer to `store` that wakes `publisher`; it refuses while the outbox holds `outbox_max_entries`. What it has
+    /// A writer to `store` that tells `outlet`; it refuses while the outbox holds `outbox_max_entries`. What it has
     /// written goes to `cache`.
     pub fn new(
         store: Arc<dyn Store>,
         encode: EncodeEvent,
-        publisher: ChildRef<KafkaPublisher>,
+        outlet: Outlet,
         outbox_max_entries: u64,
         cache: Arc<dyn Cache>,
         telemetry: Arc<dyn Telemetry>,
     ) -> Self {
         let cache = CacheFeed::new(cache, telemetry);
-        Self { store, encode, publisher, outbox_max_entries, cache, waiting: Vec::new(), committing: false }
+        Self { store, encode, outlet, outbox_max_entries, cache, waiting: Vec::new(), committing: false }
     }
 
     /// How many of those who wait go into the next commit: at least one.
@@ -107,8 +107,7 @@ impl EventWriter {
         context.spawn(commit.into_actor(self).map(move |results, writer, context| {
             let written = written(&results);
             answer(results, replies);
-            // A full mailbox means that it is awake already.
-            let _ = writer.publisher.try_tell(EventsCommitted);
+            writer.outlet.committed(written.len());
             writer.committing = false;
             writer.commit_waiting(context);
             writer.cache.offer(written.into_iter());

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
@@ -18,7 +19,7 @@ use crate::ports::event_log::Refusal;
 use crate::ports::store::{DeadLetter, OutboxEntry};
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{Clock, EventLog, Store, Telemetry};
-use crate::supervision::{Backoff, idle, waiting};
+use crate::supervision::{Backoff, ChildRef, idle, waiting};
 
 /// Messages moved at a time.
 pub const PUBLISH_BATCH_MAX: usize = 500;
@@ -40,6 +41,8 @@ pub struct PublisherParts {
     telemetry: Arc<dyn Telemetry>,
     /// One a shard.
     wakes: Vec<Notify>,
+    /// Messages that came to the log with their commits, and that nobody has told yet.
+    untold: AtomicUsize,
 }
 
 impl PublisherParts {
@@ -51,7 +54,7 @@ impl PublisherParts {
         telemetry: Arc<dyn Telemetry>,
     ) -> Self {
         let wakes = (0..store.outbox_shards()).map(|_| Notify::new()).collect();
-        Self { store, log, clock, telemetry, wakes }
+        Self { store, log, clock, telemetry, wakes, untold: AtomicUsize::new(0) }
     }
 
     async fn publish(&self, shard: u32) {
@@ -121,7 +124,30 @@ impl PublisherParts {
     }
 }
 
-/// The one publisher of a bridge: one loop a shard of the outbox.
+/// The publisher as those see it who commit messages.
+#[derive(Clone)]
+pub struct Outlet {
+    publisher: ChildRef<KafkaPublisher>,
+    parts: Arc<PublisherParts>,
+}
+
+impl Outlet {
+    /// The way out by `publisher`, which is made of `parts`.
+    pub fn new(publisher: ChildRef<KafkaPublisher>, parts: Arc<PublisherParts>) -> Self {
+        Self { publisher, parts }
+    }
+
+    /// Tells of a commit that sends `messages`: they wait in the outbox, or are on the log already.
+    pub(crate) fn committed(&self, messages: usize) {
+        if self.parts.wakes.is_empty() {
+            self.parts.untold.fetch_add(messages, Ordering::Relaxed);
+        }
+        // A full mailbox means that it is awake already.
+        let _ = self.publisher.try_tell(EventsCommitted);
+    }
+}
+
+/// The one publisher of a bridge: one loop a shard of the outbox; idle where there is none.
 pub struct KafkaPublisher {
     parts: Arc<PublisherParts>,
 }
@@ -148,6 +174,10 @@ impl Handler<EventsCommitted> for KafkaPublisher {
     type Result = ();
 
     fn handle(&mut self, EventsCommitted: EventsCommitted, _: &mut Self::Context) {
+        let messages = self.parts.untold.swap(0, Ordering::Relaxed);
+        if messages > 0 {
+            self.parts.telemetry.emit(PipelineEvent::Published { messages });
+        }
         self.parts.wakes.iter().for_each(Notify::notify_one);
     }
 }

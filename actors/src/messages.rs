@@ -90,7 +90,7 @@ impl Message for CommitDelivery {
     type Result = Result<Committed, CommitError>;
 }
 
-/// To the publisher: there is something in the outbox. It may be lost: the publisher also looks by itself.
+/// To the publisher: messages were committed. It may be lost: the publisher also looks by itself, and counts with the next.
 #[derive(Debug, Clone, Copy)]
 pub struct EventsCommitted;
 

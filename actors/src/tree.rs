@@ -18,7 +18,7 @@ use crate::dirty_states::DirtyStates;
 use crate::domain::ids::Masker;
 use crate::event_message;
 use crate::event_writer::{EventWriter, GROUP_MAX_DELIVERIES};
-use crate::kafka_publisher::{KafkaPublisher, PublisherParts};
+use crate::kafka_publisher::{KafkaPublisher, Outlet, PublisherParts};
 use crate::log_consumer::{ConsumerParts, LogConsumer};
 use crate::messages::FlushCheckpoints;
 use crate::ports::event_log::Places;
@@ -127,11 +127,11 @@ pub struct Tree {
 pub fn start(foundation: Foundation) -> Tree {
     let users = Arc::new(UserDirectory::default());
     let stages = Stages::new(foundation);
-    let publisher = stages.publisher();
-    let flusher = stages.flusher(&publisher);
+    let (publisher, outlet) = stages.publisher();
+    let flusher = stages.flusher(&outlet);
     let router = stages.router(&users, &flusher);
     let consumer = stages.consumer(&router, &flusher);
-    let writer = stages.writer(&publisher);
+    let writer = stages.writer(&outlet);
     let devices = stages.devices(&writer);
     let Stages { root, threads, places, .. } = stages;
     Tree { root, devices, writer, publisher, consumer, router, flusher, users, places, threads }
@@ -192,22 +192,26 @@ impl Stages {
         spec.intensity(STAGE_INTENSITY).backoff(backoff).hung_after(hung_after)
     }
 
-    fn publisher(&self) -> ChildRef<KafkaPublisher> {
+    fn publisher(&self) -> (ChildRef<KafkaPublisher>, Outlet) {
         let Foundation { store, log, clock, telemetry, .. } = &self.foundation;
         let (store, log, clock) = (Arc::clone(store), Arc::clone(log), Arc::clone(clock));
         let parts = Arc::new(PublisherParts::new(store, log, clock, Arc::clone(telemetry)));
+        let its_parts = Arc::clone(&parts);
         let spec = ChildSpec::new("publisher", "kafka_publisher", PUBLISHER_MAILBOX, move || {
-            KafkaPublisher::new(Arc::clone(&parts))
+            KafkaPublisher::new(Arc::clone(&its_parts))
         });
-        self.start(&self.threads.moving, spec.self_driven())
+        // Without an outbox it has nothing to do, and makes no progress.
+        let has_work = self.foundation.store.outbox_shards() > 0;
+        let publisher = self.start(&self.threads.moving, if has_work { spec.self_driven() } else { spec });
+        (publisher.clone(), Outlet::new(publisher, parts))
     }
 
-    fn flusher(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<CheckpointFlusher> {
+    fn flusher(&self, outlet: &Outlet) -> ChildRef<CheckpointFlusher> {
         let Foundation { store, log, clock, telemetry, thresholds, limits, .. } = &self.foundation;
         let parts = Arc::new(FlusherParts {
             store: Arc::clone(store),
             clock: Arc::clone(clock),
-            publisher: publisher.clone(),
+            outlet: outlet.clone(),
             telemetry: Arc::clone(telemetry),
             thresholds: Arc::clone(thresholds),
             group: Arc::clone(&limits.group),
@@ -274,9 +278,9 @@ impl Stages {
         self.start(&self.threads.moving, spec.self_driven())
     }
 
-    fn writer(&self, publisher: &ChildRef<KafkaPublisher>) -> ChildRef<EventWriter> {
+    fn writer(&self, outlet: &Outlet) -> ChildRef<EventWriter> {
         let Foundation { store, cache, telemetry, thresholds, limits, .. } = &self.foundation;
-        let (store, thresholds, publisher) = (Arc::clone(store), Arc::clone(thresholds), publisher.clone());
+        let (store, thresholds, outlet) = (Arc::clone(store), Arc::clone(thresholds), outlet.clone());
         let (cache, telemetry) = (Arc::clone(cache), Arc::clone(telemetry));
         let outbox_max_entries = limits.outbox_max_entries;
         let encode: EncodeEvent =
@@ -285,7 +289,7 @@ impl Stages {
             EventWriter::new(
                 Arc::clone(&store),
                 Arc::clone(&encode),
-                publisher.clone(),
+                outlet.clone(),
                 outbox_max_entries,
                 Arc::clone(&cache),
                 Arc::clone(&telemetry),

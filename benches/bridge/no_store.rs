@@ -96,8 +96,8 @@ impl Store for NoStore {
         Ok(Vec::new())
     }
 
-    async fn save_checkpoints(&self, _: &CheckpointBatch) -> Result<(), StoreError> {
-        Ok(())
+    async fn save_checkpoints(&self, _: &CheckpointBatch) -> Result<usize, StoreError> {
+        Ok(0)
     }
 
     async fn events(&self, _: &EventQuery) -> Result<Vec<StoredEvent>, StoreError> {

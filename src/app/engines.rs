@@ -15,6 +15,7 @@ use crate::adapters::postgres::{self, PostgresConfig, PostgresStore};
 use crate::adapters::redis::{RedisCache, RedisConfig, RedisUrlError};
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::sqlite_file::SqliteFile;
+use crate::adapters::sqlite_file::log_table::LogTable;
 use crate::http::EngineKinds;
 use crate::settings::{CacheSettings, KafkaSettings, PostgresSettings, Settings, StreamSettings};
 
@@ -58,15 +59,24 @@ impl Engines {
             Some(postgres) => Some(store_on_postgres(postgres, stream)?),
             None => None,
         };
-        let (store, store_kind): (Arc<dyn Store>, _) = match &postgres {
-            Some(store) => (Arc::new(store.clone()), "postgres"),
-            None => (Arc::new(SqliteStore::new(open_once(&mut file, data_dir).await?).await?), "sqlite"),
-        };
+        let mut table = None;
         let (log, log_kind): (Arc<dyn EventLog>, _) = match &settings.kafka {
             Some(kafka) => (log_on_kafka(kafka, stream).await?, "kafka"),
             None => {
                 let file = open_once(&mut file, data_dir).await?;
-                (Arc::new(embedded_log(file, stream.partitions).await?), "embedded")
+                let table = table.insert(log_table(&file, stream.partitions).await?).clone();
+                (Arc::new(EmbeddedLog::new(file, table)), "embedded")
+            }
+        };
+        let (store, store_kind): (Arc<dyn Store>, _) = match &postgres {
+            Some(store) => (Arc::new(store.clone()), "postgres"),
+            None => {
+                let file = open_once(&mut file, data_dir).await?;
+                let store = match table {
+                    Some(table) => SqliteStore::beside_log(file, table).await?,
+                    None => SqliteStore::new(file).await?,
+                };
+                (Arc::new(store), "sqlite")
             }
         };
         let (cache, cache_kind) = cache(&settings.cache)?;
@@ -95,8 +105,8 @@ async fn open_once(file: &mut Option<SqliteFile>, data_dir: &DataDir) -> Result<
     Ok(file.insert(SqliteFile::open(&data_dir.database()).await?).clone())
 }
 
-async fn embedded_log(file: SqliteFile, partitions: u32) -> Result<EmbeddedLog, StartError> {
-    EmbeddedLog::new(file, partitions).await?.map_err(|held| StartError::Partitions { held })
+async fn log_table(file: &SqliteFile, partitions: u32) -> Result<LogTable, StartError> {
+    LogTable::open(file, partitions).await?.map_err(|held| StartError::Partitions { held })
 }
 
 /// What the adapter needs of the settings.

@@ -9,7 +9,7 @@ use sqlx::SqlitePool;
 use super::data_dir::DataDir;
 use super::engines::kafka_config;
 use crate::adapters::kafka::KafkaReader;
-use crate::adapters::{embedded_log, sqlite_file};
+use crate::adapters::sqlite_file::{self, log_table};
 use crate::settings::Settings;
 
 /// A reader of one topic, beside running bridges.
@@ -96,14 +96,13 @@ impl EmbeddedReader {
             return Err(format!("there is no log in DATA_DIR {}: run the bridge first", data_dir.display()));
         }
         let readers = sqlite_file::read_only(&path);
-        let partitions =
-            embedded_log::stored_partitions(&readers).await.map_err(|error| error.to_string())?;
+        let partitions = log_table::stored_partitions(&readers).await.map_err(|error| error.to_string())?;
         let partitions = partitions.ok_or("the log has not been laid out: run the bridge first")?;
         Ok(Self { readers, topic, partitions, places: Vec::new(), is_at_end: false })
     }
 
     async fn page(&mut self, limit: usize) -> Result<Vec<LogRecord>, String> {
-        let read = embedded_log::read(&self.readers, self.topic, &self.places, limit).await;
+        let read = log_table::read(&self.readers, self.topic, &self.places, limit).await;
         let records = read.map_err(|error| error.to_string())?;
         for record in &records {
             let place = self.places.iter_mut().find(|(partition, _)| *partition == record.partition);

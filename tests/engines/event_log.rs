@@ -12,6 +12,7 @@ use actors::ports::event_log::{LogRecord, Places, Polled};
 use biometric_bridge::adapters::embedded_log::EmbeddedLog;
 use biometric_bridge::adapters::kafka::{KafkaConfig, KafkaLog};
 use biometric_bridge::adapters::sqlite_file::SqliteFile;
+use biometric_bridge::adapters::sqlite_file::log_table::LogTable;
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
@@ -33,7 +34,8 @@ async fn memory() -> Engine {
 async fn embedded() -> Engine {
     let folder = tempfile::tempdir().expect("a folder");
     let file = SqliteFile::open(&folder.path().join("bridge.db")).await.expect("a file");
-    let log = EmbeddedLog::new(file, PARTITIONS).await.expect("a log").expect("its partitions");
+    let table = LogTable::open(&file, PARTITIONS).await.expect("a log").expect("its partitions");
+    let log = EmbeddedLog::new(file, table);
     Engine { log: Arc::new(log), _ground: Box::new(folder) }
 }
 

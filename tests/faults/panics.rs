@@ -159,9 +159,11 @@ async fn a_stage_that_keeps_failing_ends_the_bridge_in_order_and_loses_nothing()
         let traffic = Traffic::new();
         let fail_until = async |restarts| {
             bridge.inject(stage);
+            // It dies at its next message.
+            bridge.probe(2 * restarts - 1).await;
             bridge.until(stage, |node| node.restarts == restarts).await;
             // What was in hand is done by then: a message that dies twice would be blamed in the actor's place.
-            bridge.probe(restarts).await;
+            bridge.probe(2 * restarts).await;
         };
         // 5 in each of 4 lives under the root, and 3 of the root's; the last life's under load.
         for restarts in 1..=18 {

@@ -31,7 +31,7 @@ async fn a_row_that_is_refused_never_fails_its_neighbours_in_the_same_commit() {
     let bridge = Bridge::start().await;
     let mut file = open(&bridge).await;
     // The user's row in each table that a delivery writes, from the first statement of the transaction to the last.
-    for (table, column) in [("events", "user_id"), ("latest", "user_id"), ("outbox", "key")] {
+    for (table, column) in [("events", "user_id"), ("latest", "user_id"), ("log", "key")] {
         let poisoned = format!("poisoned-{table}");
         let refusal = format!(
             "CREATE TRIGGER poison BEFORE INSERT ON {table} WHEN NEW.{column} = '{poisoned}' \

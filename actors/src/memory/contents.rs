@@ -129,8 +129,9 @@ impl Contents {
         Committed::Stored(receipts)
     }
 
-    /// All of `batch`, or nothing.
-    pub(super) fn save(&mut self, batch: &CheckpointBatch) -> Result<(), StoreError> {
+    /// All of `batch`, or nothing. Gives back how many messages it has sent.
+    pub(super) fn save(&mut self, batch: &CheckpointBatch) -> Result<usize, StoreError> {
+        let sent_before = self.last_outbox_id;
         for &(partition, epoch) in &batch.claims {
             if self.epochs.get(&(Arc::clone(&batch.consumer), partition)) != Some(&epoch) {
                 return Err(StoreError::Fenced(format!("partition {partition} has a new owner")));
@@ -168,7 +169,7 @@ impl Contents {
                 self.send(letter.to_message());
             }
         }
-        Ok(())
+        Ok((self.last_outbox_id - sent_before) as usize)
     }
 
     fn send(&mut self, message: Message) {

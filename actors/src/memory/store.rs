@@ -159,7 +159,7 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<(), StoreError> {
+    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<usize, StoreError> {
         self.transact(StoreCall::SaveCheckpoints, |contents| contents.save(batch)).await
     }
 

@@ -294,7 +294,8 @@ pub trait Store: Send + Sync + 'static {
     fn outbox_depth(&self) -> u64;
 
     /// Into how many shards the outbox is split. All messages of one key are in one, and each shard has one publisher
-    /// at a time, over all bridges.
+    /// at a time, over all bridges. None at all: this store lies beside the log, and what it commits is on the log with
+    /// the same commit.
     fn outbox_shards(&self) -> u32;
 
     /// The oldest entries of a shard, at most `limit`, in order of commit. None while the shard is another bridge's.
@@ -318,8 +319,8 @@ pub trait Store: Send + Sync + 'static {
     /// The checkpoints of those of `users` that have one, in any order.
     async fn load_checkpoints(&self, users: &[UserId]) -> Result<Vec<Checkpoint>, StoreError>;
 
-    /// Makes one flush durable: all of it or nothing.
-    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<(), StoreError>;
+    /// Makes one flush durable: all of it or nothing. Gives back how many messages go out with it.
+    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<usize, StoreError>;
 
     /// Events of a user, newest versions only, ascending by (timestamp, event id).
     async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError>;

@@ -96,7 +96,7 @@ pub(super) async fn save(
     lease: &mut Lease,
     batch: &CheckpointBatch,
     patience: &'static str,
-) -> Result<u64, Fault> {
+) -> Result<usize, Fault> {
     lease.begin().await?;
     lease.run(patience).await?;
     move_positions(lease, batch).await?;
@@ -110,7 +110,7 @@ pub(super) async fn save(
         outbox::insert(lease, part.iter().copied()).await?;
     }
     lease.commit().await?;
-    Ok(messages.len() as u64)
+    Ok(messages.len())
 }
 
 /// Moves positions, if they are where the caller read them and if its claims are the newest: whoever has lost its

@@ -278,15 +278,15 @@ impl Store for PostgresStore {
         Ok(lease.finish(outcome).await?)
     }
 
-    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<(), StoreError> {
+    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<usize, StoreError> {
         let _changing = self.inner.depth.changing();
         let deadline = Instant::now() + FLUSH_PATIENCE;
         let mut lease = self.lease(Share::Pipeline, deadline).await?;
         let save = checkpoints::save(&mut lease, batch, config::FLUSH_TIMEOUT);
         let outcome = within(deadline, save).await;
         let sent = lease.finish(outcome).await?;
-        self.inner.depth.grow(sent);
-        Ok(())
+        self.inner.depth.grow(sent as u64);
+        Ok(sent)
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError> {

@@ -8,8 +8,8 @@ use actors::ports::store::{
 };
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::outbox;
-use crate::adapters::sqlite_file::rows::{insert, select_in};
+use super::outlet::{Outlet, Sent};
+use crate::adapters::sqlite_file::rows::{Insert, Rows, insert, select_in};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::{damaged, encode_headers};
 
@@ -81,8 +81,12 @@ pub(super) async fn load(readers: &SqlitePool, users: &[UserId]) -> JobResult<Ve
         .collect()
 }
 
-/// Saves one flush and gives back how many messages went to the outbox.
-pub(super) async fn save(connection: &mut SqliteConnection, batch: &CheckpointBatch) -> JobResult<u64> {
+/// Saves one flush and gives back how many messages go out with it.
+pub(super) async fn save(
+    connection: &mut SqliteConnection,
+    outlet: &Outlet,
+    batch: &CheckpointBatch,
+) -> JobResult<(usize, Sent)> {
     check_claims(connection, &batch.consumer, &batch.claims).await?;
     for position in &batch.positions {
         move_position(connection, &batch.consumer, position).await?;
@@ -102,8 +106,8 @@ pub(super) async fn save(connection: &mut SqliteConnection, batch: &CheckpointBa
         }
     }
     messages.extend(&dead);
-    outbox::insert_messages(connection, messages.iter().copied()).await?;
-    Ok(messages.len() as u64)
+    let sent = outlet.send(connection, messages.iter().copied()).await?;
+    Ok((messages.len(), sent))
 }
 
 /// Moves a position, if it is where the caller read it: whoever lost its partition must not overwrite.
@@ -131,21 +135,20 @@ async fn move_position(
     Ok(())
 }
 
+static CHECKPOINTS: Insert = Insert {
+    into: "checkpoints (user_id, state_seq, next_offset, state)",
+    columns: 4,
+    tail: "ON CONFLICT (user_id) DO UPDATE SET state_seq = excluded.state_seq, next_offset = excluded.next_offset, \
+           state = excluded.state WHERE (excluded.state_seq, excluded.next_offset) >= (state_seq, next_offset)",
+};
+
 async fn save_states(connection: &mut SqliteConnection, checkpoints: &[Checkpoint]) -> JobResult<()> {
-    insert(
-        connection,
-        "INSERT INTO checkpoints (user_id, state_seq, next_offset, state) ",
-        checkpoints,
-        |row, checkpoint| {
-            row.push_bind(checkpoint.user_id.as_str().to_owned())
-                .push_bind(i64::try_from(checkpoint.state_seq).unwrap_or(i64::MAX))
-                .push_bind(checkpoint.next_offset)
-                .push_bind(checkpoint.state.clone());
-        },
-        " ON CONFLICT (user_id) DO UPDATE SET state_seq = excluded.state_seq, next_offset = excluded.next_offset, \
-         state = excluded.state WHERE (excluded.state_seq, excluded.next_offset) >= (state_seq, next_offset)",
-    )
-    .await
+    let rows = Rows::new(&CHECKPOINTS, checkpoints, |checkpoint, values| {
+        values.push(checkpoint.user_id.as_str());
+        values.push(i64::try_from(checkpoint.state_seq).unwrap_or(i64::MAX));
+        values.push(checkpoint.next_offset).push(checkpoint.state.as_slice());
+    });
+    insert(connection, &[rows]).await
 }
 
 async fn save_switch(connection: &mut SqliteConnection, switch: &SwitchRow) -> JobResult<bool> {

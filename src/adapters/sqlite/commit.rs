@@ -5,66 +5,82 @@ use std::sync::Arc;
 
 use actors::domain::admission::{EventDraft, Known};
 use actors::domain::ids::{EventId, Identity};
-use actors::domain::time::Timestamp;
-use actors::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError};
-use sqlx::SqliteConnection;
+use actors::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError, WrittenEvent};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::latest;
-use super::outbox;
-use crate::adapters::sqlite_file::rows::{insert, select_in};
-use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error};
+use super::outlet::{Outlet, Sent};
+use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, insert, push_list};
+use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error, undo};
+use crate::adapters::stored::newest::Newest;
 use crate::adapters::stored::plan::{EventRow, Held, Plan};
 use crate::adapters::stored::{encode_headers, metrics_column};
+
+static DELIVERIES: Insert = Insert {
+    into: "deliveries (id, key, device, request_id, received_at, status, body)",
+    columns: 7,
+    tail: "",
+};
+static EVENTS: Insert = Insert {
+    into: "events (seq, event_id, user_id, device_type, kind, timestamp, delivery_id, metrics, visible, value, headers)",
+    columns: 11,
+    tail: "",
+};
+static FACTS: Insert = Insert {
+    into: "facts (identity, version, event_seq, reading)",
+    columns: 4,
+    tail: "ON CONFLICT (identity) DO UPDATE SET version = excluded.version, event_seq = excluded.event_seq, \
+           reading = excluded.reading",
+};
+
+/// A batch's answers, and what it sends.
+type Batch = (Vec<Result<Committed, StoreError>>, Vec<Sent>);
 
 /// Commits a batch. When the engine refuses a row, the batch is undone and each delivery goes by itself, so that
 /// only the culprit is refused.
 pub(super) async fn commit_all(
     connection: &mut SqliteConnection,
+    outlet: &Outlet,
     deliveries: &[Arc<NewDelivery>],
     encode: &EncodeEvent,
-) -> JobResult<Vec<Result<Committed, StoreError>>> {
-    match commit_some(connection, deliveries, encode).await {
-        Ok(committed) => return Ok(committed.into_iter().map(Ok).collect()),
-        Err(StoreError::Refused(_)) => {}
+) -> JobResult<Batch> {
+    match contain(write(connection, outlet, deliveries, encode)).await {
+        Ok((committed, sent)) => return Ok((committed.into_iter().map(Ok).collect(), vec![sent])),
+        Err(StoreError::Refused(_)) => undo(connection).await?,
         Err(error) => return Err(error),
     }
-    let mut results = Vec::with_capacity(deliveries.len());
+    let (mut results, mut all_sent) = (Vec::with_capacity(deliveries.len()), Vec::new());
     for delivery in deliveries.chunks(1) {
-        match commit_some(connection, delivery, encode).await {
-            Ok(committed) => results.extend(committed.into_iter().map(Ok)),
+        execute(connection, "SAVEPOINT delivery").await?;
+        let result = contain(write(connection, outlet, delivery, encode)).await;
+        let end = if result.is_ok() { "RELEASE delivery" } else { "ROLLBACK TO delivery; RELEASE delivery" };
+        execute(connection, end).await?;
+        match result {
+            Ok((committed, sent)) => {
+                results.extend(committed.into_iter().map(Ok));
+                all_sent.push(sent);
+            }
             Err(error @ StoreError::Refused(_)) => results.push(Err(error)),
             Err(error) => return Err(error),
         }
     }
-    Ok(results)
+    Ok((results, all_sent))
 }
 
 /// All of `deliveries`, or nothing.
-async fn commit_some(
-    connection: &mut SqliteConnection,
-    deliveries: &[Arc<NewDelivery>],
-    encode: &EncodeEvent,
-) -> JobResult<Vec<Committed>> {
-    execute(connection, "SAVEPOINT deliveries").await?;
-    let result = contain(write(connection, deliveries, encode)).await;
-    let end =
-        if result.is_ok() { "RELEASE deliveries" } else { "ROLLBACK TO deliveries; RELEASE deliveries" };
-    execute(connection, end).await?;
-    result
-}
-
 async fn write(
     connection: &mut SqliteConnection,
+    outlet: &Outlet,
     deliveries: &[Arc<NewDelivery>],
     encode: &EncodeEvent,
-) -> JobResult<Vec<Committed>> {
+) -> JobResult<(Vec<Committed>, Sent)> {
     let (mut plan, new) = read_plan(connection, deliveries).await?;
     let committed = deliveries
         .iter()
         .map(|delivery| plan.take(delivery, encode))
         .collect::<JobResult<Vec<Committed>>>()?;
-    write_plan(connection, &plan, &new).await?;
-    Ok(committed)
+    let sent = write_plan(connection, outlet, &plan, &new).await?;
+    Ok((committed, sent))
 }
 
 /// A delivery's row to be.
@@ -78,13 +94,7 @@ async fn read_plan(
     connection: &mut SqliteConnection,
     deliveries: &[Arc<NewDelivery>],
 ) -> JobResult<(Plan, Vec<DeliveryRow>)> {
-    let sequences: Vec<(String, i64)> =
-        sqlx::query_as("SELECT name, seq FROM sqlite_sequence WHERE name IN ('deliveries', 'events')")
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(store_error)?;
-    let next = |table: &str| sequences.iter().find(|(name, _)| name == table).map_or(1, |(_, seq)| seq + 1);
-    let (held, new) = take_deliveries(connection, deliveries, next("deliveries")).await?;
+    let found = look_up(connection, deliveries).await?;
     let mut ids = HashSet::new();
     let drafts = || deliveries.iter().flat_map(|delivery| &delivery.drafts);
     for draft in drafts() {
@@ -94,75 +104,102 @@ async fn read_plan(
             ids.insert(event_id.clone());
         }
     }
-    let facts = known_facts(connection, deliveries).await?;
-    let seqs = (next("events")..).take(drafts().count()).collect();
-    let (read_at_last, events) = (Vec::new(), Vec::new());
-    Ok((Plan { deliveries: held, facts, ids, seqs, read_at_last, events }, new))
-}
-
-/// The row of each delivery by its key, those of new ones from `next_id` on.
-async fn take_deliveries(
-    connection: &mut SqliteConnection,
-    deliveries: &[Arc<NewDelivery>],
-    next_id: i64,
-) -> JobResult<(HashMap<[u8; 32], (i64, Held)>, Vec<DeliveryRow>)> {
-    let keys: Vec<Vec<u8>> = deliveries.iter().map(|delivery| delivery.key.to_vec()).collect();
-    let rows: Vec<(Vec<u8>, i64, bool)> =
-        select_in(connection, "SELECT key, id, status = 'quarantined' FROM deliveries WHERE key IN ", &keys)
-            .await?;
-    let known = |(key, id, quarantined): (Vec<u8>, i64, bool)| {
-        Some((key.try_into().ok()?, (id, Held::Known { quarantined })))
-    };
-    let mut held: HashMap<[u8; 32], (i64, Held)> = rows.into_iter().filter_map(known).collect();
+    let Found { mut deliveries_held, facts, last_delivery, last_event } = found;
     let mut new = Vec::new();
     for delivery in deliveries {
-        held.entry(delivery.key).or_insert_with(|| {
-            let id = next_id + new.len() as i64;
+        deliveries_held.entry(delivery.key).or_insert_with(|| {
+            let id = last_delivery + 1 + new.len() as i64;
             new.push(DeliveryRow { id, delivery: Arc::clone(delivery) });
             (id, Held::New)
         });
     }
-    Ok((held, new))
+    let seqs = (last_event + 1..).take(drafts().count()).collect();
+    let (read_at_last, events) = (Vec::new(), Vec::new());
+    Ok((Plan { deliveries: deliveries_held, facts, ids, seqs, read_at_last, events }, new))
 }
 
-/// The newest known versions of the batch's facts.
-async fn known_facts(
-    connection: &mut SqliteConnection,
-    deliveries: &[Arc<NewDelivery>],
-) -> JobResult<HashMap<Identity, Known>> {
+/// What the tables hold of a batch.
+#[derive(Default)]
+struct Found {
+    /// The rows of its deliveries, by key.
+    deliveries_held: HashMap<[u8; 32], (i64, Held)>,
+    /// The newest known versions of its facts.
+    facts: HashMap<Identity, Known>,
+    /// The last number that a delivery got.
+    last_delivery: i64,
+    /// The last number that an event got.
+    last_event: i64,
+}
+
+/// What was looked up, key, three numbers: as each of the parts of the statement has them.
+type FoundRow = (String, Vec<u8>, i64, i64, Option<u32>);
+
+/// All that is looked up of a batch, in one statement for a batch of the usual size.
+async fn look_up(connection: &mut SqliteConnection, deliveries: &[Arc<NewDelivery>]) -> JobResult<Found> {
+    let keys: Vec<Vec<u8>> = deliveries.iter().map(|delivery| delivery.key.to_vec()).collect();
     let drafts = deliveries.iter().flat_map(|delivery| &delivery.drafts);
     let identities: HashSet<Identity> = drafts.flat_map(|draft| draft.identities()).collect();
-    let keys: Vec<Vec<u8>> = identities.iter().map(|identity| identity.as_bytes().to_vec()).collect();
-    let rows: Vec<(Vec<u8>, i64, i64, Option<u32>)> = select_in(
-        connection,
-        "SELECT identity, version, event_seq, reading FROM facts WHERE identity IN ",
-        &keys,
-    )
-    .await?;
-    let known = |(identity, version, event_seq, reading): (Vec<u8>, i64, i64, Option<u32>)| {
-        let identity = Identity::from_bytes(identity.try_into().ok()?);
-        Some((identity, Known { version, event_seq, reading }))
-    };
-    Ok(rows.into_iter().filter_map(known).collect())
+    let identities: Vec<Vec<u8>> = identities.iter().map(|identity| identity.as_bytes().to_vec()).collect();
+    let mut found = Found::default();
+    let (mut key_parts, mut identity_parts) = (keys.chunks(ROWS_MAX), identities.chunks(ROWS_MAX));
+    loop {
+        let (keys, identities) = (key_parts.next(), identity_parts.next());
+        if keys.is_none() && identities.is_none() {
+            return Ok(found);
+        }
+        let mut sql =
+            QueryBuilder::<Sqlite>::new("SELECT name, x'', seq, 0, NULL FROM sqlite_sequence UNION ALL ");
+        sql.push("SELECT 'key', key, id, status = 'quarantined', NULL FROM deliveries WHERE key IN ");
+        push_list(&mut sql, keys.unwrap_or_default());
+        sql.push(
+            " UNION ALL SELECT 'fact', identity, version, event_seq, reading FROM facts WHERE identity IN ",
+        );
+        push_list(&mut sql, identities.unwrap_or_default());
+        let rows: Vec<FoundRow> =
+            sql.build_query_as().fetch_all(&mut *connection).await.map_err(store_error)?;
+        rows.into_iter().for_each(|row| found.take_in(row));
+    }
 }
 
-async fn write_plan(connection: &mut SqliteConnection, plan: &Plan, new: &[DeliveryRow]) -> JobResult<()> {
-    insert(
-        connection,
-        "INSERT INTO deliveries (id, key, device, request_id, received_at, status, body) ",
-        new,
-        |row, DeliveryRow { id, delivery }| {
-            row.push_bind(*id)
-                .push_bind(delivery.key.to_vec())
-                .push_bind(delivery.device)
-                .push_bind(delivery.request_id.as_str().to_owned())
-                .push_bind(delivery.received_at.as_ms())
-                .push_bind(delivery.status.name())
-                .push_bind(lz4_flex::compress_prepend_size(&delivery.body));
-        },
-        "",
-    )
-    .await?;
+impl Found {
+    fn take_in(&mut self, (what, key, first, second, third): FoundRow) {
+        match what.as_str() {
+            "deliveries" => self.last_delivery = first,
+            "events" => self.last_event = first,
+            "key" => {
+                let held = (first, Held::Known { quarantined: second != 0 });
+                self.deliveries_held.extend(key.try_into().ok().map(|key| (key, held)));
+            }
+            "fact" => {
+                let known = Known { version: first, event_seq: second, reading: third };
+                self.facts.extend(key.try_into().ok().map(|key| (Identity::from_bytes(key), known)));
+            }
+            // The number of another table.
+            _ => {}
+        }
+    }
+}
+
+async fn write_plan(
+    connection: &mut SqliteConnection,
+    outlet: &Outlet,
+    plan: &Plan,
+    new: &[DeliveryRow],
+) -> JobResult<Sent> {
+    let headers = plan
+        .events
+        .iter()
+        .map(|row| encode_headers(&row.written.message.headers))
+        .collect::<JobResult<Vec<_>>>()?;
+    let events: Vec<(&EventRow, Vec<u8>)> = plan.events.iter().zip(headers).collect();
+    let facts: Vec<(Identity, Known)> = plan.newest_facts().into_iter().collect();
+    let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
+    let newest = latest::candidates(&newest)?;
+    let outgoing = outlet.place(connection, plan.events.iter().map(|row| &row.written.message)).await?;
+    let tables =
+        [delivery_rows(new), event_rows(&events), fact_rows(&facts), latest::rows(&newest), outgoing.rows()];
+    insert(connection, &tables).await?;
+    drop(tables);
     for (id, status) in &plan.read_at_last {
         sqlx::query("UPDATE deliveries SET status = ? WHERE id = ?")
             .bind(status.name())
@@ -171,14 +208,33 @@ async fn write_plan(connection: &mut SqliteConnection, plan: &Plan, new: &[Deliv
             .await
             .map_err(store_error)?;
     }
-    if plan.events.is_empty() {
-        return Ok(());
-    }
-    insert_events(connection, &plan.events).await?;
-    upsert_facts(connection, plan).await?;
-    let events = plan.events.iter().map(|row| (row.seq, &row.written.event));
-    latest::bring_up_to_date(connection, events, &plan.superseded()).await?;
-    outbox::insert_messages(connection, plan.events.iter().map(|row| &row.written.message)).await
+    latest::hide_superseded(connection, &plan.superseded()).await?;
+    Ok(outgoing.sent())
+}
+
+fn delivery_rows(new: &[DeliveryRow]) -> Rows<'_> {
+    Rows::new(&DELIVERIES, new, |DeliveryRow { id, delivery }, values| {
+        values.push(*id).push(delivery.key.as_slice()).push(delivery.device);
+        values.push(delivery.request_id.as_str()).push(delivery.received_at.as_ms());
+        values.push(delivery.status.name()).push(lz4_flex::compress_prepend_size(&delivery.body));
+    })
+}
+
+fn event_rows<'r>(events: &'r [(&'r EventRow, Vec<u8>)]) -> Rows<'r> {
+    Rows::new(&EVENTS, events, |(row, headers), values| {
+        let WrittenEvent { event, message } = &*row.written;
+        values.push(row.seq).push(event.event_id.as_str()).push(event.user_id.as_str());
+        values.push(event.device_type.name()).push(&*event.kind).push(event.timestamp.as_ms());
+        values.push(row.delivery_id).push(metrics_column(event)).push(!event.deleted);
+        values.push(message.value.as_slice()).push(headers.as_slice());
+    })
+}
+
+fn fact_rows(facts: &[(Identity, Known)]) -> Rows<'_> {
+    Rows::new(&FACTS, facts, |(identity, known), values| {
+        values.push(identity.as_bytes().as_slice());
+        values.push(known.version).push(known.event_seq).push(known.reading);
+    })
 }
 
 /// Whether an event that was given with its id is one of ours that came back, from the topic for instance.
@@ -197,52 +253,4 @@ async fn is_stored(
     .await
     .map_err(store_error)?;
     Ok(row.is_some())
-}
-
-async fn insert_events(connection: &mut SqliteConnection, events: &[EventRow]) -> JobResult<()> {
-    let headers = events
-        .iter()
-        .map(|row| encode_headers(&row.written.message.headers))
-        .collect::<JobResult<Vec<_>>>()?;
-    let rows: Vec<(&EventRow, Vec<u8>)> = events.iter().zip(headers).collect();
-    insert(
-        connection,
-        "INSERT INTO events (seq, event_id, user_id, device_type, kind, timestamp, delivery_id, metrics, visible, \
-         value, headers) ",
-        &rows,
-        |row, (event_row, headers)| {
-            let event = &event_row.written.event;
-            row.push_bind(event_row.seq)
-                .push_bind(event.event_id.as_str().to_owned())
-                .push_bind(event.user_id.as_str().to_owned())
-                .push_bind(event.device_type.name())
-                .push_bind(event.kind.to_string())
-                .push_bind(Timestamp::as_ms(event.timestamp))
-                .push_bind(event_row.delivery_id)
-                .push_bind(metrics_column(event))
-                .push_bind(!event.deleted)
-                .push_bind(event_row.written.message.value.clone())
-                .push_bind(headers.clone());
-        },
-        "",
-    )
-    .await
-}
-
-async fn upsert_facts(connection: &mut SqliteConnection, plan: &Plan) -> JobResult<()> {
-    let rows: Vec<(Identity, Known)> = plan.newest_facts().into_iter().collect();
-    insert(
-        connection,
-        "INSERT INTO facts (identity, version, event_seq, reading) ",
-        &rows,
-        |row, (identity, known)| {
-            row.push_bind(identity.as_bytes().to_vec())
-                .push_bind(known.version)
-                .push_bind(known.event_seq)
-                .push_bind(known.reading);
-        },
-        " ON CONFLICT (identity) DO UPDATE SET version = excluded.version, event_seq = excluded.event_seq, \
-         reading = excluded.reading",
-    )
-    .await
 }

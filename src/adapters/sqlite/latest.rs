@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use actors::domain::admission::Known;
-use actors::domain::event::{DeviceType, Event};
+use actors::domain::event::DeviceType;
 use actors::domain::ids::UserId;
 use actors::domain::metric::Metric;
-use actors::domain::time::Timestamp;
 use actors::ports::store::LatestReading;
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::reads::hidden_places;
-use crate::adapters::sqlite_file::rows::insert;
+use crate::adapters::sqlite_file::rows::{Insert, Rows, insert};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::newest::{Candidate, Newest};
 use crate::adapters::stored::{damaged, damaged_json, metric_word, metrics_column, visible_part};
@@ -19,20 +18,34 @@ use crate::adapters::stored::{damaged, damaged_json, metric_word, metrics_column
 /// Events read at a time when a newest reading has to be found anew.
 const SEARCH_PAGE: i64 = 100;
 
-/// Takes in new events, and hides what newer versions have taken the place of.
-pub(super) async fn bring_up_to_date<'e>(
+static LATEST: Insert = Insert {
+    into: "latest (user_id, metric, timestamp, confidence, event_seq, device_type, reading)",
+    columns: 7,
+    tail: "ON CONFLICT (user_id, metric) DO UPDATE SET timestamp = excluded.timestamp, \
+           confidence = excluded.confidence, event_seq = excluded.event_seq, device_type = excluded.device_type, \
+           reading = excluded.reading WHERE (excluded.timestamp, excluded.confidence) >= (timestamp, confidence)",
+};
+
+/// The rows of what may be newest, each with its reading as JSON.
+pub(super) fn candidates(newest: &Newest) -> JobResult<Vec<(String, &Candidate)>> {
+    let json = |candidate: &Candidate| serde_json::to_string(&candidate.reading).map_err(damaged);
+    newest.iter().map(|candidate| Ok((json(candidate)?, candidate))).collect()
+}
+
+/// What is newest of these takes its place.
+pub(super) fn rows<'r>(candidates: &'r [(String, &Candidate)]) -> Rows<'r> {
+    Rows::new(&LATEST, candidates, |(json, candidate), values| {
+        let Candidate { user_id, event_seq, device_type, reading } = candidate;
+        values.push(user_id.as_str()).push(reading.metric.name()).push(reading.timestamp.as_ms());
+        values.push(candidate.confidence()).push(*event_seq).push(device_type.name()).push(json.as_str());
+    })
+}
+
+/// Hides what newer versions have taken the place of, and finds what is newest without it.
+pub(super) async fn hide_superseded(
     connection: &mut SqliteConnection,
-    events: impl Iterator<Item = (i64, &'e Event)>,
     superseded: &[Known],
 ) -> JobResult<()> {
-    let mut newest = Newest::default();
-    for (event_seq, event) in events {
-        newest.offer(event_seq, event, |_| true);
-    }
-    upsert(connection, &newest).await?;
-    if superseded.is_empty() {
-        return Ok(());
-    }
     let mut lost: BTreeMap<i64, Vec<Option<u32>>> = BTreeMap::new();
     for known in superseded {
         lost.entry(known.event_seq).or_default().push(known.reading);
@@ -57,28 +70,7 @@ pub(super) async fn bring_up_to_date<'e>(
 }
 
 async fn upsert(connection: &mut SqliteConnection, newest: &Newest) -> JobResult<()> {
-    let rows = newest
-        .iter()
-        .map(|candidate| Ok((serde_json::to_string(&candidate.reading).map_err(damaged)?, candidate)))
-        .collect::<JobResult<Vec<(String, &Candidate)>>>()?;
-    insert(
-        connection,
-        "INSERT INTO latest (user_id, metric, timestamp, confidence, event_seq, device_type, reading) ",
-        &rows,
-        |row, (json, candidate)| {
-            row.push_bind(candidate.user_id.as_str().to_owned())
-                .push_bind(candidate.reading.metric.name())
-                .push_bind(Timestamp::as_ms(candidate.reading.timestamp))
-                .push_bind(candidate.confidence())
-                .push_bind(candidate.event_seq)
-                .push_bind(candidate.device_type.name())
-                .push_bind(json.clone());
-        },
-        " ON CONFLICT (user_id, metric) DO UPDATE SET timestamp = excluded.timestamp, \
-         confidence = excluded.confidence, event_seq = excluded.event_seq, device_type = excluded.device_type, \
-         reading = excluded.reading WHERE (excluded.timestamp, excluded.confidence) >= (timestamp, confidence)",
-    )
-    .await
+    insert(connection, &[rows(&candidates(newest)?)]).await
 }
 
 /// Hides readings of an event, or the whole of it (`None`), from the read API.

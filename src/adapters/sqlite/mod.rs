@@ -4,6 +4,7 @@ mod checkpoints;
 mod commit;
 mod latest;
 mod outbox;
+mod outlet;
 mod reads;
 
 use std::sync::Arc;
@@ -20,8 +21,12 @@ use actors::ports::store::{
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use self::outlet::{Outlet, Sent};
+use super::sqlite_file::log_table::LogTable;
 use super::sqlite_file::{SqliteFile, execute};
 
+/// Entries moved at a time from an outbox that is not used any more.
+const OUTBOX_BATCH: usize = 500;
 /// A check is believed for so long: probes come without a key, and each one costs an fsync.
 const CHECK_REST: Duration = Duration::from_secs(1);
 /// A store that takes longer than this to write one row cannot take webhooks.
@@ -34,21 +39,63 @@ type LastCheck = Option<(Instant, Result<(), StoreError>)>;
 #[derive(Clone)]
 pub struct SqliteStore {
     file: SqliteFile,
+    outlet: Outlet,
     outbox_depth: Arc<AtomicU64>,
     last_check: Arc<Mutex<LastCheck>>,
 }
 
 impl SqliteStore {
-    /// A store in `file`, which has the schema.
+    /// A store in `file`, which has the schema. Its messages wait in the outbox.
     pub async fn new(file: SqliteFile) -> Result<Self, StoreError> {
-        let depth = outbox::count(file.readers()).await?;
-        Ok(Self { file, outbox_depth: Arc::new(AtomicU64::new(depth)), last_check: Arc::default() })
+        let outbox_depth = Arc::new(AtomicU64::new(outbox::count(file.readers()).await?));
+        Ok(Self { file, outlet: Outlet::Outbox, outbox_depth, last_check: Arc::default() })
+    }
+
+    /// A store in `file` beside the log of `table`: what it commits is on the log with the same commit.
+    pub async fn beside_log(file: SqliteFile, table: LogTable) -> Result<Self, StoreError> {
+        let store = Self { outlet: Outlet::Log(table), ..Self::new(file).await? };
+        // What was left in the outbox when the log was elsewhere goes first.
+        while store.outbox_depth() > 0 {
+            store.empty_outbox().await?;
+        }
+        Ok(store)
+    }
+
+    /// Moves the oldest entries of the outbox to the log.
+    async fn empty_outbox(&self) -> Result<(), StoreError> {
+        let entries = self.read_outbox(0, OUTBOX_BATCH).await?;
+        let (outlet, store) = (self.outlet.clone(), self.clone());
+        self.file
+            .write_then(
+                move |connection| {
+                    Box::pin(async move {
+                        let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+                        let sent =
+                            outlet.send(connection, entries.iter().map(|entry| &entry.message)).await?;
+                        Ok((outbox::delete(connection, &ids).await?, sent))
+                    })
+                },
+                move |(deleted, sent)| {
+                    store.shrink_outbox(deleted);
+                    store.account(sent);
+                },
+            )
+            .await
     }
 
     fn shrink_outbox(&self, entries: u64) {
         let _ = self
             .outbox_depth
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| Some(depth.saturating_sub(entries)));
+    }
+
+    /// What was sent is committed.
+    fn account(&self, sent: Sent) {
+        match (sent, &self.outlet) {
+            (Sent::Placed(placed), Outlet::Log(table)) => table.show(placed),
+            (Sent::Waiting(entries), _) => drop(self.outbox_depth.fetch_add(entries, Ordering::Relaxed)),
+            (Sent::Placed(_), Outlet::Outbox) => {}
+        }
     }
 }
 
@@ -60,18 +107,20 @@ impl Store for SqliteStore {
         encode: &EncodeEvent,
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
         let (deliveries, encode) = (deliveries.to_vec(), Arc::clone(encode));
-        let results = self
-            .file
-            .write(move |connection| {
-                Box::pin(async move { commit::commit_all(connection, &deliveries, &encode).await })
-            })
-            .await?;
-        let events = results.iter().flatten().map(|committed| match committed {
-            Committed::Duplicate => 0,
-            Committed::Stored(receipts) => receipts.iter().filter(|receipt| receipt.is_new).count() as u64,
-        });
-        self.outbox_depth.fetch_add(events.sum(), Ordering::Relaxed);
-        Ok(results)
+        let (outlet, store) = (self.outlet.clone(), self.clone());
+        self.file
+            .write_then(
+                move |connection| {
+                    Box::pin(
+                        async move { commit::commit_all(connection, &outlet, &deliveries, &encode).await },
+                    )
+                },
+                move |(results, all_sent)| {
+                    all_sent.into_iter().for_each(|sent| store.account(sent));
+                    results
+                },
+            )
+            .await
     }
 
     fn outbox_depth(&self) -> u64 {
@@ -79,13 +128,13 @@ impl Store for SqliteStore {
     }
 
     fn outbox_shards(&self) -> u32 {
-        1
+        self.outlet.shards()
     }
 
     async fn read_outbox(&self, _: u32, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         let entries = outbox::read(self.file.readers(), limit).await?;
         if entries.len() < limit {
-            // A caller that was cancelled between commit and count leaves the count wrong; here it comes right again.
+            // A caller that was cancelled in the middle of a delete leaves the count wrong; here it comes right again.
             self.outbox_depth.store(entries.len() as u64, Ordering::Relaxed);
         }
         Ok(entries)
@@ -128,14 +177,19 @@ impl Store for SqliteStore {
         checkpoints::load(self.file.readers(), users).await
     }
 
-    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<(), StoreError> {
-        let batch = batch.clone();
-        let sent = self
-            .file
-            .write(move |connection| Box::pin(async move { checkpoints::save(connection, &batch).await }))
-            .await?;
-        self.outbox_depth.fetch_add(sent, Ordering::Relaxed);
-        Ok(())
+    async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<usize, StoreError> {
+        let (batch, outlet, store) = (batch.clone(), self.outlet.clone(), self.clone());
+        self.file
+            .write_then(
+                move |connection| {
+                    Box::pin(async move { checkpoints::save(connection, &outlet, &batch).await })
+                },
+                move |(messages, sent)| {
+                    store.account(sent);
+                    messages
+                },
+            )
+            .await
     }
 
     async fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, StoreError> {

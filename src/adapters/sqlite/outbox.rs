@@ -7,7 +7,7 @@ use actors::ports::store::{DeadLetter, OutboxEntry};
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::checkpoints::save_dead_letter;
-use crate::adapters::sqlite_file::rows::insert;
+use crate::adapters::sqlite_file::rows::{Insert, Rows, insert};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::{damaged, decode_headers, encode_headers};
 
@@ -17,26 +17,30 @@ pub(super) async fn count(readers: &SqlitePool) -> JobResult<u64> {
     Ok(count.unsigned_abs())
 }
 
-pub(super) async fn insert_messages<'m>(
-    connection: &mut SqliteConnection,
-    messages: impl Iterator<Item = &'m Message>,
-) -> JobResult<()> {
-    let rows = messages
-        .map(|message| Ok((message, encode_headers(&message.headers)?)))
-        .collect::<JobResult<Vec<(&Message, Vec<u8>)>>>()?;
-    insert(
-        connection,
-        "INSERT INTO outbox (topic, key, value, headers) ",
-        &rows,
-        |row, (message, headers)| {
-            row.push_bind(message.topic.name())
-                .push_bind(message.key.to_string())
-                .push_bind(message.value.clone())
-                .push_bind(headers.clone());
-        },
-        "",
-    )
-    .await
+static ENTRIES: Insert = Insert { into: "outbox (topic, key, value, headers)", columns: 4, tail: "" };
+
+/// An entry without a number yet.
+pub(super) struct Waiting {
+    topic: Topic,
+    key: Arc<str>,
+    value: Vec<u8>,
+    headers: Vec<u8>,
+}
+
+/// Messages as entries.
+pub(super) fn waiting<'m>(messages: impl Iterator<Item = &'m Message>) -> JobResult<Vec<Waiting>> {
+    let entry = |Message { topic, key, value, headers }: &Message| {
+        let (topic, key, value) = (*topic, Arc::clone(key), value.clone());
+        Ok(Waiting { topic, key, value, headers: encode_headers(headers)? })
+    };
+    messages.map(entry).collect()
+}
+
+pub(super) fn rows(messages: &[Waiting]) -> Rows<'_> {
+    Rows::new(&ENTRIES, messages, |message, values| {
+        values.push(message.topic.name()).push(Arc::clone(&message.key));
+        values.push(message.value.as_slice()).push(message.headers.as_slice());
+    })
 }
 
 /// Its columns: id, topic, key, value, headers.
@@ -100,6 +104,6 @@ pub(super) async fn bury(connection: &mut SqliteConnection, refused: &[(i64, Dea
             messages.push(letter.to_message());
         }
     }
-    insert_messages(connection, messages.iter()).await?;
+    insert(connection, &[rows(&waiting(messages.iter())?)]).await?;
     Ok(left - messages.len() as u64)
 }

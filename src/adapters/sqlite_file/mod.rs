@@ -17,6 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
+pub mod log_table;
 pub mod migrations;
 pub(crate) mod rows;
 
@@ -36,12 +37,16 @@ const WAL_AUTOCHECKPOINT_PAGES: &str = "4000";
 const STATEMENTS_MAX: usize = 256;
 /// Page cache of one connection, in KiB (negative: SQLite's way to say KiB).
 const CACHE_KIB: &str = "-4096";
+/// The same of the writer's, which looks for keys all over its indexes.
+const WRITER_CACHE_KIB: &str = "-16384";
 
 /// What a job gives back, or why not.
 pub type JobResult<T> = Result<T, StoreError>;
 
 /// A piece of work inside a transaction.
 type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, JobResult<T>> + Send>;
+/// What is done with its result once that is committed, whoever still waits for it.
+type Then<T, U> = Box<dyn FnOnce(T) -> U + Send>;
 
 /// A job without its type: it runs now, and answers once it is told how the commit went.
 trait Job: Send {
@@ -54,22 +59,24 @@ trait Ran: Send {
     fn answer(self: Box<Self>, commit: Result<(), StoreError>);
 }
 
-struct Pending<T> {
+struct Pending<T, U> {
     work: Work<T>,
-    reply: oneshot::Sender<JobResult<T>>,
+    then: Then<T, U>,
+    reply: oneshot::Sender<JobResult<U>>,
 }
 
-struct Done<T> {
+struct Done<T, U> {
     result: JobResult<T>,
-    reply: oneshot::Sender<JobResult<T>>,
+    then: Then<T, U>,
+    reply: oneshot::Sender<JobResult<U>>,
 }
 
 // A reply that nobody waits for any more is no error: the caller was cancelled, and the work is done all the same.
-impl<T: Send + 'static> Job for Pending<T> {
+impl<T: Send + 'static, U: Send + 'static> Job for Pending<T, U> {
     fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> BoxFuture<'c, Box<dyn Ran>> {
         Box::pin(async move {
             let result = contain((self.work)(connection)).await;
-            Box::new(Done { result, reply: self.reply }) as Box<dyn Ran>
+            Box::new(Done { result, then: self.then, reply: self.reply }) as Box<dyn Ran>
         })
     }
 
@@ -78,13 +85,14 @@ impl<T: Send + 'static> Job for Pending<T> {
     }
 }
 
-impl<T: Send + 'static> Ran for Done<T> {
+impl<T: Send + 'static, U: Send + 'static> Ran for Done<T, U> {
     fn failed(&self) -> bool {
         self.result.is_err()
     }
 
     fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
-        let _ = self.reply.send(self.result.and_then(|value| commit.map(|()| value)));
+        let committed = self.result.and_then(|value| commit.map(|()| value));
+        let _ = self.reply.send(committed.map(self.then));
     }
 }
 
@@ -133,8 +141,20 @@ impl SqliteFile {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, JobResult<T>> + Send + 'static,
     {
+        self.write_then(work, |value| value).await
+    }
+
+    /// The same, and `then` with what came of it, at once after the commit and in the order of the commits, also if the
+    /// caller has gone.
+    pub async fn write_then<T, U, F, G>(&self, work: F, then: G) -> JobResult<U>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, JobResult<T>> + Send + 'static,
+        G: FnOnce(T) -> U + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Pending { work: Box::new(work), reply });
+        let job = Box::new(Pending { work: Box::new(work), then: Box::new(then), reply });
         self.jobs.send(Item::Job(job)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
@@ -165,7 +185,8 @@ impl SqliteFile {
 
 /// A connection for writing, outside the engine: for migrations by command.
 pub async fn connect(path: &Path) -> JobResult<SqliteConnection> {
-    options(path).create_if_missing(true).connect().await.map_err(store_error)
+    let options = options(path).pragma("cache_size", WRITER_CACHE_KIB);
+    options.create_if_missing(true).connect().await.map_err(store_error)
 }
 
 /// A connection that changes nothing, beside a running bridge.
@@ -209,33 +230,39 @@ async fn write_groups(mut connection: SqliteConnection, mut queue: mpsc::Receive
 }
 
 async fn write_group(connection: &mut SqliteConnection, group: Vec<Box<dyn Job>>) {
-    if let Err(error) = execute(connection, "BEGIN IMMEDIATE").await {
-        group.into_iter().for_each(|job| job.refuse(error.clone()));
-        return;
-    }
-    let mut ran = Vec::with_capacity(group.len());
+    let mut ready = execute(connection, "BEGIN IMMEDIATE; SAVEPOINT job").await;
+    let mut ran: Vec<Box<dyn Ran>> = Vec::with_capacity(group.len());
     for job in group {
-        // A full disk can end the whole transaction under a job. The COMMIT below then fails, and everybody is
-        // told that the outcome is unknown, which deduplication makes safe to try again.
-        if let Err(error) = execute(connection, "SAVEPOINT job").await {
-            job.refuse(error);
-            continue;
+        if let (Some(last), Ok(())) = (ran.last(), &ready) {
+            let next = if last.failed() { "ROLLBACK TO job" } else { "RELEASE job; SAVEPOINT job" };
+            ready = execute(connection, next).await;
         }
-        let done = job.run(connection).await;
-        let end = if done.failed() { "ROLLBACK TO job; RELEASE job" } else { "RELEASE job" };
-        let _ = execute(connection, end).await;
-        ran.push(done);
+        // Without a savepoint of its own no job runs: a full disk can end the whole transaction under the one before.
+        match &ready {
+            Ok(()) => ran.push(job.run(connection).await),
+            Err(error) => job.refuse(error.clone()),
+        }
     }
-    let committed = execute(connection, "COMMIT").await;
+    let end = match ran.last() {
+        Some(last) if last.failed() => "ROLLBACK TO job; COMMIT",
+        _ => "COMMIT",
+    };
+    let committed = execute(connection, end).await;
     if committed.is_err() {
         let _ = execute(connection, "ROLLBACK").await;
     }
+    // If it has failed, nobody knows the outcome, which deduplication makes safe to try again.
     ran.into_iter().for_each(|done| done.answer(committed.clone()));
+}
+
+/// Undoes what the running job has done so far.
+pub(crate) async fn undo(connection: &mut SqliteConnection) -> JobResult<()> {
+    execute(connection, "ROLLBACK TO job").await
 }
 
 /// Runs statements that give nothing back.
 pub async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> JobResult<()> {
-    sqlx::raw_sql(sql).execute(connection).await.map(drop).map_err(store_error)
+    sqlx::query(sql).execute(connection).await.map(drop).map_err(store_error)
 }
 
 /// What an error of SQLite means to a caller: broken constraints are refusals, all else is unavailability.

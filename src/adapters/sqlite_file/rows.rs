@@ -1,40 +1,153 @@
-//! Rows and columns: how values are laid down, and inserts and look-ups of many rows in few statements.
+//! Rows and columns: inserts and look-ups of many rows in few statements.
+//!
+//! Each statement is a journey to the driver's thread and back, and each text is prepared once and kept. So statements
+//! come in few sizes, filled up with rows that change nothing, and small inserts into several tables go as one.
 
-use sqlx::query_builder::Separated;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Encode, FromRow, QueryBuilder, Sqlite, SqliteConnection, Type};
+use sqlx::encode::Encode;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, FromRow, QueryBuilder, Sqlite, SqliteConnection, Type};
 
-use super::{JobResult, store_error};
+use super::{JobResult, StoreError, store_error};
 
-/// Rows in one statement. Powers of two: so any number of rows takes few statements, and each connection prepares each
-/// of them once and keeps it. The widest row times the largest size stays under SQLite's 32,766 bound values.
-const SIZES: [usize; 10] = [512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
+/// Rows in one statement. The widest row times this stays under SQLite's 32,766 bound values.
+pub(crate) const ROWS_MAX: usize = 512;
+/// Rows a table up to which inserts into several tables are one statement.
+const TOGETHER_MAX: usize = 16;
 
-/// Splits rows into parts of those sizes, the largest first.
-fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = SIZES.into_iter().find(|size| *size <= rows.len())?;
-        let (part, rest) = rows.split_at(size);
-        rows = rest;
-        Some(part)
-    })
+/// An insert into a table: its columns, of which the first is never null.
+pub(crate) struct Insert {
+    /// `table (column, …)`.
+    pub(crate) into: &'static str,
+    /// How many columns.
+    pub(crate) columns: usize,
+    /// What is done about rows that are there: `ON CONFLICT …`, or nothing.
+    pub(crate) tail: &'static str,
 }
 
-/// Inserts `rows` with few statements. `head` ends in a blank; `tail` follows the values.
-pub(crate) async fn insert<T>(
-    connection: &mut SqliteConnection,
-    head: &'static str,
-    rows: &[T],
-    mut bind: impl FnMut(&mut Separated<'_, Sqlite, &'static str>, &T),
-    tail: &'static str,
-) -> JobResult<()> {
-    for part in parts(rows) {
-        let mut sql = QueryBuilder::<Sqlite>::new(head);
-        sql.push_values(part, |mut row, value| bind(&mut row, value));
-        sql.push(tail);
-        sql.build().execute(&mut *connection).await.map_err(store_error)?;
+/// The values of a statement, in order.
+#[derive(Default)]
+pub(crate) struct Values {
+    arguments: SqliteArguments,
+    error: Option<String>,
+}
+
+impl Values {
+    /// One more.
+    pub(crate) fn push<'v>(&mut self, value: impl Encode<'v, Sqlite> + Type<Sqlite>) -> &mut Self {
+        if let Err(error) = self.arguments.add(value) {
+            self.error = Some(error.to_string());
+        }
+        self
+    }
+
+    /// Rows of nothing, up to a size.
+    fn fill(&mut self, values: usize) {
+        for _ in 0..values {
+            self.push(None::<i64>);
+        }
+    }
+
+    fn arguments(self) -> JobResult<SqliteArguments> {
+        self.error.map_or(Ok(self.arguments), |error| Err(StoreError::Refused(error)))
+    }
+}
+
+/// Rows for one table.
+pub(crate) struct Rows<'r> {
+    insert: &'static Insert,
+    len: usize,
+    bind: Box<dyn Fn(usize, &mut Values) + Send + Sync + 'r>,
+}
+
+impl<'r> Rows<'r> {
+    /// A row for each of `rows`, whose columns `bind` pushes.
+    pub(crate) fn new<T: Sync>(
+        insert: &'static Insert,
+        rows: &'r [T],
+        bind: impl Fn(&T, &mut Values) + Send + Sync + 'r,
+    ) -> Self {
+        let bind = Box::new(move |place: usize, values: &mut Values| bind(&rows[place], values));
+        Self { insert, len: rows.len(), bind }
+    }
+
+    /// The statement for the rows from `first` on, in a statement of `size` rows.
+    fn write(&self, first: usize, size: usize, sql: &mut String, values: &mut Values) {
+        let Insert { into, columns, tail } = self.insert;
+        let row = format!("({}?)", "?,".repeat(columns - 1));
+        sql.push_str(&format!("INSERT INTO {into} SELECT * FROM (VALUES {row}"));
+        for _ in 1..size {
+            sql.push(',');
+            sql.push_str(&row);
+        }
+        // Rows that only fill the statement up begin with a null.
+        sql.push_str(&format!(") WHERE column1 IS NOT NULL {tail};"));
+        let here = size.min(self.len - first);
+        (first..first + here).for_each(|place| (self.bind)(place, values));
+        values.fill((size - here) * columns);
+    }
+}
+
+/// Inserts rows into tables, in this order.
+pub(crate) async fn insert(connection: &mut SqliteConnection, tables: &[Rows<'_>]) -> JobResult<()> {
+    let longest = tables.iter().map(|rows| rows.len).max().unwrap_or_default();
+    if longest <= TOGETHER_MAX {
+        let (mut sql, mut values) = (String::new(), Values::default());
+        for rows in tables.iter().filter(|rows| rows.len > 0) {
+            rows.write(0, longest.next_power_of_two(), &mut sql, &mut values);
+        }
+        return run(connection, sql, values).await;
+    }
+    for rows in tables {
+        for first in (0..rows.len).step_by(ROWS_MAX) {
+            let (mut sql, mut values) = (String::new(), Values::default());
+            let size = (rows.len - first).min(ROWS_MAX).next_power_of_two();
+            rows.write(first, size, &mut sql, &mut values);
+            run(connection, sql, values).await?;
+        }
     }
     Ok(())
+}
+
+/// Inserts rows into one table, at most [`ROWS_MAX`], and gives back what the insert returns.
+pub(crate) async fn insert_returning<R>(
+    connection: &mut SqliteConnection,
+    rows: &Rows<'_>,
+) -> JobResult<Vec<R>>
+where
+    R: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+{
+    let (mut sql, mut values) = (String::new(), Values::default());
+    rows.write(0, rows.len.next_power_of_two(), &mut sql, &mut values);
+    // Its text is made of our own words and question marks.
+    sqlx::query_as_with(AssertSqlSafe(sql), values.arguments()?)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)
+}
+
+async fn run(connection: &mut SqliteConnection, sql: String, values: Values) -> JobResult<()> {
+    if sql.is_empty() {
+        return Ok(());
+    }
+    // As above.
+    let query = sqlx::query_with(AssertSqlSafe(sql), values.arguments()?);
+    query.execute(connection).await.map(drop).map_err(store_error)
+}
+
+/// Pushes `(?, ?, …)` for `keys`, filled up to one of few sizes by the last of them again and again: that finds nothing
+/// more. No keys at all are an empty list.
+pub(crate) fn push_list<'q, K>(sql: &mut QueryBuilder<Sqlite>, keys: &[K])
+where
+    K: Clone + Send + for<'e> Encode<'e, Sqlite> + Type<Sqlite> + 'q,
+{
+    let fill = if keys.is_empty() { 0 } else { keys.len().next_power_of_two() - keys.len() };
+    let filled = keys.iter().chain(keys.last().into_iter().cycle().take(fill));
+    sql.push("(");
+    let mut list = sql.separated(", ");
+    for key in filled {
+        list.push_bind(key.clone());
+    }
+    sql.push(")");
 }
 
 /// Selects the rows whose key is one of `keys`. `head` ends in `IN `.
@@ -45,17 +158,12 @@ pub(crate) async fn select_in<R, K>(
 ) -> JobResult<Vec<R>>
 where
     R: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-    K: Clone + Send + for<'q> Encode<'q, Sqlite> + Type<Sqlite>,
+    K: Clone + Send + for<'e> Encode<'e, Sqlite> + Type<Sqlite>,
 {
     let mut rows = Vec::new();
-    for part in keys.chunks(SIZES[0]) {
-        // The last key again and again, up to the next size: that changes nothing, and saves statements.
-        let padding = part.len().next_power_of_two() - part.len();
-        let padded = part.iter().chain(part.last().into_iter().cycle().take(padding));
+    for part in keys.chunks(ROWS_MAX) {
         let mut sql = QueryBuilder::<Sqlite>::new(head);
-        sql.push_tuples(padded, |mut tuple, key| {
-            tuple.push_bind(key.clone());
-        });
+        push_list(&mut sql, part);
         rows.extend(sql.build_query_as::<R>().fetch_all(&mut *connection).await.map_err(store_error)?);
     }
     Ok(rows)
@@ -63,15 +171,58 @@ where
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Connection;
+
     use super::*;
 
-    #[test]
-    fn every_row_is_in_one_part_and_parts_have_few_sizes() {
-        for len in [0, 1, 3, 5, 63, 64, 200, 1_100] {
-            let rows: Vec<usize> = (0..len).collect();
-            let split: Vec<&[usize]> = parts(&rows).collect();
-            assert_eq!(split.concat(), rows);
-            assert!(split.iter().all(|part| SIZES.contains(&part.len())), "{len}");
+    static NUMBERS: Insert = Insert { into: "numbers (number, name)", columns: 2, tail: "" };
+    static WORDS: Insert = Insert {
+        into: "words (word)",
+        columns: 1,
+        tail: "ON CONFLICT (word) DO UPDATE SET times = times + 1",
+    };
+
+    #[actix_web::test]
+    async fn any_number_of_rows_is_inserted_once_each() {
+        for len in [0, 1, 3, 16, 17, 63, 64, 200, 512, 513, 1_100] {
+            let mut connection = SqliteConnection::connect(":memory:").await.unwrap();
+            let tables = "CREATE TABLE numbers (number INTEGER NOT NULL, name TEXT NOT NULL) STRICT; \
+                CREATE TABLE words (word TEXT PRIMARY KEY, times INTEGER NOT NULL DEFAULT 1) STRICT";
+            super::super::execute(&mut connection, tables).await.unwrap();
+            let rows: Vec<i64> = (0..len).collect();
+            let numbers = Rows::new(&NUMBERS, &rows, |number, values| {
+                values.push(*number).push(number.to_string());
+            });
+            let words = Rows::new(&WORDS, &rows, |number, values| {
+                values.push((number % 2).to_string());
+            });
+            insert(&mut connection, &[numbers, words]).await.unwrap();
+            let found: Vec<(i64, String)> = sqlx::query_as("SELECT number, name FROM numbers ORDER BY rowid")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(found, rows.iter().map(|number| (*number, number.to_string())).collect::<Vec<_>>());
+            let (times,): (i64,) = sqlx::query_as("SELECT coalesce(sum(times), 0) FROM words")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(times, len);
         }
+    }
+
+    #[actix_web::test]
+    async fn what_an_insert_returns_has_no_rows_of_the_filling() {
+        let mut connection = SqliteConnection::connect(":memory:").await.unwrap();
+        super::super::execute(&mut connection, "CREATE TABLE numbers (number INTEGER, name TEXT)")
+            .await
+            .unwrap();
+        static RETURNING: Insert =
+            Insert { into: "numbers (number, name)", columns: 2, tail: "RETURNING number" };
+        let rows = Rows::new(&RETURNING, &[7, 8, 9], |number, values| {
+            values.push(*number).push("a");
+        });
+        let mut returned: Vec<(i64,)> = insert_returning(&mut connection, &rows).await.unwrap();
+        returned.sort_unstable();
+        assert_eq!(returned, [(7,), (8,), (9,)]);
     }
 }

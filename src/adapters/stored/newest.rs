@@ -34,6 +34,13 @@ impl Candidate {
 pub(crate) struct Newest(BTreeMap<(UserId, &'static str), Candidate>);
 
 impl Newest {
+    /// The best of all readings of these events.
+    pub(crate) fn of<'e>(events: impl Iterator<Item = (i64, &'e Event)>) -> Self {
+        let mut newest = Self::default();
+        events.for_each(|(event_seq, event)| newest.offer(event_seq, event, |_| true));
+        newest
+    }
+
     /// Takes in every reading of an event that `fits`.
     pub(crate) fn offer(&mut self, event_seq: i64, event: &Event, fits: impl Fn(&Reading) -> bool) {
         for reading in event.readings.iter().filter(|reading| fits(reading)) {

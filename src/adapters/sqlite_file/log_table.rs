@@ -1,0 +1,313 @@
+//! The event log's tables in the file: partitions by user, offsets that only grow, durable with their commit.
+//!
+//! The one writer gives out offsets inside its transactions, and shows what it has appended once that is committed. The
+//! newest records stay in memory, so that a consumer that keeps up never asks the file.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use actors::domain::message::{Message, Topic, partition_of};
+use actors::ports::event_log::{LogRecord, Places};
+use parking_lot::Mutex;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
+use tokio::sync::Notify;
+
+use super::rows::{Insert, Rows, insert, insert_returning};
+use super::{JobResult, SqliteFile, StoreError, store_error};
+use crate::adapters::stored::{damaged, decode_headers, encode_headers};
+
+/// Parts of one statement; SQLite takes 500.
+const PARTS_MAX: usize = 100;
+/// Bytes of the newest records that are kept in memory. A consumer that is further behind reads the file.
+const TAIL_MAX_BYTES: usize = 8 << 20;
+
+/// Its columns: partition, offset, key, value, headers.
+type Row = (i64, i64, String, Vec<u8>, Vec<u8>);
+
+/// Moves the ends of partitions by so many records each, and tells where they are then.
+static ENDS: Insert = Insert {
+    into: "log_ends (topic, partition, next_offset)",
+    columns: 3,
+    tail: "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = next_offset + excluded.next_offset \
+           RETURNING topic, partition, next_offset",
+};
+static RECORDS: Insert =
+    Insert { into: "log (topic, partition, offset, key, value, headers)", columns: 6, tail: "" };
+
+/// The log in a file. Cheap to clone.
+#[derive(Clone)]
+pub struct LogTable {
+    partitions: u32,
+    shown: Arc<Shown>,
+}
+
+/// What readers see.
+struct Shown {
+    /// Of `biometric-events`, by partition.
+    newest: Mutex<Newest>,
+    grown: Notify,
+}
+
+struct Newest {
+    partitions: Vec<Tail>,
+    bytes: usize,
+}
+
+struct Tail {
+    /// Where the partition ends.
+    next_offset: i64,
+    /// The records before that, without a gap.
+    records: VecDeque<LogRecord>,
+}
+
+/// Records with their offsets, in a transaction that is not committed yet.
+pub(crate) struct Placed(Vec<(LogRecord, Vec<u8>)>);
+
+impl Placed {
+    /// Their rows.
+    pub(crate) fn rows(&self) -> Rows<'_> {
+        Rows::new(&RECORDS, &self.0, |(record, headers), values| {
+            values.push(record.topic.name()).push(record.partition).push(record.offset);
+            values.push(Arc::clone(&record.key)).push(record.value.as_slice()).push(headers.as_slice());
+        })
+    }
+}
+
+impl LogTable {
+    /// The log in `file` with `partitions` partitions a topic. A log made with another number is refused, and the
+    /// number given back: its users would change partition, and with it their order.
+    pub async fn open(file: &SqliteFile, partitions: u32) -> Result<Result<Self, u32>, StoreError> {
+        let held = file.write(move |connection| Box::pin(lay_out(connection, partitions))).await?;
+        if held != partitions {
+            return Ok(Err(held));
+        }
+        let ends = stored_ends(file.readers(), Topic::BiometricEvents, partitions).await?;
+        let tail = |next_offset| Tail { next_offset, records: VecDeque::new() };
+        let newest = Newest { partitions: ends.into_iter().map(tail).collect(), bytes: 0 };
+        let shown = Shown { newest: Mutex::new(newest), grown: Notify::new() };
+        Ok(Ok(Self { partitions, shown: Arc::new(shown) }))
+    }
+
+    /// How many partitions each topic has.
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// Appends `messages` in the writer's transaction. Once it is committed they are shown by [`Self::show`].
+    pub(crate) async fn append(
+        &self,
+        connection: &mut SqliteConnection,
+        messages: impl Iterator<Item = &Message> + Clone,
+    ) -> JobResult<Placed> {
+        let placed = self.place(connection, messages).await?;
+        insert(connection, &[placed.rows()]).await?;
+        Ok(placed)
+    }
+
+    /// Gives each message its place; its row is still to be written.
+    pub(crate) async fn place<'m>(
+        &self,
+        connection: &mut SqliteConnection,
+        messages: impl Iterator<Item = &'m Message> + Clone,
+    ) -> JobResult<Placed> {
+        let place_of = |message: &Message| (message.topic, partition_of(&message.key, self.partitions));
+        let mut counts: BTreeMap<(Topic, u32), i64> = BTreeMap::new();
+        messages.clone().for_each(|message| *counts.entry(place_of(message)).or_default() += 1);
+        let mut next = grow(connection, &counts).await?;
+        let place = |message: &Message| {
+            let (topic, partition) = place_of(message);
+            let next = next.get_mut(&(topic, partition)).ok_or_else(|| damaged("a partition has no end"))?;
+            let offset = *next;
+            *next += 1;
+            let (key, value) = (Arc::clone(&message.key), message.value.clone());
+            let headers = message.headers.clone();
+            let encoded = encode_headers(&headers)?;
+            Ok((LogRecord { topic, partition, offset, key, value, headers }, encoded))
+        };
+        messages.map(place).collect::<JobResult<_>>().map(Placed)
+    }
+
+    /// Lets readers see what is committed, in the order of the commits.
+    pub(crate) fn show(&self, Placed(records): Placed) {
+        {
+            let mut newest = self.shown.newest.lock();
+            records.into_iter().for_each(|(record, _)| newest.push(record));
+        }
+        self.shown.grown.notify_waiters();
+    }
+
+    /// Where each partition of `biometric-events` ends.
+    pub fn ends(&self) -> Vec<(u32, i64)> {
+        (0..).zip(self.shown.newest.lock().partitions.iter().map(|tail| tail.next_offset)).collect()
+    }
+
+    /// Waits until there is something at or beyond these places of `biometric-events`, and reads up to `limit` records.
+    pub async fn next(&self, file: &SqliteFile, held: &Places, limit: usize) -> JobResult<Vec<LogRecord>> {
+        loop {
+            // Asked for before the look, so that what is appended in between wakes us.
+            let grown = self.shown.grown.notified();
+            let ends = self.ends();
+            let place = |(partition, end): &(u32, i64)| {
+                held.get(partition).filter(|place| *place < end).map(|place| (*partition, *place))
+            };
+            let open: Vec<(u32, i64)> = ends.iter().filter_map(place).collect();
+            if !open.is_empty() {
+                let remembered = self.shown.newest.lock().read(&open, limit);
+                let records = match remembered {
+                    Some(records) => records,
+                    None => read(file.readers(), Topic::BiometricEvents, &open, limit).await?,
+                };
+                if !records.is_empty() {
+                    return Ok(records);
+                }
+            }
+            grown.await;
+        }
+    }
+}
+
+impl Newest {
+    fn push(&mut self, record: LogRecord) {
+        let tail = self.partitions.get_mut(record.partition as usize);
+        let Some(tail) = tail.filter(|_| record.topic == Topic::BiometricEvents) else { return };
+        tail.next_offset = record.offset + 1;
+        self.bytes += size(&record);
+        tail.records.push_back(record);
+        if self.bytes > TAIL_MAX_BYTES {
+            // Nobody keeps up with it: it begins again with what comes next.
+            self.partitions.iter_mut().for_each(|tail| tail.records = VecDeque::new());
+            self.bytes = 0;
+        }
+    }
+
+    /// Up to `limit` records from these places on; `None` if some of them are no longer here. What lies before them has
+    /// been read and is forgotten.
+    fn read(&mut self, places: &[(u32, i64)], limit: usize) -> Option<Vec<LogRecord>> {
+        let share = limit.div_ceil(places.len().max(1));
+        let mut read = Vec::new();
+        for &(partition, place) in places {
+            let tail = self.partitions.get_mut(partition as usize)?;
+            if tail.records.front().is_none_or(|record| record.offset > place) {
+                return None;
+            }
+            while let Some(record) = tail.records.pop_front_if(|record| record.offset < place) {
+                self.bytes -= size(&record);
+            }
+            read.extend(tail.records.iter().take(share).cloned());
+        }
+        Some(read)
+    }
+}
+
+/// About how much memory a record takes.
+fn size(record: &LogRecord) -> usize {
+    let headers: usize = record.headers.iter().map(|(_, value)| value.len() + 64).sum();
+    record.value.len() + headers + 128
+}
+
+/// Moves ends by these numbers of records; gives back where each was.
+async fn grow(
+    connection: &mut SqliteConnection,
+    counts: &BTreeMap<(Topic, u32), i64>,
+) -> JobResult<BTreeMap<(Topic, u32), i64>> {
+    let counts: Vec<((Topic, u32), i64)> = counts.iter().map(|(place, count)| (*place, *count)).collect();
+    let mut begins = BTreeMap::new();
+    for part in counts.chunks(super::rows::ROWS_MAX) {
+        let rows = Rows::new(&ENDS, part, |((topic, partition), count), values| {
+            values.push(topic.name()).push(*partition).push(*count);
+        });
+        let ends: Vec<(String, u32, i64)> = insert_returning(connection, &rows).await?;
+        for &((topic, partition), count) in part {
+            let is_it =
+                |(name, number, _): &&(String, u32, i64)| name == topic.name() && *number == partition;
+            let (_, _, end) = ends.iter().find(is_it).ok_or_else(|| damaged("a partition has no end"))?;
+            begins.insert((topic, partition), end - count);
+        }
+    }
+    Ok(begins)
+}
+
+async fn lay_out(connection: &mut SqliteConnection, partitions: u32) -> JobResult<u32> {
+    sqlx::query("INSERT INTO log_layout (id, partitions) VALUES (1, ?) ON CONFLICT DO NOTHING")
+        .bind(partitions)
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let (held,) = sqlx::query_as("SELECT partitions FROM log_layout")
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(held)
+}
+
+async fn stored_ends(readers: &SqlitePool, topic: Topic, partitions: u32) -> JobResult<Vec<i64>> {
+    let rows: Vec<(u32, i64)> = sqlx::query_as("SELECT partition, next_offset FROM log_ends WHERE topic = ?")
+        .bind(topic.name())
+        .fetch_all(readers)
+        .await
+        .map_err(store_error)?;
+    let mut ends = vec![0; partitions as usize];
+    for (partition, next_offset) in rows {
+        if let Some(end) = ends.get_mut(partition as usize) {
+            *end = next_offset;
+        }
+    }
+    Ok(ends)
+}
+
+/// Reads up to `limit` records beyond the given (partition, offset) places. Also for a pool of another process.
+pub async fn read(
+    readers: &SqlitePool,
+    topic: Topic,
+    places: &[(u32, i64)],
+    limit: usize,
+) -> JobResult<Vec<LogRecord>> {
+    // Each partition gets its share, so that a busy one does not starve the others.
+    let share = i64::try_from(limit.div_ceil(places.len().max(1))).unwrap_or(i64::MAX);
+    let mut records = Vec::new();
+    for places in places.chunks(PARTS_MAX) {
+        records.extend(read_parts(readers, topic, places, share).await?);
+    }
+    Ok(records)
+}
+
+async fn read_parts(
+    readers: &SqlitePool,
+    topic: Topic,
+    places: &[(u32, i64)],
+    share: i64,
+) -> JobResult<Vec<LogRecord>> {
+    let mut sql = QueryBuilder::<Sqlite>::new("");
+    for (index, (partition, offset)) in places.iter().enumerate() {
+        sql.push(if index == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
+        sql.push("SELECT partition, offset, key, value, headers FROM log WHERE topic = ")
+            .push_bind(topic.name());
+        sql.push(" AND partition = ").push_bind(*partition).push(" AND offset >= ").push_bind(*offset);
+        sql.push(" ORDER BY offset LIMIT ").push_bind(share).push(")");
+    }
+    let rows: Vec<Row> = sql.build_query_as().fetch_all(readers).await.map_err(store_error)?;
+    rows.into_iter()
+        .map(|(partition, offset, key, value, headers)| {
+            let partition = u32::try_from(partition).unwrap_or_default();
+            let headers = decode_headers(&headers)?;
+            Ok(LogRecord { topic, partition, offset, key: Arc::from(key), value, headers })
+        })
+        .collect()
+}
+
+/// How many partitions the log in this file has, if it has been laid out.
+pub async fn stored_partitions(readers: &SqlitePool) -> JobResult<Option<u32>> {
+    let table: Option<(i64,)> =
+        sqlx::query_as("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_layout'")
+            .fetch_optional(readers)
+            .await
+            .map_err(store_error)?;
+    if table.is_none() {
+        return Ok(None);
+    }
+    let row: Option<(u32,)> = sqlx::query_as("SELECT partitions FROM log_layout")
+        .fetch_optional(readers)
+        .await
+        .map_err(store_error)?;
+    Ok(row.map(|(partitions,)| partitions))
+}
