@@ -18,7 +18,7 @@ use crate::bridge::{HEALTHKIT_KEY, OURA_SECRET, PATIENCE, now_ms};
 /// Senders of one user at the same time.
 const LANES: usize = 2;
 /// Each delivery has a minute of its own, so that no two hold the same fact.
-const SPACING_MS: i64 = 60_000;
+const SPACING_MS: i64 = 20_000;
 /// Times begin so long ago that none is in the future.
 const HISTORY_MS: i64 = 48 * 3_600_000;
 /// In every user's id, so that a log line which holds one can be found out.

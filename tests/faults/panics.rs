@@ -53,7 +53,10 @@ impl InProcess {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, looking).await.expect("the actor gets there")
+        let Ok(node) = tokio::time::timeout(PATIENCE, looking).await else {
+            panic!("the actor does not get there: {:?}", self.node(path));
+        };
+        node
     }
 
     /// Sends one event of a user of its own, and waits until it is applied: by then every stage has gone on.
@@ -161,9 +164,10 @@ async fn a_stage_that_keeps_failing_ends_the_bridge_in_order_and_loses_nothing()
             bridge.inject(stage);
             // It dies at its next message.
             bridge.probe(2 * restarts - 1).await;
-            bridge.until(stage, |node| node.restarts == restarts).await;
-            // What was in hand is done by then: a message that dies twice would be blamed in the actor's place.
+            let reborn = bridge.until(stage, |node| node.restarts == restarts).await;
             bridge.probe(2 * restarts).await;
+            // What was in hand is done by then: a message that dies twice would be blamed in the actor's place.
+            bridge.until(stage, |node| node.handled > reborn.handled).await;
         };
         // 5 in each of 4 lives under the root, and 3 of the root's; the last life's under load.
         for restarts in 1..=18 {
