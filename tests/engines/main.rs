@@ -23,6 +23,7 @@ mod cache;
 mod cache_redis;
 mod event_log;
 mod kafka;
+mod kafka_words;
 mod postgres;
 mod postgres_faults;
 mod postgres_import;

@@ -5,6 +5,7 @@
 //!   `share` the buffer of one partition, in which reading takes nothing away.
 //! - `observer`: where partitions end, and whether the brokers answer.
 //! - `topics`, `reader`: what the commands `topics create` and `log read` do.
+//! - `words`: why brokers cannot be reached.
 //!
 //! Places come from the store alone, with the checkpoints that they belong to. This adapter commits no offsets to
 //! the brokers: a poll tells where the member reads, not what it has made durable, and a hint that runs ahead of
@@ -20,6 +21,7 @@ mod reader;
 mod record;
 mod share;
 mod topics;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
