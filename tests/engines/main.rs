@@ -27,6 +27,7 @@ mod kafka_words;
 mod postgres;
 mod postgres_faults;
 mod postgres_import;
+mod sqlite_beside_log;
 mod store;
 mod store_commits;
 mod store_concurrency;
