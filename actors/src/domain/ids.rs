@@ -25,7 +25,7 @@ pub enum IdError {
     ControlCharacter,
 }
 
-/// Whether a text is fit for an id: UTF-8 without control characters, not blank, at most [`ID_MAX_BYTES`].
+/// Whether a text may be an id of any kind: UTF-8 without control characters, not blank, at most [`ID_MAX_BYTES`].
 ///
 /// # Errors
 /// What is wrong with it.

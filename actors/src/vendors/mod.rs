@@ -16,6 +16,7 @@ pub mod signing;
 mod tests;
 mod timestamp;
 mod verified;
+pub mod whoop;
 
 pub use inline::identity as inline_identity;
 pub use verified::{RawDelivery, Verified, delivery_key, key_within};

@@ -7,7 +7,7 @@ mod notification;
 
 use std::fmt;
 
-use super::signing::{SharedKeys, SigningSecret, trusted_field};
+use super::signing::{SharedKeys, SigningSecret, check_signed_at, timestamp_digits, trusted_field};
 use super::verified::OutsideUsers;
 use super::{Device, Handshake, RawDelivery, Verified, json};
 use crate::domain::delivery::{DecodeError, Decoded, Format, VerifyError};
@@ -16,9 +16,6 @@ use crate::domain::time::{MS_PER_SECOND, Timestamp};
 
 const NAME: &str = "oura";
 const DEVICE_TYPE: DeviceType = DeviceType::OuraRing;
-
-/// A signed timestamp of so many digits or fewer is read; unix milliseconds have 13.
-const TIMESTAMP_DIGITS_MAX: usize = 16;
 
 /// From here on a signed timestamp is in milliseconds. Oura sends seconds; its documentation does not promise it.
 const TIMESTAMP_MS_MIN: i64 = 1_000_000_000_000;
@@ -63,19 +60,12 @@ impl Oura {
         let timestamp = trusted_field(raw.headers, "x-oura-timestamp")?.ok_or(VerifyError::Missing)?;
         let signed_at = read_signed_timestamp(timestamp)?;
         self.webhook_secret.verify_hex(&[timestamp.as_bytes(), &raw.body], signature)?;
-        match raw.received_at.ms_since(signed_at) {
-            age_ms if age_ms > self.tolerance_ms => Err(VerifyError::Stale),
-            age_ms if age_ms < -self.tolerance_ms => Err(VerifyError::Future),
-            _ => Ok(()),
-        }
+        check_signed_at(signed_at, raw.received_at, self.tolerance_ms)
     }
 }
 
 fn read_signed_timestamp(text: &str) -> Result<Timestamp, VerifyError> {
-    if text.len() > TIMESTAMP_DIGITS_MAX || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(VerifyError::Malformed);
-    }
-    let number: i64 = text.parse().map_err(|_| VerifyError::Malformed)?;
+    let number = timestamp_digits(text)?;
     let ms = if number < TIMESTAMP_MS_MIN { number * MS_PER_SECOND } else { number };
     Ok(Timestamp::from_ms(ms))
 }

@@ -30,6 +30,8 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "level",
         "event_type",
         "data_type",
+        "id",
+        "trace_id",
         "x",
     ]);
     let text = prop::sample::select(vec![
@@ -44,6 +46,7 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "Watch",
         "update",
         "sleep.updated",
+        "recovery.updated",
         "2026-09-10T06:42:11Z",
         "2026-09-10 7:57:00\u{202f}am +1000",
         "1789020131",
@@ -130,6 +133,8 @@ fn decode_everywhere(body: &[u8]) {
     check_readings(decode_healthkit(body));
     check_readings(decode_oura_inline(body));
     check_readings(decode_oura_native(body));
+    check_readings(decode_whoop_inline(body));
+    check_readings(decode_whoop_native(body));
 }
 
 /// The same cases in every run; another seed explores others.
