@@ -9,7 +9,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use crate::aftermath::assert_unharmed;
-use crate::answers::{events, refused, send};
+use crate::answers::{events, log_read, refused, send};
 use crate::bridge::{Bridge, WHOOP_SECRET, now_ms};
 
 /// The body of vendors.md §3's vector.
@@ -154,4 +154,26 @@ async fn inline_readings_of_a_whoop_are_processed() {
 async fn a_whoop_door_can_be_shut() {
     let bridge = Bridge::start_with(&[("WHOOP_ENABLED", "false")]).await;
     refused(signed(&bridge, now_ms(), BODY), 404, "device_disabled").await;
+}
+
+#[actix_web::test]
+async fn a_deletion_is_processed_at_once_and_is_an_event_of_its_own() {
+    let bridge = Bridge::start().await;
+    let body = BODY.replace("recovery.updated", "sleep.deleted");
+    let answer = send(signed(&bridge, now_ms(), &body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(
+        (&answer.json()["status"], &answer.json()["events"], &answer.json()["readings"]),
+        (&json!("processed"), &json!(1), &json!(0))
+    );
+    assert_eq!(send(signed(&bridge, now_ms(), &body)).await.json()["status"], "duplicate");
+    let on_log = async || {
+        log_read(&bridge, "biometric-events").into_iter().find(|message| message["key"] == "whoop:456789")
+    };
+    bridge.until("on the log", async |_| on_log().await.is_some()).await;
+    let message = on_log().await.expect("a message");
+    let event = &message["value"];
+    assert_eq!((&event["deleted"], &event["kind"]), (&json!(true), &json!("sleep")), "{message}");
+    assert_eq!(event["readings"], json!([]));
+    assert_eq!(events(&bridge, "whoop:456789").await, Vec::<serde_json::Value>::new());
 }

@@ -3,7 +3,9 @@
 //! Oura signs with headers of its own and sends no data, only where to fetch it. A body under the header
 //! `Signature` is the Python system's: data inline, or a notification with our user id.
 
+mod fetch;
 mod notification;
+mod records;
 
 use std::fmt;
 
@@ -13,6 +15,8 @@ use super::{Device, Handshake, RawDelivery, Verified, json};
 use crate::domain::delivery::{DecodeError, Decoded, Format, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::time::{MS_PER_SECOND, Timestamp};
+
+pub(super) use fetch::request;
 
 const NAME: &str = "oura";
 const DEVICE_TYPE: DeviceType = DeviceType::OuraRing;
@@ -108,7 +112,7 @@ impl Device for Oura {
     fn decode(&self, verified: &Verified, received_at: Timestamp) -> Result<Decoded, DecodeError> {
         let document = json::document(verified.body())?;
         match verified.format() {
-            Format::Vendor => notification::decode_native(document),
+            Format::Vendor => notification::decode_native(document, received_at),
             Format::Inline => notification::decode_python(document, received_at),
         }
     }
@@ -118,4 +122,10 @@ impl Device for Oura {
 fn only<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let mut values = query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
     values.next().filter(|_| values.next().is_none())
+}
+
+/// The event's kind of records of this type, for tests of whole deliveries.
+#[cfg(test)]
+pub(super) fn kind_of(data_type: crate::domain::fetch::OuraDataType) -> &'static str {
+    records::kind(data_type).kind
 }

@@ -13,6 +13,7 @@ use crate::domain::delivery::{DecodeError, Decoded, Header, Headers, Rejections,
 use crate::domain::event::Reading;
 use crate::domain::time::Timestamp;
 
+mod fetches;
 mod healthkit;
 mod oura;
 mod properties;

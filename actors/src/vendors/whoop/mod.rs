@@ -4,7 +4,9 @@
 //! is the Python system's: data inline, or a notification with our user id. WHOOP asks no questions before it sends:
 //! the address is typed into its dashboard (vendors.md §3).
 
+mod fetch;
 mod notification;
+mod records;
 
 use std::fmt;
 
@@ -14,6 +16,8 @@ use super::{Device, Handshake, RawDelivery, Verified, json};
 use crate::domain::delivery::{DecodeError, Decoded, Format, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::time::{MS_PER_SECOND, Timestamp};
+
+pub(super) use fetch::request;
 
 const NAME: &str = "whoop";
 const DEVICE_TYPE: DeviceType = DeviceType::WhoopBand;
@@ -91,7 +95,7 @@ impl Device for Whoop {
     fn decode(&self, verified: &Verified, received_at: Timestamp) -> Result<Decoded, DecodeError> {
         let document = json::document(verified.body())?;
         match verified.format() {
-            Format::Vendor => notification::decode_native(document),
+            Format::Vendor => notification::decode_native(document, received_at),
             Format::Inline => notification::decode_python(document, received_at),
         }
     }
