@@ -52,11 +52,14 @@ impl Values {
     }
 }
 
+/// Pushes the columns of the row at a place.
+type Bind<'r> = Box<dyn Fn(usize, &mut Values) + Send + Sync + 'r>;
+
 /// Rows for one table.
 pub(crate) struct Rows<'r> {
     insert: &'static Insert,
     len: usize,
-    bind: Box<dyn Fn(usize, &mut Values) + Send + Sync + 'r>,
+    bind: Bind<'r>,
 }
 
 impl<'r> Rows<'r> {
