@@ -8,3 +8,4 @@ pub mod redis;
 pub mod sqlite;
 pub mod sqlite_file;
 mod stored;
+pub mod vault;

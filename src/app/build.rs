@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use super::data_dir::{DataDir, DataDirError};
 use super::engines::Engines;
 use crate::adapters::redis::RedisUrlError;
+use crate::adapters::vault::KeyFileError;
 use crate::http::{Admission, Doors, Entrance};
 use crate::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Secret, Settings};
 use crate::telemetry::{Metrics, Teller};
@@ -57,6 +58,9 @@ pub enum StartError {
     /// The cache's address.
     #[error("REDIS_URL: {0}")]
     Redis(#[from] RedisUrlError),
+    /// The keys for tokens.
+    #[error(transparent)]
+    TokenKeys(#[from] KeyFileError),
     /// The socket.
     #[error("cannot listen on {address}: {error}")]
     Listen {

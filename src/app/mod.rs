@@ -8,6 +8,7 @@ mod open_files;
 mod run;
 mod tools;
 mod topics;
+mod vault;
 
 pub use build::{Bridge, StartError, build, devices, doors};
 pub use data_dir::{DataDir, DataDirError};

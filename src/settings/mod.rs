@@ -10,11 +10,13 @@ mod engines;
 mod limits;
 mod reader;
 mod secret;
+mod token_keys;
 
 pub use engines::{CacheSettings, KafkaSettings, PostgresSettings};
 pub use limits::*;
 pub use reader::{Problem, Sources, Variable};
 pub use secret::Secret;
+pub use token_keys::{TokenKey, parse_token_keys};
 
 use reader::Reader;
 
@@ -48,6 +50,8 @@ pub struct Settings {
     pub stream: StreamSettings,
     /// What is told of it all.
     pub telemetry: TelemetrySettings,
+    /// What tokens are sealed with at rest, the first one first (`TOKEN_ENCRYPTION_KEYS`).
+    pub token_keys: Vec<TokenKey>,
     /// Where commands find a running bridge (`BRIDGE_URL`), without a slash at its end.
     pub bridge_url: String,
     /// Where everything durable is (`DATA_DIR`).
@@ -201,6 +205,7 @@ impl Settings {
                 )),
             },
             telemetry: read_telemetry(reader),
+            token_keys: token_keys::read_token_keys(reader),
             data_dir: PathBuf::from(reader.text("DATA_DIR")),
             thresholds: read_thresholds(reader),
         }

@@ -13,6 +13,7 @@
 //!
 //! Nothing here sleeps. Tests wait for what they want to see with `changes()` of each port.
 
+mod accounts;
 mod cache;
 mod clock;
 mod contents;
@@ -21,6 +22,7 @@ mod faults;
 mod store;
 mod telemetry;
 
+pub use accounts::AccountRows;
 pub use cache::{CACHE_BYTES_MAX, CACHE_EVENTS_MAX, CACHE_USERS_MAX, CacheCall, MemoryCache};
 pub use clock::ManualClock;
 pub use contents::{Contents, EventRow};
