@@ -9,3 +9,4 @@ pub mod sqlite;
 pub mod sqlite_file;
 mod stored;
 pub mod vault;
+pub mod vendor_http;

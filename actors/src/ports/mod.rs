@@ -7,6 +7,7 @@ pub mod event_log;
 pub mod store;
 pub mod telemetry;
 pub mod vault;
+pub mod vendor_api;
 
 pub use accounts::Accounts;
 pub use cache::Cache;
@@ -15,3 +16,4 @@ pub use event_log::EventLog;
 pub use store::Store;
 pub use telemetry::Telemetry;
 pub use vault::Vault;
+pub use vendor_api::OAuth;
