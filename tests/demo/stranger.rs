@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
-use reqwest::Client;
 use serde_json::Value;
 
 use crate::bridge::{PATIENCE, PROGRAM};

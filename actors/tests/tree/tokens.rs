@@ -183,7 +183,7 @@ async fn a_crash_with_the_new_pair_marks_that_account_at_the_next_call_and_asks_
     let again = join_all((0..100).map(|_| ask(&two, &ann, None))).await;
     assert!(again.iter().all(|given| *given == Err(TokenError::NeedsReconnection)));
     assert_eq!(oauth.calls(), 2, "nobody asks the vendor again");
-    assert_eq!(two.store.to_reconnect(None, 10).await.unwrap(), [ann.clone()]);
+    assert_eq!(two.store.to_reconnect(None, 10).await.unwrap(), std::slice::from_ref(&ann));
     assert_eq!(refreshes(&two, RefreshOutcome::Reconnect), 1);
     assert!(ask(&two, &bob, None).await.is_ok(), "no other account is touched");
     // Connected again, it is as good as new.
