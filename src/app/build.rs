@@ -128,6 +128,8 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         settings,
         tree,
         store,
+        accounts: Arc::clone(&engines.accounts),
+        vault: Arc::clone(&engines.vault),
         log,
         cache,
         engines: engines.kinds,

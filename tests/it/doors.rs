@@ -110,6 +110,8 @@ impl House {
             settings,
             tree,
             store: Arc::clone(&store) as _,
+            accounts: Arc::clone(&store) as _,
+            vault: Arc::new(MemoryVault::default()),
             log,
             cache,
             engines: EngineKinds { store: "sqlite", log: "embedded", cache: "memory" },
