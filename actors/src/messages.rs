@@ -1,17 +1,21 @@
 //! Every message between actors, in the order in which data meets them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Message;
 use futures_util::future::BoxFuture;
 
 use crate::cognition::switch::ModeSwitch;
+use crate::domain::account::{Account, Token};
 use crate::domain::delivery::{DecodeError, Rejections};
 use crate::domain::event::Event;
 use crate::domain::ids::{RequestId, UserId};
 use crate::domain::time::Timestamp;
 use crate::ports::event_log::LogRecord;
 use crate::ports::store::{Claim, Committed, DeadLetter, NewDelivery, Receipt, StoreError};
+use crate::ports::vault::VaultError;
+use crate::ports::vendor_api::OAuthError;
 use crate::user_state::LiveState;
 use crate::vendors::Verified;
 
@@ -237,4 +241,53 @@ pub struct FlushCheckpoints;
 
 impl Message for FlushCheckpoints {
     type Result = Result<(), StoreError>;
+}
+
+/// To token refresh: give out an account's access token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GiveToken {
+    /// Whose.
+    pub account: Account,
+    /// The version of the token that the vendor has just answered 401: a newer one is wanted.
+    pub refused: Option<i64>,
+}
+
+/// An access token that may be used. It is not kept: whoever needs one again asks again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// The token.
+    pub token: Token,
+    /// Which it is: to be given back in [`GiveToken::refused`] if the vendor answers it 401. 0 is `OURA_ACCESS_TOKEN`.
+    pub version: i64,
+    /// When it ends, if anybody knows.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why there is no access token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The account has no tokens yet.
+    #[error("the account is not connected")]
+    NoTokens,
+    /// The vendor takes its tokens no more.
+    #[error("the account must be connected again")]
+    NeedsReconnection,
+    /// The vendor gave none.
+    #[error("{error}")]
+    Vendor {
+        /// Its word.
+        error: OAuthError,
+        /// Until then it is not asked about this account.
+        retry_in: Duration,
+    },
+    /// The row cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The row cannot be opened.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl Message for GiveToken {
+    type Result = Result<AccessToken, TokenError>;
 }

@@ -15,6 +15,7 @@ use crate::checkpoint_flusher::{CheckpointFlusher, FlusherParts};
 use crate::cognition::thresholds::Thresholds;
 use crate::device_handler::DeviceHandler;
 use crate::dirty_states::DirtyStates;
+use crate::domain::account::Token;
 use crate::domain::ids::Masker;
 use crate::event_message;
 use crate::event_writer::{EventWriter, GROUP_MAX_DELIVERIES};
@@ -23,10 +24,11 @@ use crate::log_consumer::{ConsumerParts, LogConsumer};
 use crate::messages::FlushCheckpoints;
 use crate::ports::event_log::Places;
 use crate::ports::store::{EncodeEvent, StoreError};
-use crate::ports::{Cache, Clock, EventLog, Store, Telemetry};
+use crate::ports::{Accounts, Cache, Clock, EventLog, OAuth, Store, Telemetry, Vault};
 use crate::supervision::{
     Backoff, ChildRef, ChildSpec, GroupSpec, Intensity, Observer, PoolSpec, StateCell, Strategy, Supervisor,
 };
+use crate::token_refresh::{TokenParts, TokenRefresh};
 use crate::user_directory::UserDirectory;
 use crate::user_router::{FOLDING_MAX, RouterParts, UserRouter};
 use crate::user_state::UserStateActor;
@@ -36,6 +38,8 @@ use crate::vendors::Device;
 const DEVICE_MAILBOX: usize = 2_000;
 /// Deliveries that may wait for the writer, on top of those in its hands.
 const WRITER_MAILBOX: usize = 2_000;
+/// Callers that may wait for an access token, all of them at once.
+const TOKENS_MAILBOX: usize = 1_000;
 /// Wake-up calls; one is enough.
 const PUBLISHER_MAILBOX: usize = 8;
 /// Nobody sends to the consumer.
@@ -66,6 +70,14 @@ pub struct Foundation {
     pub log: Arc<dyn EventLog>,
     /// The newest events, for other programs.
     pub cache: Arc<dyn Cache>,
+    /// Links and tokens of vendors' accounts.
+    pub accounts: Arc<dyn Accounts>,
+    /// Seals and opens tokens.
+    pub vault: Arc<dyn Vault>,
+    /// Where tokens are refreshed.
+    pub oauth: Arc<dyn OAuth>,
+    /// `OURA_ACCESS_TOKEN`: serves Oura accounts without tokens of their own.
+    pub oura_token: Option<Token>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Who is told what happens in the pipeline.
@@ -91,6 +103,8 @@ pub struct TreeLimits {
     pub outbox_max_entries: u64,
     /// How often all dirty states are flushed (`CHECKPOINT_INTERVAL_SECONDS`).
     pub checkpoint_interval: Duration,
+    /// How long one refresh of an account's tokens may take (`OAUTH_LOCK_TTL_SECONDS`).
+    pub token_lease: Duration,
     /// How long a stage waits before each restart.
     pub backoff: Backoff,
     /// How long a message may be in an actor's hands without progress until that life is aborted. Waiting for the store,
@@ -106,6 +120,8 @@ pub struct Tree {
     pub root: Supervisor,
     /// One handler a device, by name.
     pub devices: BTreeMap<&'static str, ChildRef<DeviceHandler>>,
+    /// Access tokens of vendors' accounts.
+    pub tokens: ChildRef<TokenRefresh>,
     /// The writer.
     pub writer: ChildRef<EventWriter>,
     /// The publisher.
@@ -132,9 +148,10 @@ pub fn start(foundation: Foundation) -> Tree {
     let router = stages.router(&users, &flusher);
     let consumer = stages.consumer(&router, &flusher);
     let writer = stages.writer(&outlet);
+    let tokens = stages.tokens();
     let devices = stages.devices(&writer);
     let Stages { root, threads, places, .. } = stages;
-    Tree { root, devices, writer, publisher, consumer, router, flusher, users, places, threads }
+    Tree { root, devices, tokens, writer, publisher, consumer, router, flusher, users, places, threads }
 }
 
 /// One thread a class of work: decoding, moving and folding do not wait for each other, and supervisors for none.
@@ -296,6 +313,24 @@ impl Stages {
             )
         });
         self.start(&self.threads.moving, spec.in_flight(2 * GROUP_MAX_DELIVERIES))
+    }
+
+    fn tokens(&self) -> ChildRef<TokenRefresh> {
+        let Foundation { accounts, vault, oauth, clock, telemetry, oura_token, limits, .. } =
+            &self.foundation;
+        let parts = Arc::new(TokenParts {
+            accounts: Arc::clone(accounts),
+            vault: Arc::clone(vault),
+            oauth: Arc::clone(oauth),
+            clock: Arc::clone(clock),
+            telemetry: Arc::clone(telemetry),
+            oura_token: oura_token.clone(),
+            lease: limits.token_lease,
+        });
+        let spec = ChildSpec::new("tokens", "token_refresh", TOKENS_MAILBOX, move || {
+            TokenRefresh::new(Arc::clone(&parts))
+        });
+        self.start(&self.threads.moving, spec.in_flight(TOKENS_MAILBOX))
     }
 
     fn devices(&self, writer: &ChildRef<EventWriter>) -> BTreeMap<&'static str, ChildRef<DeviceHandler>> {

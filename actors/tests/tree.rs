@@ -29,5 +29,7 @@ mod simulation;
 mod storm;
 #[path = "tree/telemetry.rs"]
 mod telemetry;
+#[path = "tree/tokens.rs"]
+mod tokens;
 #[path = "tree/versions.rs"]
 mod versions;

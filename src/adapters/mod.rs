@@ -8,3 +8,5 @@ pub mod redis;
 pub mod sqlite;
 pub mod sqlite_file;
 mod stored;
+pub mod vault;
+pub mod vendor_http;

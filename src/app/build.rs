@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::web;
+use actors::domain::account::{Token, Vendor};
 use actors::domain::ids::Masker;
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
@@ -20,8 +21,12 @@ use arc_swap::ArcSwap;
 use super::data_dir::{DataDir, DataDirError};
 use super::engines::Engines;
 use crate::adapters::redis::RedisUrlError;
+use crate::adapters::vault::KeyFileError;
+use crate::adapters::vendor_http::{HttpOAuth, OAuthClient};
 use crate::http::{Admission, Doors, Entrance};
-use crate::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Secret, Settings};
+use crate::settings::{
+    ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
+};
 use crate::telemetry::{Metrics, Teller};
 
 /// Everything that runs, before the doors open.
@@ -58,6 +63,9 @@ pub enum StartError {
     /// The cache's address.
     #[error("REDIS_URL: {0}")]
     Redis(#[from] RedisUrlError),
+    /// The keys for tokens.
+    #[error(transparent)]
+    TokenKeys(#[from] KeyFileError),
     /// The socket.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -94,6 +102,10 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         store: Arc::clone(&store),
         log: Arc::clone(&log),
         cache: Arc::clone(&cache),
+        accounts: Arc::clone(&engines.accounts),
+        vault: Arc::clone(&engines.vault),
+        oauth: Arc::new(HttpOAuth::new(oauth_clients(&settings.oauth))),
+        oura_token: settings.oauth.oura_access_token.as_ref().map(token),
         clock: Arc::clone(&clock),
         telemetry: Arc::new(teller.clone()),
         observer: Arc::new(teller.clone()),
@@ -104,6 +116,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
             group: settings.stream.group_id.as_str().into(),
             outbox_max_entries: settings.stream.outbox_max,
             checkpoint_interval: settings.stream.checkpoint_interval,
+            token_lease: settings.oauth.lease,
             backoff: Backoff::default(),
             hung_after: ACTOR_HUNG_AFTER,
             blocked_after: ACTOR_BLOCKED_AFTER,
@@ -116,6 +129,8 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         settings,
         tree,
         store,
+        accounts: Arc::clone(&engines.accounts),
+        vault: Arc::clone(&engines.vault),
         log,
         cache,
         engines: engines.kinds,
@@ -135,6 +150,24 @@ fn masker(key: Option<&Secret>) -> Masker {
         Some(key) => Masker::new(key.expose().as_bytes()),
         None => Masker::new(&rand::random::<[u8; 32]>()),
     }
+}
+
+fn token(secret: &Secret) -> Token {
+    Token::new(secret.expose().to_owned())
+}
+
+/// The applications by which the vendors know this bridge.
+fn oauth_clients(settings: &OAuthSettings) -> Vec<OAuthClient> {
+    let client = |(vendor, settings): (Vendor, &OAuthClientSettings)| {
+        let id_and_secret = settings.client_id.clone().zip(settings.client_secret.as_ref().map(token));
+        // The settings have been checked: it is a URL.
+        let token_url = settings.token_url.parse().ok()?;
+        Some(OAuthClient { vendor, credentials: id_and_secret, token_url })
+    };
+    [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)]
+        .into_iter()
+        .filter_map(client)
+        .collect()
 }
 
 fn exposed(secret: Option<&Secret>) -> String {

@@ -44,6 +44,11 @@ impl DataDir {
         }
     }
 
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The SQLite file; empty before its first use.
     pub fn database(&self) -> PathBuf {
         Self::database_in(&self.path)

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actors::memory::MemoryCache;
+use actors::memory::{MemoryCache, MemoryStore};
 use actors::ports::event_log::LogError;
-use actors::ports::{Cache, EventLog, Store};
+use actors::ports::{Accounts, Cache, EventLog, Store, Vault};
 
 use super::build::StartError;
 use super::data_dir::DataDir;
+use super::vault::open_vault;
 use crate::adapters::embedded_log::EmbeddedLog;
 use crate::adapters::kafka::{self, KafkaConfig, KafkaLog};
 use crate::adapters::postgres::{self, PostgresConfig, PostgresStore};
@@ -16,6 +17,7 @@ use crate::adapters::redis::{RedisCache, RedisConfig, RedisUrlError};
 use crate::adapters::sqlite::SqliteStore;
 use crate::adapters::sqlite_file::SqliteFile;
 use crate::adapters::sqlite_file::log_table::LogTable;
+use crate::adapters::vault::AesVault;
 use crate::http::EngineKinds;
 use crate::settings::{CacheSettings, KafkaSettings, PostgresSettings, Settings, StreamSettings};
 
@@ -34,6 +36,10 @@ pub struct Engines {
     pub log: Arc<dyn EventLog>,
     /// The newest events, for other programs.
     pub cache: Arc<dyn Cache>,
+    /// Links and tokens of accounts, in the same store.
+    pub accounts: Arc<dyn Accounts>,
+    /// Seals and opens tokens.
+    pub vault: Arc<dyn Vault>,
     /// What they are.
     pub kinds: EngineKinds,
     postgres: Option<PostgresStore>,
@@ -42,14 +48,16 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// These, whatever they are; the caller closes what they stand on.
+    /// These, whatever they are, without links and tokens of accounts; the caller closes what they stand on.
     pub fn of(
         store: Arc<dyn Store>,
         log: Arc<dyn EventLog>,
         cache: Arc<dyn Cache>,
         kinds: EngineKinds,
     ) -> Self {
-        Self { store, log, cache, kinds, postgres: None, file: None }
+        let accounts = Arc::new(MemoryStore::default());
+        let vault = Arc::new(AesVault::new(Vec::new()));
+        Self { store, log, cache, accounts, vault, kinds, postgres: None, file: None }
     }
 
     /// Opens them. What is on the network may be away: it is connected to when it is there.
@@ -68,20 +76,21 @@ impl Engines {
                 (Arc::new(EmbeddedLog::new(file, table)), "embedded")
             }
         };
-        let (store, store_kind): (Arc<dyn Store>, _) = match &postgres {
-            Some(store) => (Arc::new(store.clone()), "postgres"),
+        let (store, accounts, store_kind): (Arc<dyn Store>, Arc<dyn Accounts>, _) = match &postgres {
+            Some(store) => (Arc::new(store.clone()), Arc::new(store.clone()), "postgres"),
             None => {
                 let file = open_once(&mut file, data_dir).await?;
                 let store = match table {
                     Some(table) => SqliteStore::beside_log(file, table).await?,
                     None => SqliteStore::new(file).await?,
                 };
-                (Arc::new(store), "sqlite")
+                (Arc::new(store.clone()), Arc::new(store), "sqlite")
             }
         };
         let (cache, cache_kind) = cache(&settings.cache)?;
         let kinds = EngineKinds { store: store_kind, log: log_kind, cache: cache_kind };
-        Ok(Self { store, log, cache, kinds, postgres, file })
+        let vault = Arc::new(open_vault(settings, postgres.is_none().then_some(data_dir))?);
+        Ok(Self { store, log, cache, accounts, vault, kinds, postgres, file })
     }
 
     /// Closes what is embedded, and gives back what other bridges would wait for. Later writes answer that the store

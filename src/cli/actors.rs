@@ -85,7 +85,7 @@ struct Bridge {
 
 impl Bridge {
     fn new(settings: &Settings, path: Option<&str>) -> Result<Self, Failure> {
-        let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build();
+        let client = crate::traffic::plain_client().timeout(REQUEST_TIMEOUT).build();
         let client = client.map_err(|error| Failure::failed(format!("no HTTP client: {error}")))?;
         let url = match path {
             None => format!("{}/actors", settings.bridge_url),

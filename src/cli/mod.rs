@@ -5,6 +5,7 @@
 mod actors;
 mod config;
 mod demo;
+mod keys;
 mod log;
 mod migrate;
 mod serve;
@@ -51,6 +52,9 @@ enum Command {
     /// Look at the event log.
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Look after the keys that tokens are encrypted with.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Look after Kafka's topics.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -111,6 +115,7 @@ pub fn run(started: Instant) -> ExitCode {
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),
         Command::Log(command) => log::run(&command, json),
+        Command::Keys(command) => keys::run(&command, json),
         Command::Topics(command) => topics::run(&command, json),
     };
     match result {

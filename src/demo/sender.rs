@@ -178,8 +178,7 @@ pub async fn send(
     stop: watch::Receiver<bool>,
 ) -> Result<Summary, SendError> {
     Kind::ALL.into_iter().try_for_each(|kind| target.secrets.get(kind).map(drop))?;
-    let client = reqwest::Client::builder()
-        .no_proxy()
+    let client = crate::traffic::plain_client()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
@@ -200,7 +199,7 @@ pub async fn send(
 
 /// How often modes have switched, as the bridge's metrics tell; `None` if it does not answer.
 pub async fn mode_switches(target: &Target) -> Option<u64> {
-    let client = reqwest::Client::builder().no_proxy().timeout(REQUEST_TIMEOUT).build().ok()?;
+    let client = crate::traffic::plain_client().timeout(REQUEST_TIMEOUT).build().ok()?;
     let url = format!("{}/metrics", target.base_url.trim_end_matches('/'));
     let text = client.get(url).send().await.ok()?.text().await.ok()?;
     // Whatever METRICS_NAMESPACE has put before the name.

@@ -5,6 +5,7 @@ mod admission;
 mod auth;
 mod body;
 mod connection;
+mod links;
 mod operators;
 mod problem;
 mod read_api;
@@ -34,6 +35,10 @@ async fn get_only(request: HttpRequest) -> HttpResponse {
 
 async fn post_only(request: HttpRequest) -> HttpResponse {
     Problem::method_not_allowed(&request, "POST").error_response()
+}
+
+async fn put_or_delete_only(request: HttpRequest) -> HttpResponse {
+    Problem::method_not_allowed(&request, "PUT, DELETE").error_response()
 }
 
 /// The query's parameters. Asked for by each handler itself, so that whoever has no key learns nothing of them.
@@ -78,6 +83,12 @@ fn routes(services: &mut web::ServiceConfig) {
         .service(readable!("/v1/users/{id}/latest", read_api::latest))
         .service(readable!("/v1/users/{id}/state", read_api::state))
         .service(readable!("/v1/users/{id}/mode-switches", read_api::mode_switches))
+        .service(
+            web::resource("/admin/links/{vendor}/{vendor_user_id}")
+                .route(web::put().to(links::put))
+                .route(web::delete().to(links::delete))
+                .default_service(web::to(put_or_delete_only)),
+        )
         .service(commanding!("/admin/inject", admin::inject))
         .service(commanding!("/admin/actors/{path:.*}/restart", tree::restart))
         .service(commanding!("/admin/actors/{path:.*}/fault", tree::fault))

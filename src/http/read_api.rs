@@ -58,7 +58,7 @@ fn user(request: &HttpRequest, doors: &Doors, id: &str) -> Result<UserId, Proble
 
 /// Whether a path is UTF-8 once its escapes are undone. The framework would put U+FFFD in the place of what is not,
 /// and so take one id for another.
-fn is_utf8(path: &str) -> bool {
+pub(super) fn is_utf8(path: &str) -> bool {
     let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
     while let Some((first, after)) = rest.split_first() {
         let mut byte = [*first];

@@ -6,7 +6,7 @@ use std::time::Instant;
 use actors::cognition::thresholds::Thresholds;
 use actors::domain::ids::Masker;
 use actors::domain::time::Timestamp;
-use actors::ports::{Cache, Clock, EventLog, Store};
+use actors::ports::{Accounts, Cache, Clock, EventLog, Store, Vault};
 use actors::tree::Tree;
 use actors::vendors::Device;
 use arc_swap::ArcSwap;
@@ -34,6 +34,10 @@ pub struct Doors {
     pub tree: Tree,
     /// For reads.
     pub store: Arc<dyn Store>,
+    /// Links and tokens of vendors' accounts.
+    pub accounts: Arc<dyn Accounts>,
+    /// Seals tokens.
+    pub vault: Arc<dyn Vault>,
     /// Between intake and states; for health.
     pub log: Arc<dyn EventLog>,
     /// The newest events; for health.

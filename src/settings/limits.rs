@@ -47,6 +47,8 @@ pub const PAGE_DEFAULT: usize = 100;
 pub const PAGE_MAX: usize = 1_000;
 /// A body of `/admin`.
 pub const ADMIN_BODY_MAX_BYTES: usize = 8 << 20;
+/// The body of a link: tokens may be long.
+pub const LINK_BODY_MAX_BYTES: usize = 64 << 10;
 /// The body of a command of `/admin`.
 pub const COMMAND_BODY_MAX_BYTES: usize = 1 << 10;
 /// Connections of one HTTP thread.

@@ -8,13 +8,17 @@ use actors::cognition::thresholds::Thresholds;
 
 mod engines;
 mod limits;
+mod oauth;
 mod reader;
 mod secret;
+mod token_keys;
 
 pub use engines::{CacheSettings, KafkaSettings, PostgresSettings};
 pub use limits::*;
+pub use oauth::{OAuthClientSettings, OAuthSettings};
 pub use reader::{Problem, Sources, Variable};
 pub use secret::Secret;
+pub use token_keys::{TokenKey, parse_token_keys};
 
 use reader::Reader;
 
@@ -50,6 +54,10 @@ pub struct Settings {
     pub stream: StreamSettings,
     /// What is told of it all.
     pub telemetry: TelemetrySettings,
+    /// How vendors' tokens are refreshed.
+    pub oauth: OAuthSettings,
+    /// What tokens are sealed with at rest, the first one first (`TOKEN_ENCRYPTION_KEYS`).
+    pub token_keys: Vec<TokenKey>,
     /// Where commands find a running bridge (`BRIDGE_URL`), without a slash at its end.
     pub bridge_url: String,
     /// Where everything durable is (`DATA_DIR`).
@@ -216,6 +224,8 @@ impl Settings {
                 )),
             },
             telemetry: read_telemetry(reader),
+            oauth: oauth::read_oauth(reader),
+            token_keys: token_keys::read_token_keys(reader),
             data_dir: PathBuf::from(reader.text("DATA_DIR")),
             thresholds: read_thresholds(reader),
         }

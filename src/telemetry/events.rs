@@ -9,7 +9,7 @@ use std::time::Duration;
 use actors::domain::delivery::VerifyError;
 use actors::domain::ids::{MaskedUserId, RequestId};
 use actors::ports::Telemetry;
-use actors::ports::telemetry::{PipelineEvent, Skipped};
+use actors::ports::telemetry::{PipelineEvent, RefreshOutcome, Skipped};
 use actors::supervision::{Change, Observer, SupervisionEvent};
 use tracing::{Level, event};
 
@@ -198,6 +198,13 @@ impl Telemetry for Teller {
             PipelineEvent::Published { messages } => metrics.stream.sent.inc_by(messages as u64),
             PipelineEvent::Cached { outcome, events } => {
                 metrics.stream.cached.with_label_values(&["events", outcome.name()]).inc_by(events as u64);
+            }
+            PipelineEvent::TokenRefresh { vendor, outcome } => {
+                metrics.stream.refreshes.with_label_values(&[vendor.name(), outcome.name()]).inc();
+                if outcome == RefreshOutcome::Reconnect {
+                    let vendor = vendor.name();
+                    event!(Level::WARN, request_id = "none", vendor, "an account must be connected again");
+                }
             }
             PipelineEvent::Lag { messages } => metrics.stream.lag.set(messages),
             PipelineEvent::Retrying { actor, error } => {

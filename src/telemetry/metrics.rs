@@ -1,7 +1,8 @@
 //! Every metric, under the names that the Python system's dashboards know. Labels come from closed sets.
 
+use actors::domain::account::Vendor;
 use actors::ports::store::ConnectionCounts;
-use actors::ports::telemetry::CacheOutcome;
+use actors::ports::telemetry::{CacheOutcome, RefreshOutcome};
 use actors::supervision::{BreakerState, NodeSnapshot};
 use parking_lot::Mutex;
 use prometheus::proto::LabelPair;
@@ -54,7 +55,11 @@ pub(super) struct StreamMetrics {
     pub(super) checkpoint_save: Histogram,
     pub(super) dead_letters: IntCounterVec,
     pub(super) cached: IntCounterVec,
+    pub(super) refreshes: IntCounterVec,
 }
+
+/// Vendors whose tokens are refreshed.
+const REFRESHED: [Vendor; 2] = [Vendor::Oura, Vendor::Whoop];
 
 /// What is set at a scrape, not as it happens.
 struct GaugeMetrics {
@@ -229,6 +234,11 @@ impl StreamMetrics {
                 &["cache", "outcome"],
                 "What was to go into a cache, by what became of it",
             ),
+            refreshes: make.counters(
+                "oauth_refresh_total",
+                &["provider", "outcome"],
+                "Access tokens that had to be refreshed, by what became of them",
+            ),
         }
     }
 }
@@ -325,6 +335,11 @@ impl Metrics {
         }
         for outcome in CacheOutcome::ALL {
             self.stream.cached.with_label_values(&["events", outcome.name()]);
+        }
+        for (vendor, outcome) in
+            REFRESHED.into_iter().flat_map(|vendor| RefreshOutcome::ALL.map(|of| (vendor, of)))
+        {
+            self.stream.refreshes.with_label_values(&[vendor.name(), outcome.name()]);
         }
         self.stream.dead_letters.with_label_values(&["sent"]);
         self.healthkit.errors.with_label_values(&["validation_error"]);

@@ -13,6 +13,7 @@ mod family;
 mod actors;
 mod config;
 mod kafka;
+mod keys;
 mod log;
 mod migrate;
 mod simulate;

@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
-use reqwest::Client;
 use serde_json::Value;
 
 use crate::bridge::{PATIENCE, PROGRAM};
@@ -80,7 +79,7 @@ async fn one_command_shows_modes_that_switch_and_sums_up_when_it_is_stopped() {
     let mut demo = Demo::start(home.path(), "127.0.0.1:0", &["--people", "6", "--seed", "1"]);
     let told = demo.until("Ctrl-C");
     let address = after(&told, "Dashboard").to_owned();
-    let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
+    let client = biometric_bridge::traffic::plain_client().timeout(PATIENCE).build().expect("an HTTP client");
     let page = client.get(&address).send().await.expect("the page");
     assert!(page.status().is_success());
 

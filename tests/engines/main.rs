@@ -18,6 +18,7 @@ mod redis_server;
 #[path = "../support/services.rs"]
 mod services;
 
+mod accounts;
 mod bridge_on_redis;
 mod cache;
 mod cache_redis;

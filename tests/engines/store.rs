@@ -10,10 +10,10 @@ use actors::domain::message::{Message, Topic};
 use actors::domain::metric::Metric;
 use actors::domain::time::Timestamp;
 use actors::memory::MemoryStore;
-use actors::ports::Store;
 use actors::ports::store::{
     Committed, DeliveryStatus, EncodeEvent, EventQuery, NewDelivery, OutboxEntry, Receipt, StoreError,
 };
+use actors::ports::{Accounts, Store};
 use biometric_bridge::adapters::postgres::{PostgresConfig, PostgresStore};
 use biometric_bridge::adapters::sqlite::SqliteStore;
 use biometric_bridge::adapters::sqlite_file::SqliteFile;
@@ -24,6 +24,8 @@ use crate::postgres_server::{shared, unique};
 pub(crate) struct Handles {
     pub(crate) one: Arc<dyn Store>,
     pub(crate) two: Arc<dyn Store>,
+    /// The same through the port of accounts.
+    pub(crate) accounts: (Arc<dyn Accounts>, Arc<dyn Accounts>),
     /// What must outlive them.
     _kept: Box<dyn Any>,
 }
@@ -31,8 +33,8 @@ pub(crate) struct Handles {
 impl Handles {
     pub(crate) async fn on_memory() -> Option<Self> {
         let one = MemoryStore::default();
-        let two = Arc::new(one.reopen());
-        Some(Self { one: Arc::new(one), two, _kept: Box::new(()) })
+        let two = one.reopen();
+        Some(Self::of(one, two, ()))
     }
 
     pub(crate) async fn on_sqlite() -> Option<Self> {
@@ -40,13 +42,18 @@ impl Handles {
         let file = SqliteFile::open(&folder.path().join("bridge.sqlite3")).await.unwrap();
         let one = SqliteStore::new(file).await.unwrap();
         // Of an embedded store there is one process; its threads share a store.
-        Some(Self { two: Arc::new(one.clone()), one: Arc::new(one), _kept: Box::new(folder) })
+        Some(Self::of(one.clone(), one, folder))
     }
 
     pub(crate) async fn on_postgres() -> Option<Self> {
         let (url, schema) = (shared()?.url(), unique("schema"));
-        let open = || Arc::new(postgres_store(&url, &schema));
-        Some(Self { one: open(), two: open(), _kept: Box::new(()) })
+        Some(Self::of(postgres_store(&url, &schema), postgres_store(&url, &schema), ()))
+    }
+
+    fn of<S: Store + Accounts>(one: S, two: S, kept: impl Any) -> Self {
+        let (one, two) = (Arc::new(one), Arc::new(two));
+        let accounts: (Arc<dyn Accounts>, Arc<dyn Accounts>) = (Arc::clone(&one) as _, Arc::clone(&two) as _);
+        Self { one, two, accounts, _kept: Box::new(kept) }
     }
 }
 

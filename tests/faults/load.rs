@@ -70,7 +70,8 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(url: &str) -> Self {
-        let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
+        let client =
+            biometric_bridge::traffic::plain_client().timeout(PATIENCE).build().expect("an HTTP client");
         Self { client, url: url.to_owned() }
     }
 

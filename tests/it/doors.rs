@@ -11,7 +11,7 @@ use actors::domain::delivery::{DecodeError, Decoded, Header, VerifyError};
 use actors::domain::event::DeviceType;
 use actors::domain::ids::Masker;
 use actors::domain::time::Timestamp;
-use actors::memory::{MemoryCache, MemoryLog, MemoryStore, Moment, StoreCall};
+use actors::memory::{MemoryCache, MemoryLog, MemoryOAuth, MemoryStore, MemoryVault, Moment, StoreCall};
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
 use actors::supervision::Backoff;
@@ -83,6 +83,10 @@ impl House {
             store: Arc::clone(&store) as _,
             log: Arc::clone(&log) as _,
             cache: Arc::clone(&cache) as _,
+            accounts: Arc::clone(&store) as _,
+            vault: Arc::new(MemoryVault::default()),
+            oauth: Arc::new(MemoryOAuth::new(PATIENCE)),
+            oura_token: None,
             clock: Arc::clone(&clock),
             telemetry: Arc::new(teller.clone()),
             observer: Arc::new(teller.clone()),
@@ -93,6 +97,7 @@ impl House {
                 group: "bridge".into(),
                 outbox_max_entries: 1_000,
                 checkpoint_interval: Duration::from_secs(3_600),
+                token_lease: PATIENCE,
                 backoff: Backoff::default(),
                 hung_after: ACTOR_HUNG_AFTER,
                 blocked_after: ACTOR_BLOCKED_AFTER,
@@ -105,6 +110,8 @@ impl House {
             settings,
             tree,
             store: Arc::clone(&store) as _,
+            accounts: Arc::clone(&store) as _,
+            vault: Arc::new(MemoryVault::default()),
             log,
             cache,
             engines: EngineKinds { store: "sqlite", log: "embedded", cache: "memory" },
@@ -119,7 +126,8 @@ impl House {
         });
         let (server, address) = http::serve(doors.clone()).expect("a free port");
         actix_web::rt::spawn(server);
-        let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
+        let client =
+            biometric_bridge::traffic::plain_client().timeout(PATIENCE).build().expect("an HTTP client");
         Self { doors, store, address, client }
     }
 

@@ -19,6 +19,7 @@ mod healthkit;
 mod hostile;
 mod ids;
 mod injection;
+mod links;
 mod logs;
 mod metrics;
 mod modes;

@@ -8,12 +8,18 @@ use serde_json::json;
 use crate::answers::{ago, heart_rate, refused, send, to_oura_inline};
 use crate::bridge::Bridge;
 
+/// Without a key.
+async fn get(url: &str) -> reqwest::Response {
+    let client = biometric_bridge::traffic::plain_client().build().expect("an HTTP client");
+    client.get(url).send().await.expect("an answer")
+}
+
 /// What a scrape says: by name (without `_bucket`, `_sum` and `_count`), its labels.
 struct Scrape(BTreeMap<String, BTreeSet<String>>, String);
 
 impl Scrape {
     async fn of(url: &str) -> Self {
-        let text = reqwest::get(url).await.expect("an answer").text().await.expect("text");
+        let text = get(url).await.text().await.expect("text");
         let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap_or_default();
@@ -208,5 +214,5 @@ async fn metrics_are_on_a_port_of_their_own_as_well() {
         let scrape = Scrape::of(&format!("{url}/metrics")).await;
         assert!(scrape.0.contains_key("auren_outbox_depth"), "{url}");
     }
-    assert_eq!(reqwest::get(format!("{own}/health")).await.expect("an answer").status(), 404);
+    assert_eq!(get(&format!("{own}/health")).await.status(), 404);
 }

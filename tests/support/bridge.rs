@@ -118,7 +118,8 @@ impl Bridge {
 
     fn listening(command: Command, folder: &Path, settings: &[(&str, &str)]) -> Self {
         let (process, url) = Process::start(command);
-        let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
+        let client =
+            biometric_bridge::traffic::plain_client().timeout(PATIENCE).build().expect("an HTTP client");
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Self { url, folder: folder.to_owned(), settings, client, process, home: None }
     }

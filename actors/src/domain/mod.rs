@@ -2,6 +2,7 @@
 //!
 //! Nothing here is async, does I/O or reads a clock.
 
+pub mod account;
 pub mod admission;
 pub mod cached;
 pub mod delivery;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::accounts::AccountRows;
 use crate::domain::admission::Known;
 use crate::domain::event::{Event, Reading};
 use crate::domain::ids::{EventId, Identity, UserId};
@@ -68,6 +69,8 @@ pub struct Contents {
     pub switches: Vec<SwitchRow>,
     /// By id.
     pub dead_letters: BTreeMap<Arc<str>, DeadLetter>,
+    /// Links and tokens.
+    pub accounts: AccountRows,
     facts: HashMap<Identity, Known>,
     delivery_places: HashMap<[u8; 32], usize>,
     last_outbox_id: i64,

@@ -13,18 +13,24 @@
 //!
 //! Nothing here sleeps. Tests wait for what they want to see with `changes()` of each port.
 
+mod accounts;
 mod cache;
 mod clock;
 mod contents;
 mod event_log;
 mod faults;
+mod oauth;
 mod store;
 mod telemetry;
+mod vault;
 
+pub use accounts::AccountRows;
 pub use cache::{CACHE_BYTES_MAX, CACHE_EVENTS_MAX, CACHE_USERS_MAX, CacheCall, MemoryCache};
 pub use clock::ManualClock;
 pub use contents::{Contents, EventRow};
 pub use event_log::{LogCall, MemoryLog, Topics};
 pub use faults::{Fate, Faults, Held, Moment};
+pub use oauth::{MemoryOAuth, OAuthCall};
 pub use store::{MemoryStore, StoreCall};
 pub use telemetry::{Recorder, Tally};
+pub use vault::MemoryVault;

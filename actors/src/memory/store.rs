@@ -35,6 +35,18 @@ pub enum StoreCall {
     ModeSwitches,
     DeadLettersLen,
     Check,
+    PutLink,
+    DeleteLink,
+    Link,
+    LinkByKey,
+    Tokens,
+    LeaseTokens,
+    EndLease,
+    ReplaceTokens,
+    MarkForReconnection,
+    ToReconnect,
+    SealedOtherwise,
+    Reseal,
 }
 
 /// A handle to a store in memory. What it holds lives as long as any handle to it.
@@ -72,7 +84,7 @@ impl MemoryStore {
     }
 
     /// One call: a write if it changes something.
-    async fn transact<T: Send>(
+    pub(super) async fn transact<T: Send>(
         &self,
         call: StoreCall,
         change: impl FnOnce(&mut Contents) -> Result<T, StoreError> + Send,
@@ -83,7 +95,7 @@ impl MemoryStore {
         self.faults.after(rest).await.and(result)
     }
 
-    async fn look<T: Send>(
+    pub(super) async fn look<T: Send>(
         &self,
         call: StoreCall,
         look: impl FnOnce(&Contents) -> T + Send,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::sync::watch;
 
 use crate::ports::Telemetry;
-use crate::ports::telemetry::{CacheOutcome, PipelineEvent, Skipped};
+use crate::ports::telemetry::{CacheOutcome, PipelineEvent, RefreshOutcome, Skipped};
 
 /// What has been told so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Tally {
     pub published: usize,
     /// Events on their way into the cache, by what became of them.
     pub cached: HashMap<CacheOutcome, usize>,
+    /// Access tokens that had to be refreshed, by what became of them.
+    pub refreshes: HashMap<RefreshOutcome, usize>,
     /// Paths of the actors that had to try again, one for each time.
     pub retrying: Vec<&'static str>,
 }
@@ -60,6 +62,7 @@ impl Telemetry for Recorder {
             PipelineEvent::CheckpointsSaved { states, .. } => tally.checkpoints += states,
             PipelineEvent::Published { messages } => tally.published += messages,
             PipelineEvent::Cached { outcome, events } => *tally.cached.entry(outcome).or_default() += events,
+            PipelineEvent::TokenRefresh { outcome, .. } => *tally.refreshes.entry(outcome).or_default() += 1,
             PipelineEvent::Lag { .. } => {}
             PipelineEvent::Retrying { actor, .. } => tally.retrying.push(actor),
         });

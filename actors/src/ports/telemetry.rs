@@ -1,6 +1,7 @@
 //! What the actors tell about themselves: one typed event each, from which the shell makes the log line and the
 //! metric.
 
+use crate::domain::account::Vendor;
 use crate::domain::event::Event;
 use crate::domain::ids::MaskedUserId;
 
@@ -50,6 +51,34 @@ impl CacheOutcome {
             Self::Late => "late",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// What became of an access token that had to be refreshed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefreshOutcome {
+    /// The vendor has given a new pair, and it is stored.
+    Refreshed,
+    /// Somebody else's refresh has served.
+    Reused,
+    /// The vendor gave none, this time.
+    Failed,
+    /// The account is marked for reconnection.
+    Reconnect,
+}
+
+impl RefreshOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Refreshed, Self::Reused, Self::Failed, Self::Reconnect];
+
+    /// The value of the label `outcome`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refreshed => "refreshed",
+            Self::Reused => "reused",
+            Self::Failed => "failed",
+            Self::Reconnect => "reconnect",
         }
     }
 }
@@ -105,6 +134,13 @@ pub enum PipelineEvent<'a> {
     Lag {
         /// Over all partitions.
         messages: i64,
+    },
+    /// An access token had to be refreshed.
+    TokenRefresh {
+        /// By whom.
+        vendor: Vendor,
+        /// What became of it.
+        outcome: RefreshOutcome,
     },
     /// An actor could not go on and tries again; nothing is lost by it.
     Retrying {

@@ -3,8 +3,9 @@
 //! One folder a vendor, behind one trait. Nothing here waits, reads a clock or does I/O: what a decoder must know
 //! comes with the delivery. A new vendor is a folder with a [`Device`]; a new HealthKit type is a row of a table.
 
-use crate::domain::delivery::{DecodeError, Decoded, VerifyError};
+use crate::domain::delivery::{DecodeError, Decoded, Headers, VerifyError};
 use crate::domain::event::DeviceType;
+use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
 pub mod fetch;
@@ -38,6 +39,27 @@ pub trait Device: Send + Sync + 'static {
     /// # Errors
     /// Everybody outside gets the same 401; the variant is for the metric.
     fn verify(&self, raw: RawDelivery<'_>) -> Result<Verified, VerifyError>;
+
+    /// The hash of the key of a delivery that may be bound to one user: for looking up whose it is. Most devices have no
+    /// such keys.
+    fn bound_key(&self, headers: &dyn Headers) -> Option<[u8; 32]> {
+        let _ = headers;
+        None
+    }
+
+    /// As [`Device::verify`], by a key that is bound to `user` and has this hash.
+    ///
+    /// # Errors
+    /// As there.
+    fn verify_bound(
+        &self,
+        raw: RawDelivery<'_>,
+        key_hash: &[u8; 32],
+        user: &UserId,
+    ) -> Result<Verified, VerifyError> {
+        let _ = (key_hash, user);
+        self.verify(raw)
+    }
 
     /// Answers the vendor's question (a `GET` on the webhook's path) whether this address is ours.
     fn handshake(&self, query: &[(String, String)]) -> Handshake;

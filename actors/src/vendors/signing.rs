@@ -31,7 +31,7 @@ pub fn inline(secret: &str, body: &[u8]) -> String {
     hex::encode(digest(secret, &[body]))
 }
 
-fn digest(secret: &str, message: &[&[u8]]) -> [u8; 32] {
+pub(super) fn digest(secret: &str, message: &[&[u8]]) -> [u8; 32] {
     mac(secret, message).finalize().into_bytes().into()
 }
 
@@ -40,6 +40,17 @@ fn mac(secret: &str, message: &[&[u8]]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length");
     message.iter().for_each(|part| mac.update(part));
     mac
+}
+
+/// Whether `held` is the digest of this. Takes the same time whatever it is.
+pub(super) fn is_digest_of(secret: &str, message: &[&[u8]], held: &[u8; 32]) -> bool {
+    mac(secret, message).verify_slice(held).is_ok()
+}
+
+/// `Authorization: Bearer K`; another scheme is no key.
+pub(super) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim_start())
 }
 
 /// A secret that signs bodies. A blank one matches nothing.

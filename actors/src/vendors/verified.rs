@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::domain::delivery::{Format, Header, Headers};
+use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
 /// A delivery as it came off the wire.
@@ -28,9 +29,11 @@ pub struct Verified {
     users: OutsideUsers,
 }
 
-/// User ids given beside the body, not yet checked.
+/// User ids given beside the body; those of the request are not yet checked.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct OutsideUsers {
+    /// Whose the key is that the delivery came with, if it is one user's alone.
+    pub(super) bound: Option<UserId>,
     /// From the header `X-User-Id`.
     pub(super) header: HeaderUser,
     /// From the query parameter `user_id`.
@@ -48,7 +51,7 @@ pub(super) enum HeaderUser {
 }
 
 impl OutsideUsers {
-    /// Takes both places of a delivery.
+    /// Takes both places of a delivery's request.
     pub(super) fn of(raw: &RawDelivery<'_>) -> Self {
         let header = match raw.headers.get("x-user-id") {
             Header::Missing => HeaderUser::Missing,
@@ -56,14 +59,15 @@ impl OutsideUsers {
             Header::Repeated => HeaderUser::Unusable("the header occurs more than once"),
             Header::NotText => HeaderUser::Unusable("the header is not UTF-8"),
         };
-        Self { header, query: raw.query_user.map(str::to_owned) }
+        Self { bound: None, header, query: raw.query_user.map(str::to_owned) }
     }
 
     /// The one that counts; a second one must not differ from it.
     fn first(&self) -> Option<&str> {
-        match &self.header {
-            HeaderUser::One(text) => Some(text),
-            HeaderUser::Missing | HeaderUser::Unusable(_) => self.query.as_deref(),
+        match (&self.bound, &self.header) {
+            (Some(user), _) => Some(user.as_str()),
+            (None, HeaderUser::One(text)) => Some(text),
+            (None, HeaderUser::Missing | HeaderUser::Unusable(_)) => self.query.as_deref(),
         }
     }
 }

@@ -10,7 +10,7 @@ use actors::domain::delivery::{Header, Headers};
 use actors::domain::ids::{Masker, RequestId, UserId};
 use actors::domain::message::Topic;
 use actors::domain::time::Timestamp;
-use actors::memory::{ManualClock, MemoryCache, MemoryLog, MemoryStore, Recorder};
+use actors::memory::{ManualClock, MemoryCache, MemoryLog, MemoryOAuth, MemoryStore, MemoryVault, Recorder};
 use actors::messages::{ApplyRecords, CommitDelivery, CommitError, HandleDelivery, Outcome};
 use actors::ports::event_log::LogError;
 use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
@@ -70,6 +70,9 @@ pub struct Setup {
     /// Instead of the recorder alone.
     pub telemetry: Option<Arc<dyn Telemetry>>,
     pub device: Arc<dyn Device>,
+    /// The vendors' OAuth server.
+    pub oauth: Arc<MemoryOAuth>,
+    pub token_lease: Duration,
     /// Instead of the memory cache.
     pub cache: Option<Arc<dyn Cache>>,
 }
@@ -83,6 +86,8 @@ impl Default for Setup {
             recorder: Arc::default(),
             telemetry: None,
             device: healthkit(),
+            oauth: Arc::new(MemoryOAuth::new(Duration::from_secs(3_600))),
+            token_lease: DEADLINE,
             cache: None,
         }
     }
@@ -131,6 +136,10 @@ impl Bridge {
             store: Arc::clone(&store) as _,
             log: Arc::clone(&log) as _,
             cache: setup.cache.clone().unwrap_or_else(|| Arc::clone(&cache) as _),
+            accounts: Arc::clone(&store) as _,
+            vault: Arc::new(MemoryVault::default()),
+            oauth: Arc::clone(&setup.oauth) as _,
+            oura_token: None,
             clock: Arc::clone(&clock) as _,
             telemetry: setup.telemetry.clone().unwrap_or_else(|| Arc::clone(&recorder) as _),
             observer: Arc::clone(&lives) as _,
@@ -141,6 +150,7 @@ impl Bridge {
                 group: GROUP.into(),
                 outbox_max_entries: setup.outbox_max_entries,
                 checkpoint_interval: setup.checkpoint_interval,
+                token_lease: setup.token_lease,
                 backoff: BACKOFF,
                 hung_after: HUNG_AFTER,
                 blocked_after: DEADLINE,

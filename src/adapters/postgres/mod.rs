@@ -7,6 +7,7 @@
 //! the server does; the connection of one that was given up is closed. If the process dies, the server undoes what was
 //! not committed.
 
+mod accounts;
 mod checkpoints;
 mod commit;
 mod config;

@@ -1,5 +1,6 @@
 //! The embedded store: everything durable in one SQLite file.
 
+mod accounts;
 mod checkpoints;
 mod commit;
 mod latest;

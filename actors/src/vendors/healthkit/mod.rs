@@ -3,6 +3,7 @@
 //! The body is `{"user_id","samples":[…]}` or a list of such objects; its user ids are ours.
 
 mod batch;
+pub mod bound_key;
 mod sample;
 mod source;
 mod types;
@@ -15,10 +16,10 @@ use serde_json::value::RawValue;
 
 use self::batch::Batch;
 use self::source::SourceNames;
-use super::signing::{SharedKeys, SigningSecret, trusted_field};
+use super::signing::{SharedKeys, SigningSecret, bearer, trusted_field};
 use super::verified::{HeaderUser, OutsideUsers};
 use super::{Device, Handshake, RawDelivery, Verified, json};
-use crate::domain::delivery::{DecodeError, Decoded, Format, Rejections, VerifyError};
+use crate::domain::delivery::{DecodeError, Decoded, Format, Headers, Rejections, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
@@ -53,14 +54,8 @@ impl HealthKit {
         }
     }
 
-    /// `Authorization: Bearer K`; another scheme is no key.
     fn verify_bearer(&self, value: &str) -> Result<(), VerifyError> {
-        match value.split_once(' ') {
-            Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => {
-                self.api_keys.verify(key.trim_start())
-            }
-            _ => Err(VerifyError::Malformed),
-        }
+        bearer(value).map_or(Err(VerifyError::Malformed), |key| self.api_keys.verify(key))
     }
 }
 
@@ -95,6 +90,25 @@ impl Device for HealthKit {
         }
         outcome?;
         let users = OutsideUsers::of(&raw);
+        Ok(Verified::new(Format::Inline, raw.body, users))
+    }
+
+    fn bound_key(&self, headers: &dyn Headers) -> Option<[u8; 32]> {
+        bound_key::offered_hash(headers)
+    }
+
+    /// A bound key is a credential beside the others: a field that occurs twice is refused here too.
+    fn verify_bound(
+        &self,
+        raw: RawDelivery<'_>,
+        key_hash: &[u8; 32],
+        user: &UserId,
+    ) -> Result<Verified, VerifyError> {
+        for field in ["signature", "x-api-key", "authorization"] {
+            trusted_field(raw.headers, field)?;
+        }
+        bound_key::verify(raw.headers, key_hash)?;
+        let users = OutsideUsers { bound: Some(user.clone()), ..OutsideUsers::of(&raw) };
         Ok(Verified::new(Format::Inline, raw.body, users))
     }
 
@@ -165,14 +179,14 @@ fn open_envelope<'a>(
     Ok((resolve_user(user.as_deref(), outside)?, samples))
 }
 
-/// The body's own user, else `X-User-Id`, else `?user_id=`; where several are given they must be the same.
+/// The body's own user, else that of a bound key, else `X-User-Id`, else `?user_id=`; where several are given they must be the same.
 fn resolve_user(body: Option<&str>, outside: &OutsideUsers) -> Result<UserId, DecodeError> {
     let header = match &outside.header {
         HeaderUser::Missing => None,
         HeaderUser::One(text) => Some(text.as_str()),
         HeaderUser::Unusable(detail) => return Err(shape("X-User-Id".to_owned(), detail)),
     };
-    let mut user: Option<UserId> = None;
+    let mut user: Option<UserId> = outside.bound.clone();
     let places = [("/user_id", body), ("X-User-Id", header), ("?user_id=", outside.query.as_deref())];
     for (path, text) in places {
         let Some(text) = text else { continue };

@@ -1,0 +1,166 @@
+//! Which of a vendor's accounts is whose, and the tokens that open it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::store::StoreError;
+use super::vault::SealedPair;
+use crate::domain::account::Account;
+use crate::domain::ids::UserId;
+use crate::domain::time::Timestamp;
+
+/// No lease and no rest lasts longer than this.
+pub const LEASE_LONGEST: Duration = Duration::from_secs(3_600);
+
+/// A vendor's account, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The account.
+    pub account: Account,
+    /// Our user.
+    pub user_id: UserId,
+    /// The user's time zone, by its IANA name.
+    pub timezone: Option<String>,
+    /// The SHA-256 of a key that speaks for this user alone.
+    pub key_hash: Option<[u8; 32]>,
+}
+
+/// Whether an account's tokens are of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenState {
+    /// They are, as far as is known.
+    Active,
+    /// The vendor takes them no more: only the person can connect the account again.
+    NeedsReconnection,
+}
+
+impl TokenState {
+    /// The word in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::NeedsReconnection => "needs_reconnection",
+        }
+    }
+
+    /// The state of this word.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Active, Self::NeedsReconnection].into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// Tokens as a vendor has just given them, sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTokens {
+    /// The pair.
+    pub sealed: SealedPair,
+    /// What they allow, in the vendor's words.
+    pub scope: Option<String>,
+    /// When they were given, by the bridge's clock.
+    pub obtained_at: Timestamp,
+    /// When the access token ends; none if nobody has said.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Tokens as they are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTokens {
+    /// Whose.
+    pub account: Account,
+    /// Grows by one with each pair.
+    pub version: i64,
+    /// Whether they are of use.
+    pub state: TokenState,
+    /// The pair and its times.
+    pub tokens: NewTokens,
+}
+
+/// What asking for the lease of an account's tokens came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leased {
+    /// It is the caller's. The tokens as they are under it.
+    Taken(StoredTokens),
+    /// Somebody else is refreshing them.
+    Busy,
+    /// The vendor could not be asked a moment ago, and is left alone for so long.
+    Resting(Duration),
+    /// The account has no tokens.
+    Gone,
+}
+
+/// Links and tokens of accounts.
+///
+/// Promises: what a call returned `Ok` for survives `kill -9`; each call is one transaction; of all who change a pair from
+/// one version, over all bridges, one succeeds; leases and rests are measured by the store's clock, and one holder at a
+/// time has a lease that has not ended.
+#[async_trait]
+pub trait Accounts: Send + Sync + 'static {
+    /// Links an account, in place of the link that it had; with tokens, these take the place of those that it had, with
+    /// the next version, and are active.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if another account has the same key.
+    async fn put_link(&self, link: &Link, tokens: Option<&NewTokens>) -> Result<(), StoreError>;
+
+    /// Removes a link with its tokens. Whether there was one.
+    async fn delete_link(&self, account: &Account) -> Result<bool, StoreError>;
+
+    /// The link of an account.
+    async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError>;
+
+    /// The link whose key has this hash. The caller compares the whole hash, in constant time.
+    async fn link_by_key(&self, key_hash: &[u8; 32]) -> Result<Option<Link>, StoreError>;
+
+    /// The tokens of an account.
+    async fn tokens(&self, account: &Account) -> Result<Option<StoredTokens>, StoreError>;
+
+    /// Takes the lease of an account's tokens for `lasts`, if nobody has it and nothing rests. A lease that has ended is
+    /// nobody's, and so is one that seems to last more than twice as long: its clock has been set back.
+    async fn lease_tokens(
+        &self,
+        account: &Account,
+        holder: Uuid,
+        lasts: Duration,
+    ) -> Result<Leased, StoreError>;
+
+    /// Gives the lease back if it is still the holder's. The next one can take it after `rest`.
+    async fn end_lease(&self, account: &Account, holder: Uuid, rest: Duration) -> Result<(), StoreError>;
+
+    /// Stores the pair that follows version `from`, makes it active and ends any lease. False, and nothing is changed, if
+    /// there is another version by now, or none. Whose the lease is does not matter: the vendor has given this pair in
+    /// place of that one, and there is no other.
+    async fn replace_tokens(
+        &self,
+        account: &Account,
+        from: i64,
+        tokens: &NewTokens,
+    ) -> Result<bool, StoreError>;
+
+    /// Marks an account for reconnection and ends the lease, if that is still the holder's and the version is still this
+    /// one. Whether it was.
+    async fn mark_for_reconnection(
+        &self,
+        account: &Account,
+        holder: Uuid,
+        version: i64,
+    ) -> Result<bool, StoreError>;
+
+    /// Accounts that are marked for reconnection, in order, after one of them.
+    async fn to_reconnect(&self, after: Option<&Account>, limit: usize) -> Result<Vec<Account>, StoreError>;
+
+    /// How many pairs there are that are sealed with another key.
+    async fn count_sealed_otherwise(&self, key_id: &str) -> Result<u64, StoreError>;
+
+    /// Pairs that are sealed with another key, in order of their accounts, after one of these.
+    async fn sealed_otherwise(
+        &self,
+        key_id: &str,
+        after: Option<&Account>,
+        limit: usize,
+    ) -> Result<Vec<StoredTokens>, StoreError>;
+
+    /// Puts the same pair, sealed anew, in place of `held`. False, and nothing is changed, if that is not what is there.
+    async fn reseal(&self, held: &StoredTokens, sealed: &SealedPair) -> Result<bool, StoreError>;
+}

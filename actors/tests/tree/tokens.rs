@@ -1,0 +1,261 @@
+//! Access tokens: one refresh an account, over all bridges, whatever dies in the middle of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::domain::account::{Account, Token, TokenPair, Vendor, VendorUserId};
+use actors::memory::{Fate, MemoryOAuth, MemoryVault, Moment, OAuthCall, StoreCall};
+use actors::messages::{AccessToken, GiveToken, TokenError};
+use actors::ports::accounts::{Link, NewTokens, TokenState};
+use actors::ports::store::StoreError;
+use actors::ports::telemetry::RefreshOutcome;
+use actors::ports::vendor_api::OAuthError;
+use actors::ports::{Accounts as _, Clock as _, Vault as _};
+use futures_util::future::join_all;
+
+use crate::bridge::{Bridge, Setup, user, within};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+/// Short enough to be waited for, long enough for a busy machine to refresh in.
+const SHORT_LEASE: Duration = Duration::from_millis(400);
+
+/// A bridge and the vendors' server behind it.
+fn start(token_lease: Duration) -> (Bridge, Arc<MemoryOAuth>) {
+    let oauth = Arc::new(MemoryOAuth::new(HOUR));
+    let setup = Setup { oauth: Arc::clone(&oauth), token_lease, ..Setup::default() };
+    (Bridge::with(setup), oauth)
+}
+
+/// Stores a person's tokens, of which the access token has so many milliseconds left of an hour.
+async fn store(bridge: &Bridge, id: &str, pair: &TokenPair, left_ms: i64) -> Account {
+    let account = Account { vendor: Vendor::Oura, id: VendorUserId::parse(id).unwrap() };
+    let (account_of_link, now) = (account.clone(), bridge.clock.now());
+    let link = Link { account: account_of_link, user_id: user("ann"), timezone: None, key_hash: None };
+    let tokens = NewTokens {
+        sealed: MemoryVault::default().seal(&account, pair).unwrap(),
+        scope: None,
+        obtained_at: now.plus_ms(left_ms - 3_600_000),
+        expires_at: Some(now.plus_ms(left_ms)),
+    };
+    bridge.store.put_link(&link, Some(&tokens)).await.unwrap();
+    account
+}
+
+async fn expired(bridge: &Bridge, oauth: &MemoryOAuth, id: &str) -> Account {
+    store(bridge, id, &oauth.connect(), -1).await
+}
+
+async fn ask(bridge: &Bridge, account: &Account, refused: Option<i64>) -> Result<AccessToken, TokenError> {
+    let message = GiveToken { account: account.clone(), refused };
+    within("a token", bridge.tree.tokens.ask(message)).await.unwrap()
+}
+
+fn refreshes(bridge: &Bridge, outcome: RefreshOutcome) -> usize {
+    bridge.recorder.tally().refreshes.get(&outcome).copied().unwrap_or_default()
+}
+
+#[actix::test]
+async fn a_good_token_is_given_without_asking_the_vendor() {
+    let (bridge, oauth) = start(HOUR);
+    let pair = oauth.connect();
+    let account = store(&bridge, "ann", &pair, 600_000).await;
+    let given = ask(&bridge, &account, None).await.unwrap();
+    assert_eq!((given.token, given.version, oauth.calls()), (pair.access, 1, 0));
+    let unknown = Account { vendor: Vendor::Whoop, ..account };
+    assert_eq!(ask(&bridge, &unknown, None).await, Err(TokenError::NoTokens));
+}
+
+#[actix::test]
+async fn five_hundred_callers_of_two_bridges_make_one_refresh() {
+    let (one, oauth) = start(HOUR);
+    let two = one.beside();
+    let account = expired(&one, &oauth, "ann").await;
+    let mut held = oauth.faults().hold(OAuthCall::Refresh, Moment::Before);
+    let callers = (0..500).map(|number| ask(if number % 2 == 0 { &one } else { &two }, &account, None));
+    let release = async {
+        held.reached().await;
+        held.release();
+    };
+    let (given, ()) = tokio::join!(join_all(callers), release);
+    assert_eq!(oauth.calls(), 1);
+    let first = given[0].clone().unwrap();
+    assert!(oauth.opens(&first.token));
+    assert!(given.iter().all(|given| given.as_ref() == Ok(&first)));
+    let refreshed = [&one, &two].map(|bridge| refreshes(bridge, RefreshOutcome::Refreshed));
+    assert_eq!(refreshed.iter().sum::<usize>(), 1);
+    assert_eq!(ask(&two, &account, None).await.unwrap(), first);
+    assert_eq!(oauth.calls(), 1);
+}
+
+#[actix::test]
+async fn accounts_do_not_wait_for_each_other() {
+    let (bridge, oauth) = start(HOUR);
+    let (ann, bob) = (expired(&bridge, &oauth, "ann").await, expired(&bridge, &oauth, "bob").await);
+    let mut held = oauth.faults().hold(OAuthCall::Refresh, Moment::Before);
+    let asking = ask(&bridge, &ann, None);
+    let others = async {
+        held.reached().await;
+        let given = ask(&bridge, &bob, None).await.unwrap();
+        held.release();
+        given
+    };
+    let (anns, bobs) = tokio::join!(asking, others);
+    assert!(oauth.opens(&anns.unwrap().token) && oauth.opens(&bobs.token));
+}
+
+#[actix::test]
+async fn a_token_that_ends_soon_is_refreshed_before_it_does() {
+    let (bridge, oauth) = start(HOUR);
+    let account = store(&bridge, "ann", &oauth.connect(), 59_000).await;
+    assert_eq!(ask(&bridge, &account, None).await.unwrap().version, 2);
+    let stored = bridge.store.tokens(&account).await.unwrap().unwrap();
+    assert_eq!(stored.tokens.expires_at, Some(bridge.clock.now().plus_ms(3_600_000)));
+    bridge.clock.advance_ms(3_500_000);
+    assert_eq!(ask(&bridge, &account, None).await.unwrap().version, 2);
+    bridge.clock.advance_ms(50_000);
+    assert_eq!(ask(&bridge, &account, None).await.unwrap().version, 3);
+    assert_eq!(oauth.calls(), 2);
+}
+
+#[actix::test]
+async fn a_401_makes_one_forced_refresh_however_many_had_it() {
+    let (bridge, oauth) = start(HOUR);
+    let pair = oauth.connect();
+    let account = store(&bridge, "ann", &pair, 3_000_000).await;
+    let given = join_all((0..50).map(|_| ask(&bridge, &account, Some(1)))).await;
+    assert!(given.iter().all(|given| given.as_ref().is_ok_and(|given| given.version == 2)));
+    assert_eq!(oauth.calls(), 1);
+    let late = ask(&bridge, &account, Some(1)).await.unwrap();
+    assert_eq!((late.version, oauth.calls()), (2, 1), "the newer one has not been refused");
+}
+
+#[actix::test]
+async fn a_rotation_by_another_bridge_explains_a_first_400() {
+    let (one, oauth) = start(SHORT_LEASE);
+    let two = one.beside();
+    let account = expired(&one, &oauth, "ann").await;
+    // The first bridge stands still with the lease, until that has ended and the second one has refreshed.
+    let mut held = one.store.faults().hold(StoreCall::LeaseTokens, Moment::After);
+    let stalled = ask(&one, &account, None);
+    let meanwhile = async {
+        held.reached().await;
+        let given = ask(&two, &account, None).await.unwrap();
+        held.release();
+        given
+    };
+    let (late, given) = tokio::join!(stalled, meanwhile);
+    assert_eq!(late.unwrap(), given, "it has found what the other has stored");
+    assert_eq!(oauth.calls(), 2, "and was told 400 before");
+    assert!(oauth.opens(&given.token));
+    assert_eq!(one.store.to_reconnect(None, 10).await.unwrap(), []);
+}
+
+#[actix::test]
+async fn a_crash_before_the_vendor_is_asked_only_delays_the_next_caller() {
+    let (one, oauth) = start(SHORT_LEASE);
+    let account = expired(&one, &oauth, "ann").await;
+    let mut held = one.store.faults().hold(StoreCall::LeaseTokens, Moment::After);
+    let two = one.beside();
+    let killed = async {
+        held.reached().await;
+        one.die();
+    };
+    let (lost, ()) = tokio::join!(ask(&one, &account, None), killed);
+    assert!(matches!(lost, Err(TokenError::Store(_))), "{lost:?}");
+    let given = ask(&two, &account, None).await.unwrap();
+    assert!(oauth.opens(&given.token));
+    assert_eq!(oauth.calls(), 1);
+}
+
+#[actix::test]
+async fn a_crash_with_the_new_pair_marks_that_account_at_the_next_call_and_asks_no_more() {
+    let (one, oauth) = start(SHORT_LEASE);
+    let (ann, bob) = (expired(&one, &oauth, "ann").await, expired(&one, &oauth, "bob").await);
+    let two = one.beside();
+    let mut held = one.store.faults().hold(StoreCall::ReplaceTokens, Moment::Before);
+    let message = GiveToken { account: ann.clone(), refused: None };
+    one.tree.tokens.tell(message).await.unwrap();
+    within("the vendor's answer", held.reached()).await;
+    assert_eq!(oauth.calls(), 1);
+    one.die();
+    assert_eq!(ask(&two, &ann, None).await, Err(TokenError::NeedsReconnection));
+    assert_eq!(oauth.calls(), 2);
+    let again = join_all((0..100).map(|_| ask(&two, &ann, None))).await;
+    assert!(again.iter().all(|given| *given == Err(TokenError::NeedsReconnection)));
+    assert_eq!(oauth.calls(), 2, "nobody asks the vendor again");
+    assert_eq!(two.store.to_reconnect(None, 10).await.unwrap(), std::slice::from_ref(&ann));
+    assert_eq!(refreshes(&two, RefreshOutcome::Reconnect), 1);
+    assert!(ask(&two, &bob, None).await.is_ok(), "no other account is touched");
+    // Connected again, it is as good as new.
+    store(&two, "ann", &oauth.connect(), 3_000_000).await;
+    assert!(oauth.opens(&ask(&two, &ann, None).await.unwrap().token));
+}
+
+#[actix::test]
+async fn a_consent_that_was_taken_back_marks_the_account() {
+    let (bridge, oauth) = start(HOUR);
+    let pair = oauth.connect();
+    let account = store(&bridge, "ann", &pair, 3_000_000).await;
+    oauth.revoke(&pair);
+    assert_eq!(ask(&bridge, &account, Some(1)).await, Err(TokenError::NeedsReconnection));
+    let stored = bridge.store.tokens(&account).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.version), (TokenState::NeedsReconnection, 1));
+}
+
+#[actix::test]
+async fn a_token_that_cannot_be_refreshed_is_given_until_it_ends() {
+    let (bridge, oauth) = start(HOUR);
+    let pair = TokenPair { access: Token::new("test-access".to_owned()), refresh: None };
+    let account = store(&bridge, "ann", &pair, 600_000).await;
+    assert_eq!(ask(&bridge, &account, None).await.unwrap().token, pair.access);
+    bridge.clock.advance_ms(600_000);
+    assert_eq!(ask(&bridge, &account, None).await, Err(TokenError::NeedsReconnection));
+    assert_eq!(oauth.calls(), 0);
+}
+
+#[actix::test]
+async fn a_new_pair_is_held_until_the_store_takes_it() {
+    let (bridge, oauth) = start(HOUR);
+    let account = expired(&bridge, &oauth, "ann").await;
+    let away = || StoreError::Unavailable("a fault of the test".to_owned());
+    let fates = [Fate::FailBefore(away()), Fate::FailBefore(away()), Fate::FailAfter(away())];
+    bridge.store.faults().script(StoreCall::ReplaceTokens, fates);
+    let given = ask(&bridge, &account, None).await.unwrap();
+    assert_eq!((given.version, oauth.calls()), (2, 1));
+    assert!(oauth.opens(&given.token));
+    assert_eq!(bridge.store.faults().failed_calls(), 3);
+}
+
+#[actix::test]
+async fn a_vendor_that_is_away_is_left_alone_about_the_account() {
+    let (one, oauth) = start(HOUR);
+    let two = one.beside();
+    let account = expired(&one, &oauth, "ann").await;
+    oauth.faults().fail(OAuthCall::Refresh, 1, OAuthError::Unavailable("it answers 503".to_owned()));
+    let first = ask(&one, &account, None).await;
+    assert!(matches!(&first, Err(TokenError::Vendor { retry_in, .. }) if !retry_in.is_zero()), "{first:?}");
+    for bridge in [&one, &two] {
+        let again = join_all((0..20).map(|_| ask(bridge, &account, None))).await;
+        assert!(again.iter().all(|given| matches!(given, Err(TokenError::Vendor { .. }))));
+    }
+    assert_eq!(oauth.calls(), 1);
+    assert_eq!(one.store.to_reconnect(None, 10).await.unwrap(), []);
+}
+
+#[actix::test]
+async fn a_vendors_patience_is_kept_and_what_is_still_good_is_given_meanwhile() {
+    let (bridge, oauth) = start(HOUR);
+    let pair = oauth.connect();
+    let account = store(&bridge, "ann", &pair, 30_000).await;
+    let retry_after = Some(Duration::from_secs(900));
+    oauth.faults().fail(OAuthCall::Refresh, 1, OAuthError::RateLimited { retry_after });
+    for _ in 0..3 {
+        assert_eq!(ask(&bridge, &account, None).await.unwrap().token, pair.access);
+    }
+    assert_eq!(oauth.calls(), 1);
+    bridge.clock.advance_ms(30_000);
+    let ended = ask(&bridge, &account, None).await;
+    let left =
+        |retry_in: Duration| retry_in > Duration::from_secs(600) && retry_in <= Duration::from_secs(900);
+    assert!(matches!(&ended, Err(TokenError::Vendor { retry_in, .. }) if left(*retry_in)), "{ended:?}");
+}

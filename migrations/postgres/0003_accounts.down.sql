@@ -1,0 +1,2 @@
+DROP TABLE user_oauth_tokens;
+DROP TABLE account_links;

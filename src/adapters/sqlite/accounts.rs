@@ -1,0 +1,251 @@
+//! Links and tokens of accounts.
+
+use std::time::Duration;
+
+use actors::domain::account::Account;
+use actors::ports::accounts::{Accounts, Leased, Link, NewTokens, StoredTokens, TokenState};
+use actors::ports::clock::{Clock as _, SystemClock};
+use actors::ports::store::StoreError;
+use actors::ports::vault::SealedPair;
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{FromRow, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use super::SqliteStore;
+use crate::adapters::sqlite_file::{JobResult, store_error};
+use crate::adapters::stored::accounts::{
+    AccountRow, LinkRow, TokensRow, account, after, lease_ms, link, tokens,
+};
+
+type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+
+/// A statement about one account, whose vendor and id are its first two arguments.
+fn of_account(sql: &'static str, account: &Account) -> Query {
+    sqlx::query(sql).bind(account.vendor.name()).bind(account.id.as_str().to_owned())
+}
+
+impl SqliteStore {
+    /// Runs one statement that changes rows, and tells how many it changed.
+    async fn change(&self, query: Query) -> JobResult<u64> {
+        let run = async |connection: &mut SqliteConnection, query: Query| {
+            query.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
+        };
+        self.file.write(move |connection| Box::pin(async move { run(connection, query).await })).await
+    }
+
+    async fn rows<R>(&self, query: Query) -> JobResult<Vec<R>>
+    where
+        R: for<'r> FromRow<'r, SqliteRow>,
+    {
+        let rows = query.fetch_all(self.file.readers()).await.map_err(store_error)?;
+        rows.iter().map(R::from_row).collect::<Result<_, _>>().map_err(store_error)
+    }
+}
+
+async fn put(connection: &mut SqliteConnection, link: &Link, tokens: Option<&NewTokens>) -> JobResult<()> {
+    of_account(
+        "INSERT INTO account_links (vendor, vendor_user_id, user_id, timezone, key_hash) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT (vendor, vendor_user_id) DO UPDATE SET user_id = excluded.user_id, \
+         timezone = excluded.timezone, key_hash = excluded.key_hash",
+        &link.account,
+    )
+    .bind(link.user_id.as_str().to_owned())
+    .bind(link.timezone.clone())
+    .bind(link.key_hash.map(Vec::from))
+    .execute(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    let Some(tokens) = tokens else { return Ok(()) };
+    let query = of_account(
+        "INSERT INTO user_oauth_tokens (vendor, vendor_user_id, key_id, access_token, refresh_token, scope, \
+         obtained_at, expires_at, state_since, version, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 'active') \
+         ON CONFLICT (vendor, vendor_user_id) DO UPDATE SET key_id = excluded.key_id, \
+         access_token = excluded.access_token, refresh_token = excluded.refresh_token, scope = excluded.scope, \
+         obtained_at = excluded.obtained_at, expires_at = excluded.expires_at, state = excluded.state, \
+         state_since = excluded.state_since, version = version + 1, lease_holder = NULL, lease_until = NULL",
+        &link.account,
+    );
+    bind_tokens(query, tokens).execute(connection).await.map(drop).map_err(store_error)
+}
+
+/// The next six columns, and since when they are active.
+fn bind_tokens(query: Query, tokens: &NewTokens) -> Query {
+    query
+        .bind(tokens.sealed.key_id.to_string())
+        .bind(tokens.sealed.access.clone())
+        .bind(tokens.sealed.refresh.clone())
+        .bind(tokens.scope.clone())
+        .bind(tokens.obtained_at.as_ms())
+        .bind(tokens.expires_at.map(|at| at.as_ms()))
+        .bind(SystemClock.now().as_ms())
+}
+
+async fn lease(
+    connection: &mut SqliteConnection,
+    of: &Account,
+    holder: Uuid,
+    lasts: Duration,
+) -> JobResult<Leased> {
+    let (now, lasts) = (SystemClock.now().as_ms(), lease_ms(lasts));
+    let taken = of_account(
+        "UPDATE user_oauth_tokens SET lease_holder = ?3, lease_until = ?4 + ?5 \
+         WHERE vendor = ?1 AND vendor_user_id = ?2 AND (lease_until IS NULL OR lease_until <= ?4 \
+         OR lease_holder IS NOT NULL AND lease_until > ?4 + 2 * ?5) \
+         RETURNING vendor, vendor_user_id, version, state, key_id, access_token, refresh_token, scope, obtained_at, \
+         expires_at",
+        of,
+    )
+    .bind(holder.as_bytes().to_vec())
+    .bind(now)
+    .bind(lasts)
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    if let Some(row) = taken {
+        return Ok(Leased::Taken(tokens(TokensRow::from_row(&row).map_err(store_error)?)?));
+    }
+    let held = of_account(
+        "SELECT lease_holder IS NULL, lease_until FROM user_oauth_tokens WHERE vendor = ? AND vendor_user_id = ?",
+        of,
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    let Some(row) = held else { return Ok(Leased::Gone) };
+    let (is_rest, until) = <(bool, i64)>::from_row(&row).map_err(store_error)?;
+    let rest = Duration::from_millis(until.saturating_sub(now).unsigned_abs());
+    Ok(if is_rest { Leased::Resting(rest) } else { Leased::Busy })
+}
+
+async fn delete(connection: &mut SqliteConnection, account: &Account) -> JobResult<bool> {
+    of_account("DELETE FROM user_oauth_tokens WHERE vendor = ? AND vendor_user_id = ?", account)
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let link = of_account("DELETE FROM account_links WHERE vendor = ? AND vendor_user_id = ?", account);
+    link.execute(connection).await.map(|done| done.rows_affected() > 0).map_err(store_error)
+}
+
+#[async_trait]
+impl Accounts for SqliteStore {
+    async fn put_link(&self, link: &Link, tokens: Option<&NewTokens>) -> JobResult<()> {
+        let (link, tokens) = (link.clone(), tokens.cloned());
+        self.file
+            .write(move |connection| Box::pin(async move { put(connection, &link, tokens.as_ref()).await }))
+            .await
+    }
+
+    async fn delete_link(&self, account: &Account) -> JobResult<bool> {
+        let account = account.clone();
+        self.file.write(move |connection| Box::pin(async move { delete(connection, &account).await })).await
+    }
+
+    async fn link(&self, account: &Account) -> JobResult<Option<Link>> {
+        let query = of_account(
+            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links \
+             WHERE vendor = ? AND vendor_user_id = ?",
+            account,
+        );
+        self.rows::<LinkRow>(query).await?.pop().map(link).transpose()
+    }
+
+    async fn link_by_key(&self, key_hash: &[u8; 32]) -> JobResult<Option<Link>> {
+        let query = sqlx::query(
+            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links WHERE key_hash = ?",
+        );
+        self.rows::<LinkRow>(query.bind(key_hash.to_vec())).await?.pop().map(link).transpose()
+    }
+
+    async fn tokens(&self, account: &Account) -> JobResult<Option<StoredTokens>> {
+        let query = of_account(
+            "SELECT vendor, vendor_user_id, version, state, key_id, access_token, refresh_token, scope, obtained_at, \
+             expires_at FROM user_oauth_tokens WHERE vendor = ? AND vendor_user_id = ?",
+            account,
+        );
+        self.rows::<TokensRow>(query).await?.pop().map(tokens).transpose()
+    }
+
+    async fn lease_tokens(&self, account: &Account, holder: Uuid, lasts: Duration) -> JobResult<Leased> {
+        let account = account.clone();
+        self.file
+            .write(move |connection| {
+                Box::pin(async move { lease(connection, &account, holder, lasts).await })
+            })
+            .await
+    }
+
+    async fn end_lease(&self, account: &Account, holder: Uuid, rest: Duration) -> JobResult<()> {
+        let query = of_account(
+            "UPDATE user_oauth_tokens SET lease_holder = NULL, lease_until = ?4 \
+             WHERE vendor = ?1 AND vendor_user_id = ?2 AND lease_holder = ?3",
+            account,
+        );
+        let until = SystemClock.now().as_ms() + lease_ms(rest);
+        self.change(query.bind(holder.as_bytes().to_vec()).bind(until)).await.map(drop)
+    }
+
+    async fn replace_tokens(&self, account: &Account, from: i64, tokens: &NewTokens) -> JobResult<bool> {
+        let query = of_account(
+            "UPDATE user_oauth_tokens SET key_id = ?3, access_token = ?4, refresh_token = ?5, scope = ?6, \
+             obtained_at = ?7, expires_at = ?8, state_since = ?9, state = 'active', version = version + 1, \
+             lease_holder = NULL, lease_until = NULL WHERE vendor = ?1 AND vendor_user_id = ?2 AND version = ?10",
+            account,
+        );
+        Ok(self.change(bind_tokens(query, tokens).bind(from)).await? > 0)
+    }
+
+    async fn mark_for_reconnection(&self, account: &Account, holder: Uuid, version: i64) -> JobResult<bool> {
+        let query = of_account(
+            "UPDATE user_oauth_tokens SET state = ?3, state_since = ?4, lease_holder = NULL, lease_until = NULL \
+             WHERE vendor = ?1 AND vendor_user_id = ?2 AND lease_holder = ?5 AND version = ?6",
+            account,
+        );
+        let query = query.bind(TokenState::NeedsReconnection.name()).bind(SystemClock.now().as_ms());
+        Ok(self.change(query.bind(holder.as_bytes().to_vec()).bind(version)).await? > 0)
+    }
+
+    async fn to_reconnect(&self, previous: Option<&Account>, limit: usize) -> JobResult<Vec<Account>> {
+        let (vendor, id) = after(previous);
+        let query = sqlx::query(
+            "SELECT vendor, vendor_user_id FROM user_oauth_tokens WHERE (vendor, vendor_user_id) > (?, ?) \
+             AND state = 'needs_reconnection' ORDER BY vendor, vendor_user_id LIMIT ?",
+        );
+        let query = query.bind(vendor).bind(id).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.rows::<AccountRow>(query).await?.into_iter().map(account).collect()
+    }
+
+    async fn count_sealed_otherwise(&self, key_id: &str) -> JobResult<u64> {
+        let query = sqlx::query("SELECT count(*) FROM user_oauth_tokens WHERE key_id <> ?");
+        let counts: Vec<(i64,)> = self.rows(query.bind(key_id.to_owned())).await?;
+        Ok(counts.iter().map(|(count,)| count.unsigned_abs()).sum())
+    }
+
+    async fn sealed_otherwise(
+        &self,
+        key_id: &str,
+        previous: Option<&Account>,
+        limit: usize,
+    ) -> JobResult<Vec<StoredTokens>> {
+        let (vendor, id) = after(previous);
+        let query = sqlx::query(
+            "SELECT vendor, vendor_user_id, version, state, key_id, access_token, refresh_token, scope, obtained_at, \
+             expires_at FROM user_oauth_tokens WHERE (vendor, vendor_user_id) > (?, ?) AND key_id <> ? \
+             ORDER BY vendor, vendor_user_id LIMIT ?",
+        );
+        let query = query.bind(vendor).bind(id).bind(key_id.to_owned());
+        let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.rows::<TokensRow>(query).await?.into_iter().map(tokens).collect()
+    }
+
+    async fn reseal(&self, held: &StoredTokens, sealed: &SealedPair) -> Result<bool, StoreError> {
+        let query = of_account(
+            "UPDATE user_oauth_tokens SET key_id = ?3, access_token = ?4, refresh_token = ?5 \
+             WHERE vendor = ?1 AND vendor_user_id = ?2 AND version = ?6 AND key_id = ?7",
+            &held.account,
+        );
+        let query =
+            query.bind(sealed.key_id.to_string()).bind(sealed.access.clone()).bind(sealed.refresh.clone());
+        Ok(self.change(query.bind(held.version).bind(held.tokens.sealed.key_id.to_string())).await? > 0)
+    }
+}

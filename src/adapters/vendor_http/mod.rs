@@ -1,0 +1,6 @@
+//! Vendors' servers over HTTPS.
+
+mod client;
+mod oauth;
+
+pub use oauth::{HttpOAuth, OAuthClient};
