@@ -5,6 +5,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/cloud.rs"]
+mod cloud;
 #[path = "../support/kafka.rs"]
 mod cluster;
 #[path = "../support/embedded.rs"]
@@ -17,6 +19,8 @@ mod log;
 mod migrate;
 mod simulate;
 mod usage;
+mod vendor_cloud;
+mod vendor_webhooks;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
