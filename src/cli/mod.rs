@@ -4,6 +4,7 @@
 
 mod actors;
 mod config;
+mod conformance;
 mod demo;
 mod log;
 mod migrate;

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
-use super::{Failure, print_line, read_settings};
+use super::{Failure, conformance, print_line, read_settings};
 use crate::settings::{Settings, Sources};
 use crate::traffic::{
     self, End, IN_FLIGHT_MAX, Kind, Order, Pace, Plan, Progress, Report, Secrets, Tally, Target, TargetError,
@@ -36,6 +36,11 @@ pub(super) struct SimulateArguments {
     /// The bridge's URL, without /webhook [default: BRIDGE_URL, or where the settings' bridge listens].
     #[arg(long)]
     url: Option<String>,
+    /// Send golden deliveries to the deployment at this URL (without /webhook) instead, and tell which were answered as
+    /// they must be: good, stale, replayed, tampered, out of order, duplicate, handshake. They are about a user of their own.
+    /// Exit 1 if one was not.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "rate", "connections", "count", "seconds", "users", "batch"])]
+    conformance: Option<String>,
     /// Requests a second, whether or not they are answered in time (open loop).
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
@@ -102,12 +107,16 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(arguments: &SimulateArguments, json: bool) -> Result<ExitCode, Failure> {
     let settings = read_settings(Sources::from_process())?;
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    if let Some(url) = &arguments.conformance {
+        let devices: Vec<&str> = arguments.device.kinds().into_iter().map(Kind::device).collect();
+        return conformance::run(url, &settings, secrets(&settings), &devices, seed, json);
+    }
     let url = arguments.url.as_deref().unwrap_or(&settings.bridge_url);
     let target = Target::new(url, secrets(&settings)).map_err(|error| Failure {
         code: if matches!(error, TargetError::Url(_)) { 2 } else { 1 },
         messages: vec![error.to_string()],
     })?;
-    let seed = arguments.seed.unwrap_or_else(rand::random);
     let connections = arguments.connections.unwrap_or(DEFAULT_CONNECTIONS);
     let time = Duration::from_secs_f64(arguments.seconds.unwrap_or(DEFAULT_SECONDS));
     let order = Order {

@@ -4,6 +4,7 @@
 //! rate or as fast as it is answered. Nothing here knows the bridge's inside.
 
 mod client;
+pub mod conformance;
 mod crowd;
 pub mod formats;
 mod kind;

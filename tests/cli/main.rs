@@ -14,6 +14,7 @@ mod family;
 
 mod actors;
 mod config;
+mod conformance;
 mod kafka;
 mod log;
 mod migrate;
