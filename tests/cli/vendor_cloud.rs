@@ -250,6 +250,33 @@ async fn each_fault_is_seen_counted_and_over_when_it_is_taken_away() {
 }
 
 #[actix_web::test]
+async fn as_time_is_put_forward_a_night_is_told_pending_and_then_scored() {
+    let cloud = VendorCloud::start(1, |config| config.limits.whoop.requests = 10_000);
+    let pair = cloud.grant("whoop", 0).await;
+    let newest = async || {
+        let request = cloud.get("/developer/v2/activity/sleep?limit=1", text(&pair["access_token"]));
+        json_of(request, StatusCode::OK).await["records"][0].clone()
+    };
+    let known = newest().await;
+    let mut steps = 0;
+    let pending = loop {
+        cloud.forward(240).await;
+        steps += 1;
+        match newest().await {
+            night if night["id"] != known["id"] => break night,
+            _ => assert!(steps < 24 * 15, "no night in a day"),
+        }
+    };
+    assert_eq!((text(&pending["score_state"]), pending.get("score")), ("PENDING_SCORE", None));
+    cloud.forward(600).await;
+    let later = newest().await;
+    assert_eq!(later["id"], pending["id"]);
+    assert_ne!(text(&later["score_state"]), "PENDING_SCORE");
+    assert!(text(&later["updated_at"]) > text(&pending["updated_at"]));
+    cloud.stop().await;
+}
+
+#[actix_web::test]
 async fn sigterm_ends_the_command_well() {
     let mut command = Command::start(&["--people", "1"]);
     let pid = command.child.id().to_string();

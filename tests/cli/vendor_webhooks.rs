@@ -268,6 +268,25 @@ async fn what_is_held_back_comes_after_what_is_newer_and_none_is_lost() {
 }
 
 #[actix_web::test]
+async fn time_that_is_put_forward_tells_what_happened_meanwhile_once() {
+    let receiver = Receiver::start(200);
+    let cloud = VendorCloud::start(1, |config| {
+        config.target = Some(receiver.url.clone());
+        config.vendors = vec![Vendor::Whoop];
+    });
+    for day in 1..=3_u64 {
+        cloud.forward(86_400).await;
+        // A sleep and its recovery, each when it is there and when it is scored.
+        until(&cloud, "told", |stats| number(&stats["webhooks"]["whoop"]["accepted"]) >= 4 * day).await;
+    }
+    let seen = receiver.seen();
+    let distinct: BTreeSet<&Vec<u8>> = seen.iter().map(|seen| &seen.body).collect();
+    assert_eq!(distinct.len(), seen.len());
+    cloud.stop().await;
+    receiver.handle.stop(false).await;
+}
+
+#[actix_web::test]
 async fn a_subscription_of_ouras_begins_with_a_handshake() {
     let bridge = Bridge::start().await;
     let cloud = VendorCloud::start(1, |_| {});

@@ -57,6 +57,12 @@ impl VendorCloud {
         json_of(request, StatusCode::OK).await
     }
 
+    /// Puts simulated time forward.
+    pub(crate) async fn forward(&self, seconds: u32) {
+        let body = json!({"forward_seconds": seconds}).to_string();
+        json_of(self.client.post(format!("{}/clock", self.url)).body(body), StatusCode::OK).await;
+    }
+
     /// Adds a fault.
     pub(crate) async fn fault(&self, fault: Fault) {
         let body = serde_json::to_string(&fault).expect("JSON");

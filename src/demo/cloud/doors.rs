@@ -19,6 +19,8 @@ use super::{Shared, Vendor};
 /// How long a request that times out is held, and a slow body takes, unless the fault says otherwise.
 const HOLD_SECONDS: f64 = 60.0;
 const SLOW_SECONDS: f64 = 5.0;
+/// Of one step of the clock; milliseconds of it fit 32 bits.
+const FORWARD_MAX_SECONDS: u32 = 4_000_000;
 /// Pieces of a slow body.
 const PIECES: usize = 10;
 
@@ -196,6 +198,23 @@ pub(super) async fn grants(body: web::Bytes, cloud: web::Data<Shared>) -> HttpRe
 
 fn complaint(detail: &str) -> HttpResponse {
     HttpResponse::BadRequest().json(json!({"error": detail}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Forward {
+    forward_seconds: u32,
+}
+
+/// `POST /clock`: puts simulated time forward.
+pub(super) async fn clock(body: web::Bytes, cloud: web::Data<Shared>) -> HttpResponse {
+    match serde_json::from_slice::<Forward>(&body) {
+        Ok(Forward { forward_seconds }) if forward_seconds <= FORWARD_MAX_SECONDS => {
+            cloud.clock.forward(forward_seconds * 1_000);
+            HttpResponse::Ok().json(json!({"simulated_time_ms": cloud.clock.now_ms()}))
+        }
+        _ => complaint("must be {\"forward_seconds\": N} with N from 0 to 4000000"),
+    }
 }
 
 #[derive(Deserialize)]

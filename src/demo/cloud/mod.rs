@@ -33,12 +33,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use clock::SimulatedClock;
 pub use faults::{Fault, FaultKind, Route};
 pub use limits::{Limit, Limits};
 pub use server::{Cloud, serve};
 pub use tokens::Lifetimes;
 
+use clock::SimulatedClock;
 use faults::Faults;
 use limits::Budget;
 use stats::Stats;

@@ -82,6 +82,7 @@ fn routes(services: &mut web::ServiceConfig) {
         .route("/stats", web::get().to(doors::stats))
         .route("/people", web::get().to(doors::people))
         .route("/grants", web::post().to(doors::grants))
+        .route("/clock", web::post().to(doors::clock))
         .route("/faults", web::get().to(doors::list_faults))
         .route("/faults", web::post().to(doors::add_faults))
         .route("/faults", web::delete().to(doors::clear_faults));

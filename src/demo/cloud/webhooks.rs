@@ -64,6 +64,8 @@ pub(super) async fn run(cloud: Arc<Shared>) {
     let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     let mut held: HashMap<Vendor, Outgoing> = HashMap::new();
     loop {
+        // Asked for first: what is put forward from here on is not missed.
+        let moved = cloud.clock.moved();
         let next = async {
             match agenda.next_ms().and_then(|at_ms| cloud.clock.wait_for(at_ms)) {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -72,6 +74,7 @@ pub(super) async fn run(cloud: Arc<Shared>) {
         };
         tokio::select! {
             Some(()) = under_way.next(), if !under_way.is_empty() => continue,
+            () = moved => continue,
             () = next, if under_way.len() < WAITING_MAX => {}
         }
         let Some(outgoing) = agenda.next().and_then(|event| prepare(&cloud, &target, event)) else {
