@@ -57,7 +57,7 @@ impl Handler<HandleDelivery> for DeviceHandler {
         let writer = self.writer.clone();
         let pending: PendingOutcome = match self.device.decode(&message.verified, message.received_at) {
             Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
-            Ok(Decoded::Notification { user_id, is_dated }) => {
+            Ok(Decoded::Notification { user_id, is_dated, .. }) => {
                 let mut delivery = self.delivery(&message, DeliveryStatus::Accepted);
                 if !is_dated {
                     delivery.key = key_within(delivery.key, message.received_at, UNDATED_WITHIN_MS);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::domain::admission::{EventDraft, Facts, Version};
 use crate::domain::delivery::{DecodeError, Rejections};
 use crate::domain::event::{DeviceType, Reading};
-use crate::domain::ids::{EventId, Identity, UserId};
+use crate::domain::ids::{EventId, Identity, UserId, check_id};
 use crate::domain::time::Timestamp;
 
 /// Events in one request.
@@ -72,6 +72,10 @@ fn draft(
             return None;
         }
     };
+    if let Some(Err(error)) = injected.kind.as_deref().map(check_id) {
+        rejected.push(index, format!("{path}/kind"), error.to_string());
+        return None;
+    }
     let mut readings: Vec<Reading> = Vec::with_capacity(injected.readings.len());
     for (place, reading) in injected.readings.iter().enumerate() {
         match serde_json::from_str(reading.get()) {

@@ -69,7 +69,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "oura_notification",
         run: oura_notification,
-        reaches: &["notification", "ignored", "not_json", "shape", "user_id", "no_user"],
+        reaches: &["notification", "deleted", "ignored", "not_json", "shape", "user_id", "no_user"],
     },
     Target {
         name: "oura_inline",

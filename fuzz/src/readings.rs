@@ -48,6 +48,10 @@ pub fn check(device: &dyn Device, verified: &Verified) -> Checked {
     let (mut readings, mut rejected) = (0, 0);
     let reached = match &decoded {
         Ok(Decoded::Events { drafts, rejected: refused }) => {
+            if drafts.iter().any(|draft| draft.deleted) {
+                check_tombstones(drafts, refused);
+                return Checked { reached: "deleted", readings: 0, rejected: 0, decoded };
+            }
             drafts.iter().for_each(check_draft);
             check_rejections(refused);
             readings = drafts.iter().map(EventDraft::readings_len).sum();
@@ -98,6 +102,17 @@ pub fn check_rejections(rejected: &Rejections) {
         assert!((1..=DETAIL_MAX_BYTES).contains(&refused.detail.len()), "{}", refused.detail);
         assert_eq!(refused.error_type, "validation_error");
     }
+}
+
+/// A deletion comes alone, and holds nothing but what record it was.
+fn check_tombstones(drafts: &[EventDraft], refused: &Rejections) {
+    let [draft] = drafts else { panic!("a notification is about one record") };
+    let Facts::Record { readings, .. } = &draft.facts else { panic!("a record, not a batch") };
+    assert!(draft.deleted && readings.is_empty() && refused.total == 0 && draft.event_id.is_none());
+    check_user(&draft.user_id);
+    assert!((EARLIEST..=NOW.plus_ms(MS_PER_DAY)).contains(&draft.timestamp));
+    let admitted = draft.clone().admit(1, &mut HashMap::new()).expect("it is the first of its kind");
+    check_event(&admitted.event);
 }
 
 fn check_draft(draft: &EventDraft) {

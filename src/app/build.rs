@@ -14,6 +14,7 @@ use actors::tree::{self, Foundation, TreeLimits};
 use actors::vendors::Device;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::oura::{Oura, OuraConfig};
+use actors::vendors::whoop::{Whoop, WhoopConfig};
 use arc_swap::ArcSwap;
 
 use super::data_dir::{DataDir, DataDirError};
@@ -150,6 +151,12 @@ pub fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
             tolerance_s: settings.intake.tolerance_s,
         })));
     }
+    if settings.whoop.enabled {
+        devices.push(Arc::new(Whoop::new(&WhoopConfig {
+            webhook_secret: exposed(settings.whoop.webhook_secret.as_ref()),
+            tolerance_s: settings.intake.tolerance_s,
+        })));
+    }
     if settings.healthkit.enabled {
         devices.push(Arc::new(HealthKit::new(&HealthKitConfig {
             api_keys: settings.healthkit.api_keys.iter().map(|key| key.expose().to_owned()).collect(),
@@ -167,6 +174,9 @@ fn warnings(settings: &Settings) -> Vec<String> {
     }
     if settings.oura.enabled && settings.oura.verification_token.is_none() {
         warnings.push("OURA_VERIFICATION_TOKEN is not set: Oura's handshake is answered 401".to_owned());
+    }
+    if settings.whoop.enabled && settings.whoop.webhook_secret.is_none() {
+        warnings.push("WHOOP_WEBHOOK_SECRET is not set: every WHOOP delivery is answered 401".to_owned());
     }
     if settings.healthkit.enabled && settings.healthkit.api_keys.is_empty() {
         warnings.push("HEALTHKIT_API_KEY is not set: every HealthKit delivery is answered 401".to_owned());

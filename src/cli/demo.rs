@@ -77,6 +77,8 @@ impl Plan {
             ("DATA_DIR", folder.display().to_string()),
             ("BIND_ADDR", SocketAddr::new(bind_addr.ip(), port).to_string()),
             ("OURA_ENABLED", "true".to_owned()),
+            // Nobody of the demonstration wears a WHOOP.
+            ("WHOOP_ENABLED", "false".to_owned()),
             ("HEALTHKIT_ENABLED", "true".to_owned()),
             ("ENABLE_INJECTION", "true".to_owned()),
         ];

@@ -121,6 +121,12 @@ fn check_security(reader: &mut Reader, settings: &KafkaSettings) {
         let what = "this build speaks plain text to Kafka only: build it with --features kafka-tls";
         reader.problem("KAFKA_SECURITY_PROTOCOL", what.to_owned());
     }
+    let needs_tls = matches!(&*settings.security_protocol, "SSL" | "SASL_SSL");
+    if let Some(place) = settings.ssl_ca_location.as_ref().filter(|_| needs_tls)
+        && let Err(error) = std::fs::metadata(place)
+    {
+        reader.problem("KAFKA_SSL_CA_LOCATION", format!("{place} cannot be read: {error}"));
+    }
     let logs_in = settings.security_protocol.starts_with("SASL_");
     for (name, is_set) in [
         ("KAFKA_SASL_MECHANISM", settings.sasl_mechanism.is_some()),

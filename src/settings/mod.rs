@@ -36,6 +36,8 @@ pub struct Settings {
     pub intake: IntakeSettings,
     /// Oura's side of the door.
     pub oura: OuraSettings,
+    /// WHOOP's side of the door.
+    pub whoop: WhoopSettings,
     /// HealthKit's side of the door.
     pub healthkit: HealthKitSettings,
     /// The store, unless it is the embedded one.
@@ -116,6 +118,15 @@ pub struct OuraSettings {
     pub verification_token: Option<Secret>,
 }
 
+/// `WHOOP_*`.
+#[derive(Debug, Clone)]
+pub struct WhoopSettings {
+    /// `WHOOP_ENABLED`.
+    pub enabled: bool,
+    /// `WHOOP_WEBHOOK_SECRET`.
+    pub webhook_secret: Option<Secret>,
+}
+
 /// `HEALTHKIT_*` and `APPLE_HEALTHKIT_SECRET`.
 #[derive(Debug, Clone)]
 pub struct HealthKitSettings {
@@ -185,6 +196,10 @@ impl Settings {
                 enabled: reader.switch("OURA_ENABLED"),
                 webhook_secret: reader.secret("OURA_WEBHOOK_SECRET"),
                 verification_token: reader.secret("OURA_VERIFICATION_TOKEN"),
+            },
+            whoop: WhoopSettings {
+                enabled: reader.switch("WHOOP_ENABLED"),
+                webhook_secret: reader.secret("WHOOP_WEBHOOK_SECRET"),
             },
             healthkit: read_healthkit(reader),
             postgres: engines::read_postgres(reader),

@@ -55,6 +55,26 @@ fn every_mistake_is_told_at_once_and_no_secret_with_it() {
 }
 
 #[test]
+fn certificates_that_are_not_there_are_a_mistake_where_they_are_needed() {
+    let told = |protocol, place| {
+        let pairs = [
+            ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
+            ("KAFKA_SECURITY_PROTOCOL", protocol),
+            ("KAFKA_SSL_CA_LOCATION", place),
+        ];
+        let problems = Settings::read(Sources::from_pairs(pairs)).err().unwrap_or_default();
+        let lines = problems.iter().map(ToString::to_string);
+        lines.filter(|line| line.starts_with("KAFKA_SSL_CA_LOCATION:")).collect::<Vec<_>>()
+    };
+    let missing = told("SSL", "/nowhere/ca.pem");
+    assert!(missing.len() == 1 && missing[0].contains("/nowhere/ca.pem"), "{missing:#?}");
+    assert_eq!(told("SASL_SSL", "/nowhere/ca.pem").len(), 1);
+    assert_eq!(told("PLAINTEXT", "/nowhere/ca.pem"), [""; 0]);
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(told("SSL", folder.path().to_str().expect("a path")), [""; 0]);
+}
+
+#[test]
 fn an_overlay_wins_over_values_and_over_files_that_hold_them() {
     let sources = Sources::from_pairs([("API_KEY_FILE", "/nowhere/key"), ("DATA_DIR", "elsewhere")]);
     let over = [("API_KEY", "test-key"), ("DATA_DIR", "here")];

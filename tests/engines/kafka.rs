@@ -243,6 +243,24 @@ async fn a_place_that_the_log_no_longer_has_goes_to_the_earliest_and_never_to_th
 }
 
 #[actix_web::test]
+async fn a_log_that_has_gone_back_behind_a_place_is_told_as_damaged_for_as_long_as_that_place_is_asked_for() {
+    let cluster = Cluster::start(1);
+    let log = log(&cluster, 1);
+    append(&log, numbers("ada", 0, 20)).await;
+    hold_all(&log).await;
+    for place in [1_000, 1_000] {
+        assert!(matches!(poll(&log, &Places::from([(0, place)]), 10).await, Polled::Records(_)));
+        let checked = log.check().await;
+        assert!(
+            matches!(&checked, Err(LogError::Damaged(text)) if text.contains("made anew")),
+            "{checked:?}"
+        );
+    }
+    assert!(matches!(poll(&log, &Places::from([(0, 10)]), 10).await, Polled::Records(_)));
+    assert_eq!(log.check().await, Ok(()));
+}
+
+#[actix_web::test]
 async fn what_somebody_else_has_written_comes_through_whatever_it_is() {
     let cluster = Cluster::start(1);
     let log = log(&cluster, 1);

@@ -201,6 +201,31 @@ async fn ten_thousand_dirty_states_are_flushed_in_about_a_second() {
 }
 
 #[actix_web::test]
+async fn commits_wait_for_the_disk_whatever_the_role_is_set_up_for() {
+    let Some(bridges) = Bridges::new() else { return };
+    migrations::up(&bridges.config()).await.unwrap();
+    bridges
+        .run(
+            "CREATE TABLE seen (value text); \
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$; \
+             CREATE TRIGGER note AFTER INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION note()",
+        )
+        .await;
+    for (set, used) in [("off", "on"), ("remote_write", "remote_write")] {
+        let url = format!("{}?options[synchronous_commit]={set}", bridges.server.url());
+        let store: Arc<dyn Store> =
+            Arc::new(PostgresStore::connect(PostgresConfig { url, ..bridges.config() }).unwrap());
+        commit_one(&store, set, batch("a", &[(set, 1, 60.0)])).await;
+        let mut connection = bridges.connection().await;
+        let (seen,): (String,) =
+            sqlx::query_as("DELETE FROM seen RETURNING value").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(seen, used);
+        connection.close().await.unwrap();
+    }
+}
+
+#[actix_web::test]
 async fn a_database_of_a_newer_build_is_refused_by_name() {
     let Some(bridges) = Bridges::new() else { return };
     migrations::up(&bridges.config()).await.unwrap();

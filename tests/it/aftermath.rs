@@ -4,7 +4,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::answers::{ago, events, heart_rate, send};
-use crate::bridge::{ADMIN_KEY, API_KEY, Bridge, HEALTHKIT_KEY, HEALTHKIT_SECRET, OURA_SECRET, OURA_TOKEN};
+use crate::bridge::{
+    ADMIN_KEY, API_KEY, Bridge, HEALTHKIT_KEY, HEALTHKIT_SECRET, OURA_SECRET, OURA_TOKEN, WHOOP_SECRET,
+};
 
 /// An id with everything in it that may be escaped somewhere, and its parts as they would show.
 pub(crate) const ID: &str = "Zoë Quux/47%11";
@@ -19,7 +21,7 @@ pub(crate) const HRV: f64 = 17.654_321;
 pub(crate) const WRONG: &str = "Vogon";
 
 /// What of these, and of the secrets, may show nowhere.
-const PERSONAL: [&str; 14] = [
+const PERSONAL: [&str; 15] = [
     "Quux",
     "Zo%C3",
     "Zoë",
@@ -32,6 +34,7 @@ const PERSONAL: [&str; 14] = [
     HEALTHKIT_SECRET,
     OURA_SECRET,
     OURA_TOKEN,
+    WHOOP_SECRET,
     API_KEY,
     ADMIN_KEY,
 ];

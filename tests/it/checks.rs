@@ -35,7 +35,7 @@ async fn an_unknown_or_disabled_device_is_told_before_the_method() {
 #[actix_web::test]
 async fn the_method_is_told_before_the_length() {
     let bridge = Bridge::start().await;
-    for device in ["oura", "healthkit", "test"] {
+    for device in ["oura", "whoop", "healthkit", "test"] {
         for method in [Method::PUT, Method::DELETE, Method::PATCH] {
             let answer =
                 refused(bridge.request(method, &format!("/webhook/{device}")), 405, "method_not_allowed")
@@ -50,7 +50,7 @@ async fn the_method_is_told_before_the_length() {
         assert_eq!(status, 405, "{text}");
     }
     // A device without a handshake has nothing to answer to GET.
-    for path in ["/webhook/healthkit", "/webhook/test"] {
+    for path in ["/webhook/whoop", "/webhook/healthkit", "/webhook/test"] {
         for method in [Method::GET, Method::HEAD] {
             let answer = send(bridge.request(method, path)).await;
             assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{path}");
@@ -201,7 +201,7 @@ async fn a_stopping_bridge_says_so_after_the_method_and_before_the_length() {
 async fn nothing_of_a_body_is_judged_before_it_is_believed() {
     let bridge = Bridge::start().await;
     let unsigned = |device: &str| bridge.request(Method::POST, &format!("/webhook/{device}")).body(NOT_JSON);
-    for device in ["oura", "healthkit"] {
+    for device in ["oura", "whoop", "healthkit"] {
         let (xml, brotli) = (("Content-Type", "text/xml"), ("Content-Encoding", "br"));
         for (name, value) in [xml, brotli] {
             refused(unsigned(device).header(name, value), 401, "authentication_error").await;
@@ -274,10 +274,12 @@ async fn a_vendors_question_is_answered_by_get_and_head_to_whoever_has_the_token
 
 #[actix_web::test]
 async fn a_device_without_its_secret_believes_nobody() {
-    let settings = [("OURA_WEBHOOK_SECRET", ""), ("HEALTHKIT_API_KEY", ""), ("APPLE_HEALTHKIT_SECRET", "")];
+    let settings =
+        ["OURA_WEBHOOK_SECRET", "WHOOP_WEBHOOK_SECRET", "HEALTHKIT_API_KEY", "APPLE_HEALTHKIT_SECRET"]
+            .map(|name| (name, ""));
     let bridge = Bridge::start_with(&settings).await;
     let empty_key = signing::inline("", b"{}");
-    for device in ["oura", "healthkit"] {
+    for device in ["oura", "whoop", "healthkit"] {
         let request = || bridge.request(Method::POST, &format!("/webhook/{device}")).body("{}");
         refused(request(), 401, "authentication_error").await;
         refused(request().header("Signature", &empty_key), 401, "authentication_error").await;

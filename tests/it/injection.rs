@@ -111,6 +111,27 @@ async fn nothing_to_inject_is_ignored_and_a_deleted_record_takes_no_readings() {
 }
 
 #[actix_web::test]
+async fn a_kind_is_any_word_and_no_other_text() {
+    let bridge = Bridge::start().await;
+    let of_kind = |kind: &str| with(&recovery("u", 80), "kind", json!(kind));
+    for kind in ["", " ", "a\0b", "a\nb", "\u{2028}", &"k".repeat(129)] {
+        let (status, answer) = bridge.inject("", &of_kind(kind)).await;
+        assert_eq!((status, &answer["error_type"]), (400, &json!("validation_error")), "{kind:?}: {answer}");
+    }
+    let list = json!([of_kind("a\0b"), of_kind("Schlaf, zwei")]);
+    let (status, answer) = bridge.inject("", &list).await;
+    assert_eq!(
+        (status, &answer["events"], &answer["rejected_total"]),
+        (200, &json!(1), &json!(1)),
+        "{answer}"
+    );
+    assert_eq!(
+        (&answer["rejected"][0]["index"], &answer["rejected"][0]["path"]),
+        (&json!(0), &json!("/0/kind"))
+    );
+}
+
+#[actix_web::test]
 async fn a_list_keeps_its_order_and_refuses_only_what_is_bad() {
     let bridge = Bridge::start().await;
     let good = |id: &str| with(&recovery("u", 80), "event_id", json!(id));

@@ -171,6 +171,7 @@ async fn secrets_are_in_no_line() {
             "test-admin-key",
             "test-mask-key",
             "test-oura-secret",
+            "test-whoop-secret",
         ] {
             assert!(!line.to_string().contains(secret), "{line}");
         }

@@ -31,4 +31,5 @@ mod settings;
 mod slow;
 mod tree;
 mod webhooks;
+mod whoop;
 mod wire;

@@ -43,9 +43,12 @@ async fn health_says_what_the_bridge_stands_on() {
 
 #[actix_web::test]
 async fn health_names_what_an_operator_should_set() {
-    for (variable, device) in
-        [("OURA_WEBHOOK_SECRET", "oura"), ("API_KEY", "read"), ("ADMIN_API_KEY", "admin")]
-    {
+    for (variable, device) in [
+        ("OURA_WEBHOOK_SECRET", "oura"),
+        ("WHOOP_WEBHOOK_SECRET", "whoop"),
+        ("API_KEY", "read"),
+        ("ADMIN_API_KEY", "admin"),
+    ] {
         let bridge = Bridge::start_with(&[(variable, "")]).await;
         let answer = send(bridge.request(Method::GET, "/health")).await;
         assert_eq!(answer.status, 200, "{device}");
@@ -80,6 +83,7 @@ async fn the_tree_shows_every_actor_by_its_path() {
     for path in [
         "devices",
         "devices/oura",
+        "devices/whoop",
         "devices/healthkit",
         "writer",
         "publisher",

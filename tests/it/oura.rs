@@ -192,3 +192,27 @@ async fn every_data_type_with_metrics_is_accepted() {
         assert_eq!((status, &answer["status"]), (202, &json!("accepted")), "{event_type}");
     }
 }
+
+#[actix_web::test]
+async fn a_deletion_that_names_its_record_is_processed_at_once() {
+    let bridge = Bridge::start().await;
+    let body = json!({"event_type": "delete", "data_type": "sleep", "user_id": "A1", "object_id": "6a5f",
+        "event_time": "2026-09-10T12:00:00+00:00"});
+    let (status, answer) = bridge.oura(&body).await;
+    assert_eq!(
+        (status, &answer["status"], &answer["events"]),
+        (200, &json!("processed"), &json!(1)),
+        "{answer}"
+    );
+    // Told once more in other words, it is still the same deletion.
+    let mut again = body.clone();
+    again["trace"] = json!(2);
+    let (status, answer) = bridge.oura(&again).await;
+    assert_eq!(
+        (status, &answer["status"], &answer["events"]),
+        (200, &json!("processed"), &json!(0)),
+        "{answer}"
+    );
+    let (status, answer) = bridge.oura(&body).await;
+    assert_eq!((status, &answer["status"]), (200, &json!("duplicate")));
+}

@@ -31,6 +31,7 @@ mod oura;
 mod outages;
 #[path = "../it/read_api.rs"]
 mod read_api;
+mod real_kafka;
 #[path = "../it/records.rs"]
 mod records;
 #[path = "../it/webhooks.rs"]

@@ -21,16 +21,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const OURA_SECRET: &str = "test-oura-secret";
 pub(crate) const OURA_TOKEN: &str = "test-oura-verification-token";
+pub(crate) const WHOOP_SECRET: &str = "test-whoop-secret";
 pub(crate) const HEALTHKIT_KEY: &str = "test-healthkit-key";
 pub(crate) const HEALTHKIT_SECRET: &str = "test-healthkit-secret";
 pub(crate) const API_KEY: &str = "test-api-key";
 pub(crate) const ADMIN_KEY: &str = "test-admin-key";
 
 /// What every bridge is started with unless a test says otherwise.
-pub(crate) const SETTINGS: [(&str, &str); 9] = [
+pub(crate) const SETTINGS: [(&str, &str); 10] = [
     ("BIND_ADDR", "127.0.0.1:0"),
     ("OURA_WEBHOOK_SECRET", OURA_SECRET),
     ("OURA_VERIFICATION_TOKEN", OURA_TOKEN),
+    ("WHOOP_WEBHOOK_SECRET", WHOOP_SECRET),
     ("HEALTHKIT_API_KEY", HEALTHKIT_KEY),
     ("APPLE_HEALTHKIT_SECRET", HEALTHKIT_SECRET),
     ("API_KEY", API_KEY),

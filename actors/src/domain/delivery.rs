@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::admission::EventDraft;
+use super::fetch::FetchPlan;
 use super::ids::{IdError, UserId};
 
 /// What one header field holds. Signed fields must occur once and be text.
@@ -127,6 +128,9 @@ pub enum Decoded {
         /// Whether its body tells it from the next one of its kind. One that does not, comes again to the byte
         /// whenever there is something new.
         is_dated: bool,
+        /// What to fetch. The same body gives the same plan again, whenever it is decoded with the same time of
+        /// arrival.
+        plan: FetchPlan,
     },
     /// Nothing for us; not stored.
     Ignored {

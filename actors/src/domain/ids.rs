@@ -25,7 +25,11 @@ pub enum IdError {
     ControlCharacter,
 }
 
-fn check_id(text: &str) -> Result<(), IdError> {
+/// Whether a text may be an id of any kind: UTF-8 without control characters, not blank, at most [`ID_MAX_BYTES`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_id(text: &str) -> Result<(), IdError> {
     if text.trim().is_empty() {
         return Err(IdError::Blank);
     }

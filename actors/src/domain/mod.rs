@@ -6,6 +6,7 @@ pub mod admission;
 pub mod cached;
 pub mod delivery;
 pub mod event;
+pub mod fetch;
 pub mod ids;
 pub mod message;
 pub mod metric;

@@ -97,6 +97,14 @@ pub(super) fn number(raw: &RawValue) -> Result<f64, &'static str> {
     }
 }
 
+/// An id: a string, or a whole number by its digits. As a double it would be another one beyond 2^53.
+pub(super) fn id(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
+    match raw.get().bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(Cow::Borrowed(raw.get())),
+        false => text(raw).map_err(|_| "a string or a whole number was expected"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -145,6 +153,16 @@ mod tests {
         }
         for json in ["61", "true", "null", r#"["61"]"#, r#"{"value":"61"}"#] {
             assert!(text(read(json)).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_id_keeps_every_digit() {
+        let read = |json: &'static str| id(document(json.as_bytes()).unwrap());
+        assert_eq!(read("9007199254740993"), Ok(Cow::Borrowed("9007199254740993")));
+        assert_eq!(read(r#""9007199254740993""#), Ok(Cow::Borrowed("9007199254740993")));
+        for json in ["-1", "1.0", "1e3", "true", "null", "[1]"] {
+            assert!(read(json).is_err(), "{json}");
         }
     }
 }

@@ -7,17 +7,22 @@ use crate::domain::delivery::{DecodeError, Decoded, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::time::Timestamp;
 
+mod fetch;
 pub mod healthkit;
 mod inline;
 mod json;
 pub mod oura;
+mod record;
 pub mod signing;
 #[cfg(test)]
 mod tests;
 mod timestamp;
 mod verified;
+pub mod whoop;
 
+pub use fetch::{ApiRequest, request};
 pub use inline::identity as inline_identity;
+pub use record::Owner;
 pub use verified::{RawDelivery, Verified, delivery_key, key_within};
 
 /// A vendor's side of the webhook door. Built once, with its secrets; shared by all deliveries.

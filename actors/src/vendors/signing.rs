@@ -1,15 +1,29 @@
 //! HMAC-SHA256 signatures and shared keys: how ours are made, and how a sender's are checked in constant time.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::domain::delivery::{Header, Headers, VerifyError};
+use crate::domain::time::Timestamp;
+
+/// A signed timestamp of so many digits or fewer is read; unix milliseconds have 13.
+const TIMESTAMP_DIGITS_MAX: usize = 16;
 
 /// The value of `x-oura-signature` when `x-oura-timestamp` is `timestamp_s` (unix seconds) in decimal digits.
 ///
 /// Upper-case hex of HMAC-SHA256(client secret, timestamp ‖ body), as Oura's cloud sends it.
 pub fn oura(secret: &str, timestamp_s: i64, body: &[u8]) -> String {
     hex::encode_upper(digest(secret, &[timestamp_s.to_string().as_bytes(), body]))
+}
+
+/// The value of `X-WHOOP-Signature` when `X-WHOOP-Signature-Timestamp` is `timestamp_ms` (unix milliseconds) in decimal
+/// digits.
+///
+/// Standard base64 of HMAC-SHA256(client secret, timestamp ‖ body), as WHOOP's cloud sends it (vendors.md §3).
+pub fn whoop(secret: &str, timestamp_ms: i64, body: &[u8]) -> String {
+    BASE64.encode(digest(secret, &[timestamp_ms.to_string().as_bytes(), body]))
 }
 
 /// The value of `Signature`, the header of the Python system's formats: lower-case hex of HMAC-SHA256(secret, body).
@@ -45,9 +59,44 @@ impl SigningSecret {
         let Some(key) = &self.0 else { return Err(VerifyError::NoSecret) };
         let mut given = [0; 32];
         hex::decode_to_slice(signature, &mut given).map_err(|_| VerifyError::Malformed)?;
-        let mut mac = key.clone();
-        message.iter().for_each(|part| mac.update(part));
-        mac.verify_slice(&given).map_err(|_| VerifyError::Mismatch)
+        compare(key, message, &given)
+    }
+
+    /// Believes `signature`, 44 characters of standard base64 with its padding, over the concatenated `message`.
+    pub(super) fn verify_base64(&self, message: &[&[u8]], signature: &str) -> Result<(), VerifyError> {
+        let Some(key) = &self.0 else { return Err(VerifyError::NoSecret) };
+        // One byte more than a digest has: whoever sends more is told so before anything is compared.
+        let mut given = [0; 33];
+        let decoded = BASE64.decode_slice(signature, &mut given).map_err(|_| VerifyError::Malformed)?;
+        let given = given.get(..decoded).filter(|given| given.len() == 32).ok_or(VerifyError::Malformed)?;
+        compare(key, message, given)
+    }
+}
+
+fn compare(key: &Hmac<Sha256>, message: &[&[u8]], given: &[u8]) -> Result<(), VerifyError> {
+    let mut mac = key.clone();
+    message.iter().for_each(|part| mac.update(part));
+    mac.verify_slice(given).map_err(|_| VerifyError::Mismatch)
+}
+
+/// The number in a signed timestamp: ASCII digits and nothing else.
+pub(super) fn timestamp_digits(text: &str) -> Result<i64, VerifyError> {
+    if text.len() > TIMESTAMP_DIGITS_MAX || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(VerifyError::Malformed);
+    }
+    text.parse().map_err(|_| VerifyError::Malformed)
+}
+
+/// Believes a signed time that is at most `tolerance_ms` from the time of arrival, either way.
+pub(super) fn check_signed_at(
+    signed_at: Timestamp,
+    received_at: Timestamp,
+    tolerance_ms: i64,
+) -> Result<(), VerifyError> {
+    match received_at.ms_since(signed_at) {
+        age_ms if age_ms > tolerance_ms => Err(VerifyError::Stale),
+        age_ms if age_ms < -tolerance_ms => Err(VerifyError::Future),
+        _ => Ok(()),
     }
 }
 

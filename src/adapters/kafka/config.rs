@@ -3,10 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
-use rdkafka::statistics::Statistics;
 
 /// How long a member that says nothing is waited for before the group goes on without it.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,9 +88,8 @@ impl KafkaConfig {
         client
             .set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", "biometric-bridge")
-            // What librdkafka logs is told by the errors of our calls as well, without its repetitions.
-            .set("log_level", "0")
-            .set_log_level(RDKafkaLogLevel::Emerg)
+            // What librdkafka logs goes to `words`, and no further.
+            .set_log_level(RDKafkaLogLevel::Info)
             .set("allow.auto.create.topics", "false")
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", millis(RECONNECT_BACKOFF_MAX))
@@ -188,17 +184,3 @@ pub fn check_security(config: &KafkaConfig) -> Result<(), String> {
         None => Ok(()),
     }
 }
-
-/// A client whose own words nobody hears: what matters of them is in the results of the calls.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn stats(&self, _: Statistics) {}
-
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-
-impl rdkafka::consumer::ConsumerContext for Quiet {}

@@ -22,6 +22,7 @@ use rdkafka::types::RDKafkaRespErr;
 use super::config::KafkaConfig;
 use super::membership::{Membership, Step};
 use super::record::record_of;
+use super::words::{Ear, created};
 
 /// How long the thread waits for a message before it looks whether something else is to be done.
 const LOOK: Duration = Duration::from_millis(25);
@@ -47,6 +48,7 @@ fn run(config: &KafkaConfig, membership: &Arc<Membership>) {
             membership: Arc::clone(membership),
             hand_over_limit: config.session_timeout / 2,
             is_closing: AtomicBool::new(false),
+            ear: Ear::default(),
         };
         let consumer = BaseConsumer::from_config_and_context(&config.member(), context)
             .and_then(|consumer| consumer.subscribe(&[TOPIC.name()]).map(|()| consumer));
@@ -55,7 +57,7 @@ fn run(config: &KafkaConfig, membership: &Arc<Membership>) {
                 consume(&consumer, membership);
                 close(consumer, membership);
             }
-            Err(error) => membership.fail(LogError::Unavailable(error.to_string())),
+            Err(error) => membership.fail(LogError::Unavailable(created(&error))),
         }
         membership.pause(REBUILD_PAUSE);
     }
@@ -74,7 +76,7 @@ fn consume(consumer: &BaseConsumer<Context>, membership: &Membership) {
             match message {
                 Ok(message) => records.push(record_of(TOPIC, &message)),
                 Err(error) => {
-                    if let Some(error) = told(&error) {
+                    if let Some(error) = told(&error, &consumer.context().ear) {
                         membership.fail(error);
                     }
                 }
@@ -85,6 +87,7 @@ fn consume(consumer: &BaseConsumer<Context>, membership: &Membership) {
             patience = Duration::ZERO;
         }
         if !records.is_empty() {
+            consumer.context().ear.forget();
             membership.push(records);
         }
         if let Some((_, reason)) = consumer.client().fatal_error() {
@@ -143,10 +146,10 @@ fn list_at(partition: u32, place: i64) -> TopicPartitionList {
 }
 
 /// What of librdkafka's complaints the member is told. It goes on by itself after all of them.
-fn told(error: &KafkaError) -> Option<LogError> {
+fn told(error: &KafkaError, ear: &Ear) -> Option<LogError> {
     let code = error.rdkafka_error_code()?;
     match code {
-        // One connection, not all of them; and what was told by the revocation that came with it.
+        // One connection, not all of them (`AllBrokersDown` follows); and what was told by the revocation that came with it.
         RDKafkaErrorCode::BrokerTransportFailure
         | RDKafkaErrorCode::Resolve
         | RDKafkaErrorCode::OperationTimedOut
@@ -155,7 +158,7 @@ fn told(error: &KafkaError) -> Option<LogError> {
         RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
             Some(LogError::Unavailable(format!("the topic {} does not exist", TOPIC.name())))
         }
-        _ => Some(LogError::Unavailable(code.to_string())),
+        _ => Some(ear.unavailable(error)),
     }
 }
 
@@ -165,14 +168,20 @@ struct Context {
     hand_over_limit: Duration,
     /// Nobody is waited for any more.
     is_closing: AtomicBool,
+    /// What the consumer complains of.
+    ear: Ear,
 }
 
 impl ClientContext for Context {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.ear.log(level, facility, text);
+    }
 
     fn stats(&self, _: Statistics) {}
 
-    fn error(&self, _: KafkaError, _: &str) {}
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.ear.error(error, reason);
+    }
 }
 
 impl ConsumerContext for Context {

@@ -5,6 +5,7 @@
 //!   `share` the buffer of one partition, in which reading takes nothing away.
 //! - `observer`: where partitions end, and whether the brokers answer.
 //! - `topics`, `reader`: what the commands `topics create` and `log read` do.
+//! - `words`: why brokers cannot be reached.
 //!
 //! Places come from the store alone, with the checkpoints that they belong to. This adapter commits no offsets to
 //! the brokers: a poll tells where the member reads, not what it has made durable, and a hint that runs ahead of
@@ -20,13 +21,15 @@ mod reader;
 mod record;
 mod share;
 mod topics;
+mod words;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::domain::message::{Message, Topic};
 use actors::ports::EventLog;
-use actors::ports::event_log::{LogError, Places, Polled, Refusal};
+use actors::ports::event_log::{LogError, LogRecord, Places, Polled, Refusal};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
@@ -56,6 +59,8 @@ pub struct KafkaLog {
     membership: Arc<Membership>,
     /// Whether the member's thread has been started.
     is_member: Mutex<bool>,
+    /// Partitions whose records stood before the place that the last poll asked for: the log has gone back.
+    gone_back: Mutex<BTreeSet<u32>>,
 }
 
 impl KafkaLog {
@@ -70,6 +75,7 @@ impl KafkaLog {
             producers: Producers::new(config.clone()),
             membership: Arc::default(),
             is_member: Mutex::new(false),
+            gone_back: Mutex::default(),
             config,
         })
     }
@@ -92,6 +98,20 @@ impl KafkaLog {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(TOPICS_PAUSE_MAX);
+        }
+    }
+
+    /// Notes which partitions have gone back behind `held`. The consumer stands still then, and brokers that answer
+    /// would look as if all was well.
+    fn look_back(&self, held: &Places, records: &[LogRecord]) {
+        let mut gone_back = self.gone_back.lock();
+        gone_back.retain(|partition| held.contains_key(partition));
+        for record in records.iter().rev() {
+            // What a partition's first record says is said last.
+            match held.get(&record.partition) {
+                Some(place) if record.offset < *place => gone_back.insert(record.partition),
+                _ => gone_back.remove(&record.partition),
+            };
         }
     }
 
@@ -133,6 +153,7 @@ impl EventLog for KafkaLog {
         let polled = self.membership.poll(held, limit).await?;
         if let Polled::Records(records) = &polled {
             records.iter().for_each(|record| self.observer.saw(record.partition, record.offset + 1));
+            self.look_back(held, records);
         }
         Ok(polled)
     }
@@ -147,7 +168,15 @@ impl EventLog for KafkaLog {
     }
 
     async fn check(&self) -> Result<(), LogError> {
-        self.observer.check().await
+        self.observer.check().await?;
+        match self.gone_back.lock().first() {
+            None => Ok(()),
+            Some(partition) => Err(LogError::Damaged(format!(
+                "partition {partition} of {} no longer reaches the place up to which it was read: the topic was made \
+                 anew",
+                consumer::TOPIC.name()
+            ))),
+        }
     }
 
     async fn leave(&self) {

@@ -1,5 +1,6 @@
 //! Looks at the brokers from outside of the group: are they there, and where do partitions end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,13 @@ use actors::ports::event_log::{LogError, Places};
 use parking_lot::Mutex;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::config::{KafkaConfig, Quiet};
+use super::config::KafkaConfig;
 use super::consumer::TOPIC;
 use super::topics::{self, MetadataOf, TOPICS};
+use super::words::{Ear, created};
 
 /// How long an answer counts as new.
 const FRESH: Duration = Duration::from_secs(1);
@@ -22,7 +25,7 @@ const CLEARED_MAX: usize = 100;
 
 /// A client that belongs to no group.
 pub(super) struct Observer {
-    client: Arc<BaseConsumer<Quiet>>,
+    client: Arc<BaseConsumer<Ear>>,
     partitions: u32,
     /// One question at a time; when it was answered, and how.
     check: tokio::sync::Mutex<Option<(Instant, Result<(), LogError>)>>,
@@ -41,9 +44,9 @@ struct Ends {
 
 impl Observer {
     pub(super) fn new(config: &KafkaConfig) -> Result<Self, LogError> {
-        let client = BaseConsumer::from_config_and_context(&config.client(), Quiet);
+        let client = BaseConsumer::from_config_and_context(&config.client(), Ear::default());
         Ok(Self {
-            client: Arc::new(client.map_err(topics::unavailable)?),
+            client: Arc::new(client.map_err(|error| LogError::Unavailable(created(&error)))?),
             partitions: config.partitions,
             check: tokio::sync::Mutex::default(),
             query: Arc::default(),
@@ -62,7 +65,10 @@ impl Observer {
         let (client, partitions) = (Arc::clone(&self.client), self.partitions);
         let outcome = blocking(move || {
             clear(&client);
-            match topics::look_up(client.client(), TOPIC.name(), PATIENCE)? {
+            let told = |error| heard(&client, &error);
+            let found = topics::look_up(client.client(), TOPIC.name(), PATIENCE, told)?;
+            client.context().forget();
+            match found {
                 MetadataOf::Missing => {
                     Err(LogError::Unavailable(format!("the topic {} does not exist", TOPIC.name())))
                 }
@@ -76,12 +82,19 @@ impl Observer {
 
     /// Whether every topic of ours that is there has as many partitions as it should have.
     pub(super) async fn check_partitions(&self, patience: Duration) -> Result<(), LogError> {
-        let (client, partitions) = (Arc::clone(&self.client), self.partitions);
+        let held = self.topics(patience).await?;
+        let mut ours = TOPICS.iter().filter_map(|topic| held.get_key_value(topic.name));
+        ours.try_for_each(|(name, held)| topics::agree(name, *held, self.partitions))
+    }
+
+    /// The number of partitions of every topic that is there.
+    pub(super) async fn topics(&self, patience: Duration) -> Result<BTreeMap<String, u32>, LogError> {
+        let client = Arc::clone(&self.client);
         blocking(move || {
             clear(&client);
-            let held = topics::list(client.client(), patience)?;
-            let ours = TOPICS.iter().filter_map(|topic| held.get_key_value(topic.name));
-            ours.into_iter().try_for_each(|(name, held)| topics::agree(name, *held, partitions))
+            let held = topics::list(client.client(), patience).map_err(|error| heard(&client, &error))?;
+            client.context().forget();
+            Ok(held)
         })
         .await
     }
@@ -152,31 +165,37 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Errors of connections gather in the queue of a client that reads nothing.
-fn clear(client: &BaseConsumer<Quiet>) {
+fn clear(client: &BaseConsumer<Ear>) {
     for _ in 0..CLEARED_MAX {
-        if client.poll(Duration::ZERO).is_none() {
-            break;
-        }
+        // None also stands for something that was cleared away.
+        let _ = client.poll(Duration::ZERO);
     }
+}
+
+/// Why a question failed: the reason has come into the queue meanwhile.
+pub(super) fn heard(client: &BaseConsumer<Ear>, error: &KafkaError) -> LogError {
+    clear(client);
+    client.context().unavailable(error)
 }
 
 /// Where `partitions` of a topic end, by one question to each broker. Blocks for up to `patience`.
 pub(super) fn ends_of(
-    client: &BaseConsumer<Quiet>,
+    client: &BaseConsumer<Ear>,
     topic: &str,
     partitions: &[u32],
     patience: Duration,
 ) -> Result<Places, LogError> {
+    let unavailable = |error| client.context().unavailable(&error);
     let mut asked = TopicPartitionList::new();
     for partition in partitions {
         let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
         // In a question for a time, it stands for the end.
-        asked.add_partition_offset(topic, partition, Offset::End).map_err(topics::unavailable)?;
+        asked.add_partition_offset(topic, partition, Offset::End).map_err(unavailable)?;
     }
-    let answered = client.offsets_for_times(asked, patience).map_err(topics::unavailable)?;
+    let answered = client.offsets_for_times(asked, patience).map_err(unavailable)?;
     let mut ends = Places::new();
     for element in answered.elements() {
-        element.error().map_err(topics::unavailable)?;
+        element.error().map_err(unavailable)?;
         if let (Ok(partition), Offset::Offset(end)) = (u32::try_from(element.partition()), element.offset()) {
             ends.insert(partition, end);
         }

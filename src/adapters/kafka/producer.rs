@@ -18,9 +18,10 @@ use rdkafka::producer::future_producer::{DeliveryFuture, FutureRecord, OwnedDeli
 use rdkafka::producer::{FutureProducer, Producer, PurgeConfig};
 use tokio::time::Instant;
 
-use super::config::{DELIVERY_TIMEOUT, KafkaConfig, Quiet};
+use super::config::{DELIVERY_TIMEOUT, KafkaConfig};
 use super::record::headers_of;
 use super::topics::{MetadataOf, look_up};
+use super::words::{Ear, created};
 
 /// How long an append may take. It is less than what librdkafka gives a message, so that it is we who give all of
 /// them up at once, and not librdkafka one after the other, with the broker coming back in between.
@@ -73,6 +74,7 @@ impl Producers {
                 refusals.extend(call.send(messages, &[index], &delivered).await?);
             }
         }
+        live.ear.forget();
         call.is_clean = true;
         Ok(refusals)
     }
@@ -82,9 +84,10 @@ impl Producers {
         if let Some(live) = &*slot {
             return Ok(Arc::clone(live));
         }
-        let producer = FutureProducer::from_config_and_context(&self.config.producer(), Quiet)
-            .map_err(|error| LogError::Unavailable(error.to_string()))?;
-        let live = Arc::new(Live::new(producer));
+        let ear = Ear::default();
+        let producer = FutureProducer::from_config_and_context(&self.config.producer(), ear.clone())
+            .map_err(|error| LogError::Unavailable(created(&error)))?;
+        let live = Arc::new(Live::new(producer, ear));
         *slot = Some(Arc::clone(&live));
         Ok(live)
     }
@@ -126,15 +129,17 @@ fn aside(work: impl FnOnce() + Send + 'static) {
 /// A producer and what is known of the topics that it sends to.
 struct Live {
     /// `None` only while it is dropped.
-    producer: Option<FutureProducer<Quiet>>,
+    producer: Option<FutureProducer<Ear>>,
     /// Held while a message is handed over, so that none is after the purge.
     is_retired: Mutex<bool>,
     checked: Mutex<BTreeSet<Topic>>,
+    /// What the producer complains of.
+    ear: Ear,
 }
 
 impl Live {
-    fn new(producer: FutureProducer<Quiet>) -> Self {
-        Self { producer: Some(producer), is_retired: Mutex::new(false), checked: Mutex::default() }
+    fn new(producer: FutureProducer<Ear>, ear: Ear) -> Self {
+        Self { producer: Some(producer), is_retired: Mutex::new(false), checked: Mutex::default(), ear }
     }
 
     /// Messages go to partitions by the number that is configured: a topic that has another number of them would
@@ -146,9 +151,10 @@ impl Live {
             messages.iter().map(|message| message.topic).filter(|topic| !checked.contains(topic)).collect()
         };
         for topic in unchecked {
-            let (asked, name) = (producer.clone(), topic.name());
-            let metadata =
-                tokio::task::spawn_blocking(move || look_up(asked.client(), name, METADATA_PATIENCE));
+            let (asked, ear, name) = (producer.clone(), self.ear.clone(), topic.name());
+            let metadata = tokio::task::spawn_blocking(move || {
+                look_up(asked.client(), name, METADATA_PATIENCE, |error| ear.unavailable(&error))
+            });
             match metadata.await.map_err(|error| LogError::Unavailable(error.to_string()))?? {
                 MetadataOf::Missing => {
                     return Err(LogError::Unavailable(format!("the topic {name} does not exist")));
@@ -236,7 +242,7 @@ impl Call<'_> {
                     Err(Failure::Unknown(reason)) => reason,
                 },
                 Err(_) if failed.is_some() => break,
-                Err(_) => format!("no acknowledgement within {} s", APPEND_PATIENCE.as_secs()),
+                Err(_) => self.silence(),
             };
             // The first failure is the cause; those after it are of our own making.
             if failed.is_none() {
@@ -245,6 +251,12 @@ impl Call<'_> {
         }
         refusals.sort_by_key(|refusal| refusal.index);
         failed.map_or(Ok(refusals), |reason| Err(LogError::Unavailable(reason)))
+    }
+
+    /// Why nothing was acknowledged in time.
+    fn silence(&self) -> String {
+        let silence = format!("no acknowledgement within {} s", APPEND_PATIENCE.as_secs());
+        self.live.ear.last().map_or(silence.clone(), |reason| format!("{silence}: {reason}"))
     }
 
     /// Sends nothing more. Tells until when the outcomes of what was purged are worth waiting for.
@@ -287,6 +299,10 @@ fn failure_of(error: &KafkaError) -> Failure {
             | RDKafkaErrorCode::InvalidTimestamp
             | RDKafkaErrorCode::PolicyViolation),
         ) => Failure::Refused(code.to_string()),
+        // Appends share their producer.
+        Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
+            Failure::Unknown("another append beside this one has failed".to_owned())
+        }
         Some(code) => Failure::Unknown(code.to_string()),
         None => Failure::Unknown(error.to_string()),
     }

@@ -12,10 +12,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::check_security;
-use super::config::{KafkaConfig, Quiet};
-use super::observer::{blocking, ends_of};
+use super::config::KafkaConfig;
+use super::observer::{blocking, ends_of, heard};
 use super::record::record_of;
 use super::topics::{self, MetadataOf};
+use super::words::{Ear, created};
 
 /// How long the brokers may take to answer, or to bring the next record of a partition that has one.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +27,7 @@ const GROUP: &str = "biometric-bridge-log-read";
 
 /// A reader of one topic.
 pub struct KafkaReader {
-    consumer: Arc<BaseConsumer<Quiet>>,
+    consumer: Arc<BaseConsumer<Ear>>,
     topic: Topic,
     partitions: u32,
     /// Records before it are not asked for.
@@ -44,10 +45,13 @@ impl KafkaReader {
         check_security(config).map_err(LogError::Unavailable)?;
         let mut client = config.reader(GROUP);
         client.set("enable.partition.eof", "true");
-        let consumer = BaseConsumer::from_config_and_context(&client, Quiet).map_err(topics::unavailable)?;
+        let consumer = BaseConsumer::from_config_and_context(&client, Ear::default())
+            .map_err(|error| LogError::Unavailable(created(&error)))?;
         let consumer = Arc::new(consumer);
         let asked = Arc::clone(&consumer);
-        match blocking(move || topics::look_up(asked.client(), topic.name(), PATIENCE)).await? {
+        let look_up =
+            move || topics::look_up(asked.client(), topic.name(), PATIENCE, |error| heard(&asked, &error));
+        match blocking(look_up).await? {
             MetadataOf::Missing => {
                 Err(LogError::Unavailable(format!("the topic {} does not exist", topic.name())))
             }
@@ -70,15 +74,16 @@ impl KafkaReader {
         self.from = from;
         let (consumer, topic) = (Arc::clone(&self.consumer), self.topic);
         self.open = blocking(move || {
+            let unavailable = |error| consumer.context().unavailable(&error);
             let ends = ends_of(&consumer, topic.name(), &partitions, PATIENCE)?;
             let mut list = TopicPartitionList::new();
             for (partition, end) in &ends {
                 let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
                 // A place beyond the end would be taken for a lost one, and reading begin with the earliest.
                 let place = Offset::Offset(from.clamp(0, *end));
-                list.add_partition_offset(topic.name(), partition, place).map_err(topics::unavailable)?;
+                list.add_partition_offset(topic.name(), partition, place).map_err(unavailable)?;
             }
-            consumer.assign(&list).map_err(topics::unavailable)?;
+            consumer.assign(&list).map_err(unavailable)?;
             Ok(ends)
         })
         .await?;
@@ -105,7 +110,7 @@ impl KafkaReader {
 }
 
 fn read(
-    consumer: &BaseConsumer<Quiet>,
+    consumer: &BaseConsumer<Ear>,
     topic: Topic,
     from: i64,
     mut open: BTreeMap<u32, i64>,
@@ -129,7 +134,7 @@ fn read(
                 open.retain(|held, _| i32::try_from(*held) != Ok(partition));
             }
             Some(Err(_)) if began.elapsed() < PATIENCE => {}
-            Some(Err(error)) => return Err(topics::unavailable(error)),
+            Some(Err(error)) => return Err(consumer.context().unavailable(&error)),
             None if !records.is_empty() || open.is_empty() => break,
             None if began.elapsed() < PATIENCE => {}
             None => return Err(LogError::Unavailable("the brokers do not answer".to_owned())),

@@ -12,7 +12,9 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::config::{KafkaConfig, Quiet};
+use super::config::KafkaConfig;
+use super::observer::Observer;
+use super::words::{Ear, created};
 
 /// How long the brokers may take to tell what topics there are.
 const LIST_PATIENCE: Duration = Duration::from_secs(5);
@@ -72,22 +74,17 @@ impl TopicOutcome {
 pub async fn create_topics(config: &KafkaConfig) -> Vec<(TopicSpec, TopicOutcome)> {
     let everywhere =
         |reason: &str| TOPICS.map(|topic| (topic, TopicOutcome::Failed(reason.to_owned()))).to_vec();
-    let admin = match AdminClient::from_config_and_context(&config.client(), Quiet) {
-        Ok(admin) => std::sync::Arc::new(admin),
-        Err(error) => return everywhere(&error.to_string()),
+    // An admin client hears nothing of why its brokers cannot be reached.
+    let held = match Observer::new(config) {
+        Ok(observer) => observer.topics(LIST_PATIENCE).await,
+        Err(error) => Err(error),
     };
-    let asked = std::sync::Arc::clone(&admin);
-    let listed = tokio::task::spawn_blocking(move || list(asked.inner(), LIST_PATIENCE)).await;
-    let held = match listed {
-        Ok(Ok(held)) => held,
-        Ok(Err(error)) => return everywhere(&error.to_string()),
+    let held = match held {
+        Ok(held) => held,
         Err(error) => return everywhere(&error.to_string()),
     };
     let missing: Vec<TopicSpec> = TOPICS.into_iter().filter(|topic| !held.contains_key(topic.name)).collect();
-    let made =
-        if missing.is_empty() { BTreeMap::new() } else { create(&admin, &missing, config.partitions).await };
-    // It waits for a thread of its own.
-    drop(tokio::task::spawn_blocking(move || drop(admin)).await);
+    let made = if missing.is_empty() { BTreeMap::new() } else { create(config, &missing).await };
     let outcome = |topic: TopicSpec| match (held.get(topic.name), made.get(topic.name)) {
         (Some(held), _) if *held == config.partitions => TopicOutcome::Exists,
         (Some(held), _) => TopicOutcome::Differs { held: *held },
@@ -97,12 +94,15 @@ pub async fn create_topics(config: &KafkaConfig) -> Vec<(TopicSpec, TopicOutcome
     TOPICS.into_iter().map(|topic| (topic, outcome(topic))).collect()
 }
 
-async fn create(
-    admin: &AdminClient<Quiet>,
-    topics: &[TopicSpec],
-    partitions: u32,
-) -> BTreeMap<&'static str, TopicOutcome> {
-    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+async fn create(config: &KafkaConfig, topics: &[TopicSpec]) -> BTreeMap<&'static str, TopicOutcome> {
+    let failed = |reason: String| -> BTreeMap<_, _> {
+        topics.iter().map(|topic| (topic.name, TopicOutcome::Failed(reason.clone()))).collect()
+    };
+    let admin = match AdminClient::from_config_and_context(&config.client(), Ear::default()) {
+        Ok(admin) => admin,
+        Err(error) => return failed(created(&error)),
+    };
+    let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
     let orders: Vec<NewTopic<'_>> = topics
         .iter()
         .map(|topic| {
@@ -112,12 +112,12 @@ async fn create(
         .collect();
     let options =
         AdminOptions::new().request_timeout(Some(CREATE_PATIENCE)).operation_timeout(Some(CREATE_PATIENCE));
-    let results = match admin.create_topics(&orders, &options).await {
+    let results = admin.create_topics(&orders, &options).await;
+    // It waits for a thread of its own.
+    drop(tokio::task::spawn_blocking(move || drop(admin)).await);
+    let results = match results {
         Ok(results) => results,
-        Err(error) => {
-            let failed = |topic: &TopicSpec| (topic.name, TopicOutcome::Failed(error.to_string()));
-            return topics.iter().map(failed).collect();
-        }
+        Err(error) => return failed(error.to_string()),
     };
     let mut outcomes = BTreeMap::new();
     for result in results {
@@ -148,13 +148,14 @@ pub(super) enum MetadataOf {
     Partitions(u32),
 }
 
-/// Asks for one topic. Blocks for up to `patience`.
+/// Asks for one topic. Blocks for up to `patience`. `told` says why nobody has answered.
 pub(super) fn look_up<C: ClientContext>(
     client: &Client<C>,
     name: &str,
     patience: Duration,
+    told: impl FnOnce(KafkaError) -> LogError,
 ) -> Result<MetadataOf, LogError> {
-    let metadata = client.fetch_metadata(Some(name), patience).map_err(unavailable)?;
+    let metadata = client.fetch_metadata(Some(name), patience).map_err(told)?;
     let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
         return Ok(MetadataOf::Missing);
     };
@@ -169,8 +170,8 @@ pub(super) fn look_up<C: ClientContext>(
 pub(super) fn list<C: ClientContext>(
     client: &Client<C>,
     patience: Duration,
-) -> Result<BTreeMap<String, u32>, LogError> {
-    let metadata = client.fetch_metadata(None, patience).map_err(unavailable)?;
+) -> Result<BTreeMap<String, u32>, KafkaError> {
+    let metadata = client.fetch_metadata(None, patience)?;
     let partitions = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
     Ok(topics.map(|topic| (topic.name().to_owned(), partitions(topic.partitions().len()))).collect())
@@ -185,11 +186,5 @@ fn differs(name: &str, held: u32, partitions: u32) -> String {
     format!(
         "KAFKA_PARTITIONS is {partitions}, the topic {name} has {held} partitions: users would change partition, \
          and with it their order; set it to {held}"
-    )
-}
-
-pub(super) fn unavailable(error: KafkaError) -> LogError {
-    LogError::Unavailable(
-        error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string()),
     )
 }

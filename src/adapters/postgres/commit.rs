@@ -4,7 +4,7 @@
 //! table, so that they wait for each other and do not deadlock; what is new to both is decided by the unique index,
 //! and the loser begins again and finds it known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -241,13 +241,11 @@ async fn lock_facts(
 /// Moves known facts on, which are locked, and makes new ones.
 async fn write_facts(
     connection: &mut PgConnection,
-    facts: HashMap<Identity, Known>,
+    facts: BTreeMap<Identity, Known>,
     known: &HashSet<Identity>,
 ) -> Result<(), Fault> {
-    let mut rows: Vec<(Identity, Known)> = facts.into_iter().collect();
-    rows.sort_unstable_by_key(|(identity, _)| *identity);
     let (moved, made): (Vec<_>, Vec<_>) =
-        rows.into_iter().partition(|(identity, _)| known.contains(identity));
+        facts.into_iter().partition(|(identity, _)| known.contains(identity));
     if !moved.is_empty() {
         let update = "UPDATE facts SET version = new.version, event_seq = new.event_seq, reading = new.reading \
             FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::integer[]) \

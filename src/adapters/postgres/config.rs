@@ -96,6 +96,9 @@ pub(super) fn options(config: &PostgresConfig, purpose: Purpose) -> Result<PgCon
     if !matches!(scheme, "postgres" | "postgresql") || rest.is_empty() {
         return Err(wrong());
     }
+    if let Some((place, error)) = missing_certificates(rest) {
+        return Err(refused(&format!("POSTGRES_URL: sslrootcert: {place} cannot be read: {error}")));
+    }
     let options = PgConnectOptions::from_str(&format!("{scheme}://{rest}")).map_err(|_| wrong())?;
     let settings: &[(&str, &str)] = match purpose {
         Purpose::Calls => &CALLS,
@@ -109,6 +112,16 @@ pub(super) fn options(config: &PostgresConfig, purpose: Purpose) -> Result<PgCon
             ("bridge.schema", config.schema.clone()),
         ])
         .disable_statement_logging())
+}
+
+/// The file of certificates in a URL, if it is not there: each connection would fail with no word of it.
+fn missing_certificates(url: &str) -> Option<(&str, std::io::Error)> {
+    let (_, query) = url.split_once('?')?;
+    let mut parameters = query.split('&');
+    let place = parameters.find_map(|parameter| parameter.strip_prefix("sslrootcert="))?;
+    // What is encoded is left to the driver.
+    let error = std::fs::metadata(place).err().filter(|_| !place.contains('%'))?;
+    Some((place, error))
 }
 
 #[cfg(test)]
@@ -139,6 +152,18 @@ mod tests {
             assert!(!error.to_string().contains("secret"), "{error}");
         }
         assert!(!format!("{:?}", config("postgresql://u:secret@h/d", "s")).contains("secret"));
+    }
+
+    #[test]
+    fn certificates_that_are_not_there_are_told_without_the_password() {
+        let url = |place: &str| format!("postgresql://u:secret@h/d?sslmode=verify-full&sslrootcert={place}");
+        let Err(error) = options(&config(&url("/nowhere/ca.pem"), "s"), Purpose::Calls) else {
+            panic!("they were read")
+        };
+        let told = error.to_string();
+        assert!(told.contains("sslrootcert") && told.contains("/nowhere/ca.pem"), "{told}");
+        assert!(!told.contains("secret"), "{told}");
+        assert!(options(&config(&url("/dev/null"), "s"), Purpose::Calls).is_ok());
     }
 
     #[test]

@@ -55,7 +55,13 @@ impl From<sqlx::Error> for Fault {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
                 Self::Refused(error.to_string())
             }
-            _ => Self::Broken(error.to_string()),
+            _ => {
+                let reason = error.to_string();
+                let is_untrusted = reason.contains("invalid peer certificate");
+                let advice =
+                    if is_untrusted { ": check sslrootcert and the host in POSTGRES_URL" } else { "" };
+                Self::Broken(reason + advice)
+            }
         }
     }
 }

@@ -24,6 +24,9 @@ const ACQUIRE_PATIENCE: Duration = Duration::from_secs(1);
 const TRUSTED_REST: Duration = Duration::from_secs(1);
 /// How long such a try may take.
 const PING_PATIENCE: Duration = Duration::from_millis(300);
+/// A role or database may be set up not to wait for the disk; what is answered must be on it.
+const KEEP_COMMITS: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+    WHERE current_setting('synchronous_commit') = 'off'";
 /// How long a transaction that failed may take to be rolled back; else its connection is closed.
 const ROLLBACK_PATIENCE: Duration = Duration::from_millis(300);
 /// Connections beyond the smallest number rest so long before they are closed.
@@ -124,7 +127,14 @@ impl Pool {
 
     async fn open(&self) -> Result<PgConnection, Fault> {
         let options = self.options.clone();
-        let open = async move { timeout(ACQUIRE_PATIENCE, options.connect()).await };
+        let open = async move {
+            let open = async {
+                let mut connection = options.connect().await?;
+                sqlx::raw_sql(KEEP_COMMITS).execute(&mut connection).await?;
+                Ok::<_, sqlx::Error>(connection)
+            };
+            timeout(ACQUIRE_PATIENCE, open).await
+        };
         let ended = |_| Fault::Declined("the bridge is being stopped".to_owned());
         Ok(self.runtime.spawn(open).await.map_err(ended)?.map_err(|_| Fault::late())??)
     }

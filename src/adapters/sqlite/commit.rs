@@ -1,6 +1,6 @@
 //! Deliveries with their events and outbox entries, in one transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use actors::domain::admission::{EventDraft, Known};
@@ -138,7 +138,8 @@ type FoundRow = (String, Vec<u8>, i64, i64, Option<u32>);
 async fn look_up(connection: &mut SqliteConnection, deliveries: &[Arc<NewDelivery>]) -> JobResult<Found> {
     let keys: Vec<Vec<u8>> = deliveries.iter().map(|delivery| delivery.key.to_vec()).collect();
     let drafts = deliveries.iter().flat_map(|delivery| &delivery.drafts);
-    let identities: HashSet<Identity> = drafts.flat_map(|draft| draft.identities()).collect();
+    // In the order of the index: a page of it is looked at once, however many of them it holds.
+    let identities: BTreeSet<Identity> = drafts.flat_map(|draft| draft.identities()).collect();
     let identities: Vec<Vec<u8>> = identities.iter().map(|identity| identity.as_bytes().to_vec()).collect();
     let mut found = Found::default();
     let (mut key_parts, mut identity_parts) = (keys.chunks(ROWS_MAX), identities.chunks(ROWS_MAX));
@@ -192,6 +193,7 @@ async fn write_plan(
         .map(|row| encode_headers(&row.written.message.headers))
         .collect::<JobResult<Vec<_>>>()?;
     let events: Vec<(&EventRow, Vec<u8>)> = plan.events.iter().zip(headers).collect();
+    // As above.
     let facts: Vec<(Identity, Known)> = plan.newest_facts().into_iter().collect();
     let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
     let newest = latest::candidates(&newest)?;

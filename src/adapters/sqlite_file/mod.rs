@@ -38,7 +38,7 @@ const STATEMENTS_MAX: usize = 256;
 /// Page cache of one connection, in KiB (negative: SQLite's way to say KiB).
 const CACHE_KIB: &str = "-4096";
 /// The same of the writer's, which looks for keys all over its indexes.
-const WRITER_CACHE_KIB: &str = "-16384";
+const WRITER_CACHE_KIB: &str = "-8192";
 
 /// What a job gives back, or why not.
 pub type JobResult<T> = Result<T, StoreError>;

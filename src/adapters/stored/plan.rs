@@ -1,6 +1,6 @@
 //! What a batch of deliveries will write, decided in memory between one round of reads and one of writes.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use actors::domain::admission::{Admitted, Known};
@@ -95,8 +95,8 @@ impl Plan {
         Ok(Committed::Stored(receipts))
     }
 
-    /// The facts to upsert, one row each: within a batch the last one is the newest.
-    pub(crate) fn newest_facts(&self) -> HashMap<Identity, Known> {
+    /// The facts to upsert, one row each, in order: within a batch the last one is the newest.
+    pub(crate) fn newest_facts(&self) -> BTreeMap<Identity, Known> {
         self.events.iter().flat_map(|row| row.facts.iter().copied()).collect()
     }
 

@@ -3,22 +3,23 @@
 //! Oura signs with headers of its own and sends no data, only where to fetch it. A body under the header
 //! `Signature` is the Python system's: data inline, or a notification with our user id.
 
+mod fetch;
 mod notification;
+mod records;
 
 use std::fmt;
 
-use super::signing::{SharedKeys, SigningSecret, trusted_field};
+use super::signing::{SharedKeys, SigningSecret, check_signed_at, timestamp_digits, trusted_field};
 use super::verified::OutsideUsers;
 use super::{Device, Handshake, RawDelivery, Verified, json};
 use crate::domain::delivery::{DecodeError, Decoded, Format, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::time::{MS_PER_SECOND, Timestamp};
 
+pub(super) use fetch::request;
+
 const NAME: &str = "oura";
 const DEVICE_TYPE: DeviceType = DeviceType::OuraRing;
-
-/// A signed timestamp of so many digits or fewer is read; unix milliseconds have 13.
-const TIMESTAMP_DIGITS_MAX: usize = 16;
 
 /// From here on a signed timestamp is in milliseconds. Oura sends seconds; its documentation does not promise it.
 const TIMESTAMP_MS_MIN: i64 = 1_000_000_000_000;
@@ -63,19 +64,12 @@ impl Oura {
         let timestamp = trusted_field(raw.headers, "x-oura-timestamp")?.ok_or(VerifyError::Missing)?;
         let signed_at = read_signed_timestamp(timestamp)?;
         self.webhook_secret.verify_hex(&[timestamp.as_bytes(), &raw.body], signature)?;
-        match raw.received_at.ms_since(signed_at) {
-            age_ms if age_ms > self.tolerance_ms => Err(VerifyError::Stale),
-            age_ms if age_ms < -self.tolerance_ms => Err(VerifyError::Future),
-            _ => Ok(()),
-        }
+        check_signed_at(signed_at, raw.received_at, self.tolerance_ms)
     }
 }
 
 fn read_signed_timestamp(text: &str) -> Result<Timestamp, VerifyError> {
-    if text.len() > TIMESTAMP_DIGITS_MAX || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(VerifyError::Malformed);
-    }
-    let number: i64 = text.parse().map_err(|_| VerifyError::Malformed)?;
+    let number = timestamp_digits(text)?;
     let ms = if number < TIMESTAMP_MS_MIN { number * MS_PER_SECOND } else { number };
     Ok(Timestamp::from_ms(ms))
 }
@@ -118,7 +112,7 @@ impl Device for Oura {
     fn decode(&self, verified: &Verified, received_at: Timestamp) -> Result<Decoded, DecodeError> {
         let document = json::document(verified.body())?;
         match verified.format() {
-            Format::Vendor => notification::decode_native(document),
+            Format::Vendor => notification::decode_native(document, received_at),
             Format::Inline => notification::decode_python(document, received_at),
         }
     }
@@ -128,4 +122,10 @@ impl Device for Oura {
 fn only<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let mut values = query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
     values.next().filter(|_| values.next().is_none())
+}
+
+/// The event's kind of records of this type, for tests of whole deliveries.
+#[cfg(test)]
+pub(super) fn kind_of(data_type: crate::domain::fetch::OuraDataType) -> &'static str {
+    records::kind(data_type).kind
 }

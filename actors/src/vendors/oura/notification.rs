@@ -1,37 +1,30 @@
-//! What the bodies on Oura's endpoint say: that there is something to fetch, or (the Python system's) data inline.
+//! What the bodies on Oura's endpoint say: that there is something to fetch or to forget, or (the Python system's) data
+//! inline.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{DEVICE_TYPE, NAME};
-use crate::domain::delivery::{DecodeError, Decoded};
+use super::{DEVICE_TYPE, NAME, records};
+use crate::domain::admission::Version;
+use crate::domain::delivery::{DecodeError, Decoded, Rejections};
+use crate::domain::fetch::{Account, Fetch, FetchPlan, OuraDataType, OuraFetch};
 use crate::domain::ids::UserId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{MS_PER_DAY, Timestamp};
+use crate::vendors::fetch::record_id;
+use crate::vendors::record::Owner;
+use crate::vendors::timestamp::Moment;
 use crate::vendors::{inline, json};
-
-/// The data types in which there are metrics of ours to fetch (the enum of Oura's OpenAPI document, less tags,
-/// settings and cycle phases).
-const DATA_TYPES: &[&str] = &[
-    "sleep",
-    "daily_sleep",
-    "daily_readiness",
-    "daily_activity",
-    "daily_spo2",
-    "daily_stress",
-    "daily_resilience",
-    "daily_cardiovascular_age",
-    "vo2_max",
-    "blood_glucose",
-    "workout",
-    "session",
-];
 
 const EVENT_TYPES: &[&str] = &["create", "update", "delete"];
 
-/// The Python system's words for `sleep` and `daily_sleep`, `daily_readiness`, `daily_activity`.
-const PYTHON_EVENT_TYPES: &[&str] = &["sleep.updated", "readiness.updated", "activity.updated"];
+/// The Python system's words, and what each of them is about (mission §4).
+const PYTHON_EVENT_TYPES: &[(&str, &[OuraDataType])] = &[
+    ("sleep.updated", &[OuraDataType::Sleep, OuraDataType::DailySleep]),
+    ("readiness.updated", &[OuraDataType::DailyReadiness]),
+    ("activity.updated", &[OuraDataType::DailyActivity]),
+];
 
 /// `object_id` and `event_time` may be missing, and are needed only for fetching.
 #[derive(Deserialize)]
@@ -43,11 +36,13 @@ struct Fields<'a> {
     #[serde(borrow)]
     data_type: Option<&'a RawValue>,
     #[serde(borrow)]
+    object_id: Option<&'a RawValue>,
+    #[serde(borrow)]
     event_time: Option<&'a RawValue>,
 }
 
 /// Oura's own: `{"event_type","data_type","object_id","event_time","user_id"}` with Oura's user id.
-pub(super) fn decode_native(document: &RawValue) -> Result<Decoded, DecodeError> {
+pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Result<Decoded, DecodeError> {
     let fields = read(document)?;
     let event_type = required(fields.event_type, "/event_type")?;
     let data_type = required(fields.data_type, "/data_type")?;
@@ -58,10 +53,28 @@ pub(super) fn decode_native(document: &RawValue) -> Result<Decoded, DecodeError>
     if !EVENT_TYPES.contains(&&*event_type) {
         return Ok(Decoded::Ignored { reason: "unknown event type" });
     }
-    if !DATA_TYPES.contains(&&*data_type) {
+    let Some(data_type) = OuraDataType::from_name(&data_type) else {
         return Ok(Decoded::Ignored { reason: "no metrics are kept of this data type" });
-    }
-    Ok(Decoded::Notification { user_id, is_dated: fields.event_time.is_some() })
+    };
+    let object_id = read_object_id(fields.object_id)?;
+    let event_time = fields.event_time.and_then(|raw| Moment::from_json(raw, received_at).ok());
+    let changed_at = event_time.map_or(received_at, |moment| moment.at);
+
+    let fetch = match object_id {
+        Some(id) if event_type == "delete" => {
+            // By the time of its deletion, so that no older version comes back; untold, it is the time of arrival.
+            let version = event_time.map_or(Version::Arrival, |moment| Version::Given(moment.at.as_ms()));
+            let owner = Owner::notified(oura_id.into_owned(), user_id, changed_at, received_at);
+            let draft = records::kind(data_type).tombstone(&owner, &id, version);
+            return Ok(Decoded::Events { drafts: vec![draft], rejected: Rejections::default() });
+        }
+        Some(id) => OuraFetch::Record { data_type, id },
+        // Which record it was is not told, only what it was about.
+        None => days_around(data_type, changed_at),
+    };
+    let account = Account::Vendor(oura_id.into_owned());
+    let plan = FetchPlan { account, changed_at, fetches: vec![Fetch::Oura(fetch)] };
+    Ok(Decoded::Notification { user_id, is_dated: fields.event_time.is_some(), plan })
 }
 
 /// The Python system's: with an `event_type` a notification, else data inline; the user id is ours.
@@ -72,21 +85,40 @@ pub(super) fn decode_python(document: &RawValue, received_at: Timestamp) -> Resu
         return inline::decode((NAME, DEVICE_TYPE), document, user_id, received_at);
     }
     let event_type = required(fields.event_type, "/event_type")?;
-    match PYTHON_EVENT_TYPES.contains(&&*event_type) {
-        true => Ok(Decoded::Notification { user_id, is_dated: false }),
-        false => Ok(Decoded::Ignored { reason: "unknown event type" }),
+    let Some((_, data_types)) = PYTHON_EVENT_TYPES.iter().find(|(name, _)| *name == event_type) else {
+        return Ok(Decoded::Ignored { reason: "unknown event type" });
+    };
+    let days = |data_type: &OuraDataType| Fetch::Oura(days_around(*data_type, received_at));
+    let plan = FetchPlan {
+        account: Account::User(user_id.clone()),
+        changed_at: received_at,
+        fetches: data_types.iter().map(days).collect(),
+    };
+    Ok(Decoded::Notification { user_id, is_dated: false, plan })
+}
+
+/// From the day before to the day after.
+fn days_around(data_type: OuraDataType, at: Timestamp) -> OuraFetch {
+    OuraFetch::Days { data_type, from: at.plus_ms(-MS_PER_DAY), to: at.plus_ms(MS_PER_DAY), page: None }
+}
+
+/// The record's id; a blank one is none.
+fn read_object_id(raw: Option<&RawValue>) -> Result<Option<String>, DecodeError> {
+    const PATH: &str = "/object_id";
+    let Some(raw) = raw else { return Ok(None) };
+    let text = json::id(raw).map_err(|detail| shape(PATH, detail))?;
+    if text.trim().is_empty() {
+        return Ok(None);
     }
+    record_id(&text).map(Some).map_err(|detail| shape(PATH, &detail))
 }
 
 fn read(document: &RawValue) -> Result<Fields<'_>, DecodeError> {
-    json::object(document)
-        .map_err(|detail| DecodeError::Shape { path: String::new(), detail: detail.to_owned() })
+    json::object(document).map_err(|detail| shape("", detail))
 }
 
 fn required<'a>(raw: Option<&'a RawValue>, path: &str) -> Result<Cow<'a, str>, DecodeError> {
-    raw.ok_or("is missing")
-        .and_then(json::text)
-        .map_err(|detail| DecodeError::Shape { path: path.to_owned(), detail: detail.to_owned() })
+    raw.ok_or("is missing").and_then(json::text).map_err(|detail| shape(path, detail))
 }
 
 fn read_user(raw: Option<&RawValue>) -> Result<Cow<'_, str>, DecodeError> {
@@ -98,4 +130,8 @@ fn read_user(raw: Option<&RawValue>) -> Result<Cow<'_, str>, DecodeError> {
 
 fn parse_user(text: &str) -> Result<UserId, DecodeError> {
     UserId::parse(text).map_err(|error| DecodeError::UserId { path: "/user_id", error })
+}
+
+fn shape(path: &str, detail: &str) -> DecodeError {
+    DecodeError::Shape { path: path.to_owned(), detail: detail.to_owned() }
 }

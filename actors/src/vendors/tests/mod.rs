@@ -6,12 +6,14 @@ use bytes::Bytes;
 
 use super::healthkit::{HealthKit, HealthKitConfig};
 use super::oura::{Oura, OuraConfig};
+use super::whoop::{Whoop, WhoopConfig};
 use super::{Device, RawDelivery, Verified, signing};
 use crate::domain::admission::{EventDraft, Facts, ReadingFact};
 use crate::domain::delivery::{DecodeError, Decoded, Header, Headers, Rejections, VerifyError};
 use crate::domain::event::Reading;
 use crate::domain::time::Timestamp;
 
+mod fetches;
 mod healthkit;
 mod oura;
 mod properties;
@@ -19,6 +21,7 @@ mod signatures;
 mod throughput;
 mod timestamps;
 mod units;
+mod whoop;
 
 /// 2026-09-10T12:00:00Z.
 const NOW_S: i64 = 1_789_041_600;
@@ -26,6 +29,7 @@ const NOW: Timestamp = Timestamp::from_ms(NOW_S * 1000);
 
 const OURA_SECRET: &str = "oura-client-secret-4f1c";
 const OURA_TOKEN: &str = "oura-verification-token";
+const WHOOP_SECRET: &str = "whoop-client-secret-9e27";
 const HEALTHKIT_SECRET: &str = "healthkit-secret-0a1b";
 const HEALTHKIT_KEY: &str = "healthkit-key-77";
 
@@ -35,6 +39,10 @@ fn oura_device() -> Oura {
         verification_token: OURA_TOKEN.to_owned(),
         tolerance_s: 300,
     })
+}
+
+fn whoop_device() -> Whoop {
+    Whoop::new(&WhoopConfig { webhook_secret: WHOOP_SECRET.to_owned(), tolerance_s: 300 })
 }
 
 fn healthkit_device() -> HealthKit {
@@ -107,6 +115,44 @@ fn decode_oura(headers: &Fields, body: &[u8]) -> Result<Decoded, DecodeError> {
     let body = Bytes::copy_from_slice(body);
     let raw = RawDelivery { headers, query_user: None, body, received_at: NOW };
     device.decode(&device.verify(raw).unwrap(), NOW)
+}
+
+/// Decodes a body of the Python system's that came to WHOOP's endpoint.
+fn decode_whoop_inline(body: &[u8]) -> Result<Decoded, DecodeError> {
+    let signature = signing::inline(WHOOP_SECRET, body);
+    decode_whoop(&fields([("signature", signature.as_str())]), body)
+}
+
+/// Decodes a body of WHOOP's own.
+fn decode_whoop_native(body: &[u8]) -> Result<Decoded, DecodeError> {
+    let signature = signing::whoop(WHOOP_SECRET, NOW.as_ms(), body);
+    let timestamp = NOW.as_ms().to_string();
+    let headers = fields([
+        ("x-whoop-signature", signature.as_str()),
+        ("x-whoop-signature-timestamp", timestamp.as_str()),
+    ]);
+    decode_whoop(&headers, body)
+}
+
+fn decode_whoop(headers: &Fields, body: &[u8]) -> Result<Decoded, DecodeError> {
+    let device = whoop_device();
+    let body = Bytes::copy_from_slice(body);
+    let raw = RawDelivery { headers, query_user: None, body, received_at: NOW };
+    device.decode(&device.verify(raw).unwrap(), NOW)
+}
+
+fn notified(decoded: Result<Decoded, DecodeError>) -> String {
+    match decoded {
+        Ok(Decoded::Notification { user_id, .. }) => user_id.as_str().to_owned(),
+        other => panic!("no notification: {other:?}"),
+    }
+}
+
+fn shape_path(decoded: Result<Decoded, DecodeError>) -> String {
+    match decoded {
+        Err(DecodeError::Shape { path, .. }) => path,
+        other => panic!("no error of shape: {other:?}"),
+    }
 }
 
 fn events(decoded: Result<Decoded, DecodeError>) -> (Vec<EventDraft>, Rejections) {

@@ -6,20 +6,6 @@ use crate::domain::event::{DeviceType, HrvMethod};
 use crate::domain::ids::{IdError, UserId};
 use crate::domain::metric::Metric;
 
-fn notified(decoded: Result<Decoded, DecodeError>) -> String {
-    match decoded {
-        Ok(Decoded::Notification { user_id, .. }) => user_id.as_str().to_owned(),
-        other => panic!("no notification: {other:?}"),
-    }
-}
-
-fn shape_path(decoded: Result<Decoded, DecodeError>) -> String {
-    match decoded {
-        Err(DecodeError::Shape { path, .. }) => path,
-        other => panic!("no error of shape: {other:?}"),
-    }
-}
-
 #[test]
 fn ouras_notification_names_the_user_by_vendor_and_vendors_id() {
     let bodies = [

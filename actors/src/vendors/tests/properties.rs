@@ -30,6 +30,10 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "level",
         "event_type",
         "data_type",
+        "id",
+        "trace_id",
+        "object_id",
+        "event_time",
         "x",
     ]);
     let text = prop::sample::select(vec![
@@ -43,7 +47,10 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "%",
         "Watch",
         "update",
+        "delete",
+        "sleep.deleted",
         "sleep.updated",
+        "recovery.updated",
         "2026-09-10T06:42:11Z",
         "2026-09-10 7:57:00\u{202f}am +1000",
         "1789020131",
@@ -112,6 +119,10 @@ fn check_readings(decoded: Result<Decoded, DecodeError>) -> usize {
     let Ok(Decoded::Events { drafts, .. }) = decoded else { return 0 };
     let mut count = 0;
     for draft in &drafts {
+        if draft.deleted {
+            assert_eq!(draft.readings_len(), 0);
+            continue;
+        }
         assert!((1..=1000).contains(&draft.readings_len()));
         for ReadingFact { reading, .. } in facts(draft) {
             let (low, high) = reading.metric.range();
@@ -130,6 +141,8 @@ fn decode_everywhere(body: &[u8]) {
     check_readings(decode_healthkit(body));
     check_readings(decode_oura_inline(body));
     check_readings(decode_oura_native(body));
+    check_readings(decode_whoop_inline(body));
+    check_readings(decode_whoop_native(body));
 }
 
 /// The same cases in every run; another seed explores others.

@@ -1,0 +1,91 @@
+//! From a fetch to the request that asks it. Nothing here speaks HTTP: whoever sends the request adds the address of
+//! the vendor's API and the account's token.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::{oura, whoop};
+use crate::domain::fetch::Fetch;
+use crate::domain::ids::check_id;
+use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset};
+
+/// What to ask a vendor's API. Where whole days are asked for they are the user's: `zone` is the user's offset from
+/// UTC, UTC where nobody knows it.
+pub fn request(fetch: &Fetch, zone: UtcOffset) -> ApiRequest {
+    match fetch {
+        Fetch::Oura(fetch) => oura::request(fetch, zone),
+        Fetch::Whoop(fetch) => whoop::request(fetch),
+    }
+}
+
+/// A `GET` on a vendor's API.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiRequest {
+    /// What follows the API's base address, percent-encoded: `/v2/usercollection/sleep/6a5f`.
+    pub path: String,
+    /// Names and values, not yet encoded.
+    pub query: Vec<(&'static str, String)>,
+}
+
+impl ApiRequest {
+    /// The path of these segments. An id comes from outside: encoded it is one segment and no more.
+    pub(super) fn of(segments: &[&str]) -> Self {
+        let mut path = String::new();
+        for segment in segments {
+            path.push('/');
+            encode(segment, &mut path);
+        }
+        Self { path, query: Vec::new() }
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn with_page(self, name: &'static str, page: Option<&String>) -> Self {
+        match page {
+            Some(page) => self.with(name, page),
+            None => self,
+        }
+    }
+}
+
+impl fmt::Debug for ApiRequest {
+    /// Records' ids and days are personal, and stay out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiRequest(<hidden>)")
+    }
+}
+
+/// Everything but RFC 3986's unreserved characters becomes `%XX`.
+fn encode(segment: &str, path: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in segment.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
+            _ => {
+                path.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]].map(char::from))
+            }
+        }
+    }
+}
+
+/// A record's id as it goes into paths and identities: of a UUID there is one spelling. Dots alone are none, since in
+/// a path they lead elsewhere, encoded or not.
+pub(super) fn record_id(text: &str) -> Result<String, String> {
+    check_id(text).map_err(|error| error.to_string())?;
+    if text.bytes().all(|byte| byte == b'.') {
+        return Err("is no id of a record".to_owned());
+    }
+    let uuid = Uuid::try_parse(text).ok().filter(|_| text.len() == Uuid::nil().to_string().len());
+    Ok(uuid.map_or_else(|| text.to_owned(), |uuid| uuid.to_string()))
+}
+
+/// The date of a moment at an offset, as `2026-09-10`.
+pub(super) fn date(at: Timestamp, zone: UtcOffset) -> String {
+    let mut local = at.plus_ms(i64::from(zone.minutes()) * MS_PER_MINUTE).to_string();
+    local.truncate(local.find('T').unwrap_or(local.len()));
+    local
+}
