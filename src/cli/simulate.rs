@@ -71,6 +71,8 @@ pub(super) struct SimulateArguments {
 enum Device {
     /// Notifications with Oura's signature, and readings in the inline format.
     Oura,
+    /// Notifications with WHOOP's signature; only with --conformance.
+    Whoop,
     /// Pushes of samples.
     Healthkit,
     /// All of these in turn.
@@ -78,9 +80,20 @@ enum Device {
 }
 
 impl Device {
+    /// The last segments of their webhooks' paths.
+    const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Oura => &["oura"],
+            Self::Whoop => &["whoop"],
+            Self::Healthkit => &["healthkit"],
+            Self::All => &["oura", "whoop", "healthkit"],
+        }
+    }
+
     fn kinds(self) -> Vec<Kind> {
         let sends = |kind: &Kind| match self {
             Self::Oura => kind.device() == "oura",
+            Self::Whoop => false,
             Self::Healthkit => kind.device() == "healthkit",
             Self::All => true,
         };
@@ -109,8 +122,11 @@ pub(super) fn run(arguments: &SimulateArguments, json: bool) -> Result<ExitCode,
     let settings = read_settings(Sources::from_process())?;
     let seed = arguments.seed.unwrap_or_else(rand::random);
     if let Some(url) = &arguments.conformance {
-        let devices: Vec<&str> = arguments.device.kinds().into_iter().map(Kind::device).collect();
-        return conformance::run(url, &settings, secrets(&settings), &devices, seed, json);
+        return conformance::run(url, &settings, secrets(&settings), arguments.device.names(), seed, json);
+    }
+    if arguments.device == Device::Whoop {
+        let message = "--device whoop: only --conformance sends WHOOP's notifications".to_owned();
+        return Err(Failure { messages: vec![message], code: 2 });
     }
     let url = arguments.url.as_deref().unwrap_or(&settings.bridge_url);
     let target = Target::new(url, secrets(&settings)).map_err(|error| Failure {

@@ -7,6 +7,7 @@ mod client;
 pub mod conformance;
 mod crowd;
 pub mod formats;
+mod golden;
 mod kind;
 mod latency;
 mod load;

@@ -3,10 +3,11 @@
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
-use crate::bridge::{Bridge, HEALTHKIT_KEY, OURA_SECRET, OURA_TOKEN};
+use crate::bridge::{Bridge, HEALTHKIT_KEY, OURA_SECRET, OURA_TOKEN, WHOOP_SECRET};
 use crate::{Home, Ran};
 
-const SECRETS: [(&str, &str); 3] = [
+const SECRETS: [(&str, &str); 4] = [
+    ("WHOOP_WEBHOOK_SECRET", WHOOP_SECRET),
     ("OURA_WEBHOOK_SECRET", OURA_SECRET),
     ("OURA_VERIFICATION_TOKEN", OURA_TOKEN),
     ("HEALTHKIT_API_KEY", HEALTHKIT_KEY),
@@ -39,6 +40,11 @@ async fn a_bridge_passes_every_case_time_and_again() {
             ("oura", "duplicate, signed anew"),
             ("oura", "tampered"),
             ("oura", "out of order"),
+            ("whoop", "good"),
+            ("whoop", "stale"),
+            ("whoop", "replayed"),
+            ("whoop", "tampered"),
+            ("whoop", "out of order"),
             ("healthkit", "good and replayed"),
             ("healthkit", "a wrong key"),
         ] {
@@ -91,6 +97,9 @@ async fn a_server_that_always_answers_200_fails_and_what_lacks_a_secret_is_skipp
     {
         assert_eq!(result("healthkit", case), "fail", "{case}: {told}");
     }
+    for case in ["stale", "of the future", "replayed", "duplicate, signed anew", "tampered", "unsigned"] {
+        assert_eq!(result("whoop", case), "fail", "{case}: {told}");
+    }
     let ran = conformance(&url, &["--device", "healthkit"], &[]).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stdout.contains("HEALTHKIT_API_KEY is not set"), "{ran:?}");
@@ -101,4 +110,6 @@ async fn a_server_that_always_answers_200_fails_and_what_lacks_a_secret_is_skipp
     assert!(nobody.stdout.contains("the connection failed"), "{nobody:?}");
     assert_eq!(conformance("https://127.0.0.1:1", &[], &SECRETS).await.code, Some(2));
     assert_eq!(conformance(&url, &["--rate", "5"], &SECRETS).await.code, Some(2));
+    let whoop = Home::new().run(&["simulate", "--device", "whoop"], &SECRETS);
+    assert_eq!(whoop.code, Some(2), "{whoop:?}");
 }
