@@ -53,14 +53,31 @@ struct Outgoing {
     trace_id: String,
 }
 
-/// Sends until it is dropped.
+/// Sends until it is dropped: to the target, and to whoever has subscribed at Oura.
 pub(super) async fn run(cloud: Arc<Shared>) {
-    let Some(target) = cloud.config.target.clone() else { return std::future::pending().await };
+    let target = cloud.config.target.as_deref();
+    let receiver = target.filter(|_| cloud.config.vendors.contains(&Vendor::Oura));
+    // The first answer is waited for, so that nothing is missed by who is there from the beginning.
+    let is_subscribed = match receiver {
+        Some(target) => subscribe(&cloud, target).await,
+        None => true,
+    };
+    let subscribing = async {
+        while let (false, Some(target)) = (is_subscribed, receiver) {
+            tokio::time::sleep(HANDSHAKE_AGAIN).await;
+            if subscribe(&cloud, target).await {
+                break;
+            }
+        }
+    };
+    tokio::join!(subscribing, send(&cloud, target));
+}
+
+async fn send(cloud: &Shared, target: Option<&str>) {
     let slots = Semaphore::new(IN_FLIGHT_MAX);
-    if cloud.config.vendors.contains(&Vendor::Oura) {
-        subscribe(&cloud, &target).await;
-    }
-    let mut agenda = Agenda::new(&cloud.world, &cloud.config.vendors, cloud.clock.start_ms());
+    let is_told = |vendor: &Vendor| target.is_some() || *vendor == Vendor::Oura;
+    let vendors: Vec<Vendor> = cloud.config.vendors.iter().copied().filter(is_told).collect();
+    let mut agenda = Agenda::new(&cloud.world, &vendors, cloud.clock.start_ms());
     let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     let mut held: HashMap<Vendor, Outgoing> = HashMap::new();
     loop {
@@ -77,7 +94,7 @@ pub(super) async fn run(cloud: Arc<Shared>) {
             () = moved => continue,
             () = next, if under_way.len() < WAITING_MAX => {}
         }
-        let Some(outgoing) = agenda.next().and_then(|event| prepare(&cloud, &target, event)) else {
+        let Some(outgoing) = agenda.next().and_then(|event| prepare(cloud, target, event)) else {
             continue;
         };
         let vendor = outgoing.event.vendor();
@@ -91,7 +108,7 @@ pub(super) async fn run(cloud: Arc<Shared>) {
         }
         let again = befallen(FaultKind::Duplicate).map(|_| outgoing.clone());
         let later = held.remove(&vendor);
-        let (cloud, slots) = (&cloud, &slots);
+        let slots = &slots;
         under_way.push(Box::pin(async move {
             for outgoing in [Some(outgoing), again, later].into_iter().flatten() {
                 deliver(cloud, slots, outgoing).await;
@@ -100,24 +117,24 @@ pub(super) async fn run(cloud: Arc<Shared>) {
     }
 }
 
-/// Asks the target whether it is Oura's receiver until it is, and subscribes it to everything.
-async fn subscribe(cloud: &Shared, target: &str) {
+/// Asks the target whether it is Oura's receiver, and if so subscribes it to everything.
+async fn subscribe(cloud: &Shared, target: &str) -> bool {
     let callback_url = format!("{target}/webhook/oura");
-    while !handshake(&cloud.client, &callback_url, &cloud.config.keys.oura_verification_token).await {
-        cloud.stats.count(&["webhooks", "oura", "refused_handshakes"]);
-        tokio::time::sleep(HANDSHAKE_AGAIN).await;
+    let is_ours = handshake(&cloud.client, &callback_url, &cloud.config.keys.oura_verification_token).await;
+    cloud.stats.count(&["webhooks", "oura", if is_ours { "handshakes" } else { "refused_handshakes" }]);
+    if is_ours {
+        cloud.subscriptions.all(&callback_url);
     }
-    cloud.stats.count(&["webhooks", "oura", "handshakes"]);
-    cloud.subscriptions.all(&callback_url);
+    is_ours
 }
 
 /// `None` for what nobody wants to know: without a subscription, or of an account that was taken back.
-fn prepare(cloud: &Shared, target: &str, event: Event) -> Option<Outgoing> {
+fn prepare(cloud: &Shared, target: Option<&str>, event: Event) -> Option<Outgoing> {
     let resident = cloud.world.get(event.person)?;
     let vendor = event.vendor();
     let url = match event.what {
         What::Oura { event_type, kind, .. } => cloud.subscriptions.callback(kind.data_type(), event_type)?,
-        _ => format!("{target}/webhook/{}", vendor.name()),
+        _ => format!("{}/webhook/{}", target?, vendor.name()),
     };
     if cloud.tokens.is_revoked(vendor, event.person) {
         return None;
@@ -178,7 +195,7 @@ fn request(cloud: &Shared, outgoing: &Outgoing) -> reqwest::RequestBuilder {
             .header("x-oura-signature", common::oura(&keys.oura, now_s, body)),
         Vendor::Whoop => request
             .header("x-whoop-signature-timestamp", now_ms.to_string())
-            .header("x-whoop-signature", signing::whoop(&keys.whoop, now_ms, body)),
+            .header("x-whoop-signature", common::whoop(&keys.whoop, now_ms, body)),
         Vendor::HealthKit => request.header("authorization", format!("Bearer {}", keys.healthkit)),
         Vendor::Terra => request
             .header("terra-signature", signing::terra(&keys.terra, now_s, body))
