@@ -109,6 +109,7 @@ fn draft(
         record_id: injected.record_id,
         facts: Facts::Record {
             identity,
+            also: None,
             version: injected.version.map_or(Version::Arrival, Version::Given),
             readings,
         },

@@ -18,17 +18,21 @@ mod healthkit;
 mod hmac;
 mod oura;
 mod readings;
+mod records;
 mod request;
 mod samples;
 mod states;
 mod timestamps;
+mod whoop;
 
 pub use events::{event_message, injection};
 pub use healthkit::{healthkit, healthkit_verify};
 pub use oura::{oura_handshake, oura_inline, oura_notification, oura_verify};
+pub use records::vendor_records;
 pub use samples::healthkit_samples;
 pub use states::{user_state, user_state_folds};
 pub use timestamps::timestamps;
+pub use whoop::{whoop_inline, whoop_notification};
 
 /// What an input reached, in one word: `events`, `mismatch`, `not_json`.
 pub type Reached = &'static str;
@@ -84,6 +88,41 @@ pub const TARGETS: &[Target] = &[
             "user_id",
             "no_user",
             "nothing_usable",
+        ],
+    },
+    Target {
+        name: "whoop_notification",
+        run: whoop_notification,
+        reaches: &["notification", "deleted", "ignored", "not_json", "shape", "user_id", "no_user"],
+    },
+    Target {
+        name: "whoop_inline",
+        run: whoop_inline,
+        reaches: &[
+            "events",
+            "some_events",
+            "notification",
+            "ignored",
+            "not_json",
+            "shape",
+            "user_id",
+            "no_user",
+            "nothing_usable",
+        ],
+    },
+    Target {
+        name: "vendor_records",
+        run: vendor_records,
+        reaches: &[
+            "events",
+            "deleted",
+            "pending",
+            "next",
+            "no_events",
+            "nothing",
+            "shape",
+            "not_json",
+            "no_question",
         ],
     },
     Target {

@@ -152,7 +152,7 @@ pub fn check_reading(reading: &Reading) {
 }
 
 /// What a vendor's reading may be dated.
-fn check_times(reading: &Reading) {
+pub fn check_times(reading: &Reading) {
     assert!((EARLIEST..=NOW.plus_ms(MS_PER_DAY)).contains(&reading.timestamp), "{reading:?}");
     let interval = (reading.start, reading.end);
     assert!(

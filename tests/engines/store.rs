@@ -127,7 +127,7 @@ pub(crate) fn record(
     readings: Vec<Reading>,
 ) -> EventDraft {
     let identity = Identity::of(&[name.as_bytes()]);
-    let facts = Facts::Record { identity, version: Version::Given(version), readings };
+    let facts = Facts::Record { identity, also: None, version: Version::Given(version), readings };
     EventDraft { timestamp: at(seconds), kind: "sleep".into(), ..draft(user_id, facts) }
 }
 

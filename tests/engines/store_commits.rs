@@ -23,6 +23,7 @@ on_every_store! {
     the_newest_reading_is_found_anew_when_it_is_hidden
     of_equal_times_the_higher_confidence_is_the_newest
     a_deletion_removes_the_record_and_no_older_version_brings_it_back
+    of_a_day_one_summary_is_kept_though_there_are_several_records_of_it
     a_given_event_id_is_stored_once_whatever_comes_with_it
     an_event_of_ours_that_comes_back_with_its_id_is_known
     a_row_that_is_refused_harms_no_neighbour
@@ -192,6 +193,29 @@ async fn a_deletion_removes_the_record_and_no_older_version_brings_it_back(store
     assert!(values(store, "a").await.is_empty() && newest(store, "a").await.is_empty());
     assert!(commit_one(store, "4", version(4, 84.0)).await.is_new);
     assert_eq!(values(store, "a").await, [[84.0]]);
+}
+
+async fn of_a_day_one_summary_is_kept_though_there_are_several_records_of_it(stores: &Handles) {
+    let summary = |name: &str, version: i64, value: f64| {
+        let mut draft = record("a", name, version, 5, vec![reading(Metric::SleepScore, value, 5)]);
+        if let Facts::Record { also, .. } = &mut draft.facts {
+            *also = Some(Identity::of(&[b"the day"]));
+        }
+        draft
+    };
+    let add = async |key: &str, draft: EventDraft| commit_one(&stores.one, key, draft).await.is_new;
+    let kept = async || (values(&stores.two, "a").await.concat(), newest(&stores.two, "a").await);
+    assert!(add("1", summary("x", 1, 60.0)).await);
+    assert!(add("2", summary("y", 2, 61.0)).await, "another record of the day");
+    assert_eq!(kept().await, (vec![61.0], vec![61.0]));
+    assert!(!add("3", summary("z", 1, 62.0)).await, "it is older than what is known of the day");
+    assert!(add("4", summary("y", 3, 63.0)).await);
+    assert_eq!(kept().await, (vec![63.0], vec![63.0]));
+    let gone = EventDraft { deleted: true, ..record("a", "y", 4, 5, Vec::new()) };
+    assert!(add("5", gone).await);
+    assert_eq!(kept().await, (Vec::new(), Vec::new()));
+    assert!(add("6", summary("x", 5, 64.0)).await, "the day is told anew");
+    assert_eq!(kept().await, (vec![64.0], vec![64.0]));
 }
 
 async fn a_given_event_id_is_stored_once_whatever_comes_with_it(stores: &Handles) {

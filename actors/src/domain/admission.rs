@@ -39,6 +39,9 @@ pub enum Facts {
     Record {
         /// What makes it the same record.
         identity: Identity,
+        /// What else makes it the same: the day that it sums up, of which a vendor may make another record. The newer
+        /// one takes the older one's place; each keeps its own `record_id`.
+        also: Option<Identity>,
         /// Which of two arrivals of it wins.
         version: Version,
         /// Its readings.
@@ -99,9 +102,10 @@ impl EventDraft {
     /// The identities that the store must look up before it calls [`EventDraft::admit`].
     pub fn identities(&self) -> impl Iterator<Item = Identity> + '_ {
         let (record, readings) = match &self.facts {
-            Facts::Record { identity, .. } => (Some(*identity), [].as_slice()),
-            Facts::Readings(facts) => (None, facts.as_slice()),
+            Facts::Record { identity, also, .. } => ([Some(*identity), *also], [].as_slice()),
+            Facts::Readings(facts) => ([None, None], facts.as_slice()),
         };
+        let record = record.into_iter().flatten();
         self.event_id.iter().map(guard_of).chain(record).chain(readings.iter().map(|fact| fact.identity))
     }
 
@@ -122,8 +126,11 @@ impl EventDraft {
         if guard.is_some_and(|guard| known.contains_key(&guard)) {
             return None;
         }
+        if let Facts::Record { also: Some(also), version, .. } = &self.facts {
+            newer_version(*version, self.received_at, known.get(also).copied())?;
+        }
         let mut facts = Vec::new();
-        let mut superseded = Vec::new();
+        let mut superseded: Vec<Known> = Vec::new();
         let mut take = |identity: Identity, version: Version, reading: Option<u32>| {
             let older = known.get(&identity).copied();
             let version = newer_version(version, self.received_at, older)?;
@@ -135,8 +142,9 @@ impl EventDraft {
         };
 
         let readings = match self.facts {
-            Facts::Record { identity, version, readings } => {
+            Facts::Record { identity, also, version, readings } => {
                 take(identity, version, None)?;
+                also.map(|also| take(also, version, None));
                 readings
             }
             Facts::Readings(all) => {
@@ -152,7 +160,10 @@ impl EventDraft {
                 kept
             }
         };
+        // What is newer than a record and than its day's is newer than one event.
+        superseded.dedup_by_key(|known| (known.event_seq, known.reading));
 
+        let named = naming(&facts);
         let timestamp = match facts[0].1.reading {
             None => self.timestamp,
             Some(_) => readings.iter().map(|reading| reading.timestamp).max().unwrap_or(self.timestamp),
@@ -160,11 +171,8 @@ impl EventDraft {
         let event = Event {
             event_id: self
                 .event_id
-                .unwrap_or_else(|| EventId::of_facts(facts.iter().map(|(id, known)| (id, known.version)))),
-            record_id: self.record_id.unwrap_or_else(|| match facts.as_slice() {
-                [(identity, _)] => identity.to_text(),
-                several => Identity::of_all(several.iter().map(|(identity, _)| identity)).to_text(),
-            }),
+                .unwrap_or_else(|| EventId::of_facts(named.iter().map(|(id, known)| (id, known.version)))),
+            record_id: self.record_id.unwrap_or_else(|| record_id_of(named)),
             version: facts.iter().map(|(_, known)| known.version).max().unwrap_or_default(),
             device_type: self.device_type,
             user_id: self.user_id,
@@ -181,6 +189,21 @@ impl EventDraft {
             facts.push((guard, now));
         }
         Some(Admitted { event, facts, superseded })
+    }
+}
+
+/// The facts that give an event its name: what a record is besides itself gives it no other one.
+fn naming(facts: &[(Identity, Known)]) -> &[(Identity, Known)] {
+    match facts {
+        [(_, Known { reading: None, .. }), ..] => &facts[..1],
+        all => all,
+    }
+}
+
+fn record_id_of(named: &[(Identity, Known)]) -> Arc<str> {
+    match named {
+        [(identity, _)] => identity.to_text(),
+        several => Identity::of_all(several.iter().map(|(identity, _)| identity)).to_text(),
     }
 }
 

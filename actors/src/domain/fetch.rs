@@ -51,6 +51,12 @@ pub enum Fetch {
     Whoop(WhoopFetch),
 }
 
+impl From<OuraFetch> for Fetch {
+    fn from(fetch: OuraFetch) -> Self {
+        Self::Oura(fetch)
+    }
+}
+
 /// A question to Oura's API (vendors.md §2).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,6 +155,12 @@ impl OuraDataType {
     /// The type of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|data_type| data_type.name() == name)
+    }
+}
+
+impl From<WhoopFetch> for Fetch {
+    fn from(fetch: WhoopFetch) -> Self {
+        Self::Whoop(fetch)
     }
 }
 

@@ -1,11 +1,13 @@
-//! From a fetch to the request that asks it. Nothing here speaks HTTP: whoever sends the request adds the address of
-//! the vendor's API and the account's token.
+//! From a fetch to the request that asks it, and from the answer to events. Nothing here speaks HTTP: whoever sends the
+//! request adds the address of the vendor's API and the account's token.
 
 use std::fmt;
 
 use uuid::Uuid;
 
+use super::record::{Fetched, Owner};
 use super::{oura, whoop};
+use crate::domain::delivery::DecodeError;
 use crate::domain::fetch::Fetch;
 use crate::domain::ids::check_id;
 use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset};
@@ -16,6 +18,17 @@ pub fn request(fetch: &Fetch, zone: UtcOffset) -> ApiRequest {
     match fetch {
         Fetch::Oura(fetch) => oura::request(fetch, zone),
         Fetch::Whoop(fetch) => whoop::request(fetch),
+    }
+}
+
+/// Reads the answer to a fetch: 200, and this body. Fields that are wrong are refused one by one.
+///
+/// # Errors
+/// The answer as a whole is not what the API answers to this question.
+pub fn read(fetch: &Fetch, answer: &[u8], owner: &Owner) -> Result<Fetched, DecodeError> {
+    match fetch {
+        Fetch::Oura(fetch) => oura::read(fetch, answer, owner),
+        Fetch::Whoop(fetch) => whoop::read(fetch, answer, owner),
     }
 }
 

@@ -4,8 +4,10 @@
 //! twice fails the sample it stands in and not the delivery.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::domain::delivery::DecodeError;
@@ -65,6 +67,66 @@ pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, &'s
         true => "a key occurs twice",
         false => "a key is not readable text",
     })
+}
+
+/// An object's members, each unread.
+pub(super) struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// The member of this name; `None` if it is absent or null.
+    pub(super) fn get(&self, name: &str) -> Result<Option<&'a RawValue>, &'static str> {
+        let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, raw)| *raw);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err("the key occurs twice"),
+            (value, None) => Ok(value.filter(|raw| raw.get() != "null")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// The members of an object.
+pub(super) fn members(raw: &RawValue) -> Result<Members<'_>, &'static str> {
+    object(raw)
+}
+
+/// A page of an API's list: its records, and the token of the page after it. A token that leads back to the page that
+/// was `asked` for leads nowhere.
+pub(super) fn page<'a>(
+    document: &'a RawValue,
+    list: &str,
+    asked: Option<&str>,
+) -> Result<(Vec<&'a RawValue>, Option<String>), DecodeError> {
+    let shape = |path: String, detail: &str| DecodeError::Shape { path, detail: detail.to_owned() };
+    let members = members(document).map_err(|detail| shape(String::new(), detail))?;
+    let records = members.get(list).and_then(|raw| raw.ok_or("is missing")).and_then(array);
+    let records = records.map_err(|detail| shape(format!("/{list}"), detail))?;
+    let next = members.get("next_token").and_then(|raw| raw.map(text).transpose());
+    let next = next.map_err(|detail| shape("/next_token".to_owned(), detail))?;
+    let next = next.map(Cow::into_owned).filter(|next| !next.is_empty() && Some(next.as_str()) != asked);
+    Ok((records, next))
 }
 
 /// Whether the value is an object.

@@ -7,10 +7,11 @@ use crate::domain::delivery::{DecodeError, Decoded, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::time::Timestamp;
 
-mod fetch;
+pub mod fetch;
 pub mod healthkit;
 mod inline;
 mod json;
+mod numbers;
 pub mod oura;
 mod record;
 pub mod signing;
@@ -20,9 +21,8 @@ mod timestamp;
 mod verified;
 pub mod whoop;
 
-pub use fetch::{ApiRequest, request};
 pub use inline::identity as inline_identity;
-pub use record::Owner;
+pub use record::{Fetched, Owner};
 pub use verified::{RawDelivery, Verified, delivery_key, key_within};
 
 /// A vendor's side of the webhook door. Built once, with its secrets; shared by all deliveries.

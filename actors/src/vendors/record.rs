@@ -1,11 +1,31 @@
-//! What the records of all vendors' APIs have in common: their identity, and what is left of one that was deleted.
+//! What the records of all vendors' APIs have in common: how their fields are read one by one, their identity, and
+//! what is left of one that was deleted.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
+use super::json::{self, Members};
+use super::numbers::without_float_noise;
+use super::timestamp::Moment;
 use crate::domain::admission::{EventDraft, Facts, Version};
-use crate::domain::event::DeviceType;
+use crate::domain::delivery::Rejections;
+use crate::domain::event::{Context, DeviceType, HrvMethod, Reading};
+use crate::domain::fetch::Fetch;
 use crate::domain::ids::{Identity, UserId};
+use crate::domain::metric::Metric;
 use crate::domain::time::{Timestamp, UtcOffset};
+
+/// The confidence in what came through a vendor's cloud (contract §3).
+const CONFIDENCE: f64 = 0.95;
+/// The confidence in what is derived from it (contract §3).
+const DERIVED_CONFIDENCE: f64 = 0.8;
+/// The source of what is derived.
+const DERIVED: &str = "derived";
+/// The longest label that is kept, in bytes of UTF-8.
+const LABEL_MAX_BYTES: usize = 64;
 
 /// Whose records are read, and by what they were asked for.
 #[derive(Clone)]
@@ -18,8 +38,10 @@ pub struct Owner {
     pub zone: UtcOffset,
     /// The plan's `changed_at`: the version of records that tell none of their own.
     pub changed_at: Timestamp,
-    /// When the notification arrived; fetched by ourselves, when the answer did.
+    /// When the notification arrived; without one, when the answer did.
     pub received_at: Timestamp,
+    /// When the answer came, perhaps days later: no time in it may lie more than a day ahead of that.
+    pub fetched_at: Timestamp,
     /// History, that decides nothing.
     pub is_backfill: bool,
 }
@@ -32,7 +54,8 @@ impl Owner {
         changed_at: Timestamp,
         received_at: Timestamp,
     ) -> Self {
-        Self { account, user_id, zone: UtcOffset::default(), changed_at, received_at, is_backfill: false }
+        let zone = UtcOffset::default();
+        Self { account, user_id, zone, changed_at, received_at, fetched_at: received_at, is_backfill: false }
     }
 }
 
@@ -41,6 +64,19 @@ impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Owner").field("is_backfill", &self.is_backfill).finish_non_exhaustive()
     }
+}
+
+/// What an answer of a vendor's API holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Fetched {
+    /// One per record; samples are gathered, at most 1,000 readings in each.
+    pub drafts: Vec<EventDraft>,
+    /// Fields that were refused; `index` counts the answer's records.
+    pub rejected: Rejections,
+    /// What to fetch next, for the same account: a further page, or what this answer led to.
+    pub next: Option<Fetch>,
+    /// A record is known and not computed yet: the same is to be asked again later (mission §5).
+    pub is_pending: bool,
 }
 
 /// Where a vendor's records come from and what they are to us.
@@ -67,24 +103,260 @@ impl Kind {
         ])
     }
 
-    /// What takes the place of a record that the vendor has deleted. When the record was is not told; when it was
-    /// deleted stands in.
-    pub(super) fn tombstone(&self, owner: &Owner, id: &str, version: Version) -> EventDraft {
+    /// What a daily summary is besides its id (vendors.md §14): the summary of that `day`.
+    pub(super) fn identity_of_day(&self, account: &str, day: &str) -> Identity {
+        Identity::of(&[
+            self.vendor.as_bytes(),
+            account.as_bytes(),
+            b"day",
+            self.record.as_bytes(),
+            day.as_bytes(),
+        ])
+    }
+
+    /// The event of a record.
+    pub(super) fn draft(
+        &self,
+        owner: &Owner,
+        id: &str,
+        version: Version,
+        timestamp: Timestamp,
+        readings: Vec<Reading>,
+    ) -> EventDraft {
+        let identity = self.identity(&owner.account, id);
+        let facts = Facts::Record { identity, also: None, version, readings };
         EventDraft {
             device_type: self.device_type,
             user_id: owner.user_id.clone(),
             kind: self.kind.into(),
-            timestamp: owner.changed_at,
+            timestamp,
             received_at: owner.received_at,
             is_backfill: owner.is_backfill,
-            deleted: true,
+            deleted: false,
             event_id: None,
             record_id: None,
-            facts: Facts::Record {
-                identity: self.identity(&owner.account, id),
-                version,
-                readings: Vec::new(),
-            },
+            facts,
         }
     }
+
+    /// What takes the place of a record that the vendor has deleted. When the record was is not told; when it was
+    /// deleted stands in.
+    pub(super) fn tombstone(&self, owner: &Owner, id: &str, version: Version) -> EventDraft {
+        EventDraft { deleted: true, ..self.draft(owner, id, version, owner.changed_at, Vec::new()) }
+    }
+}
+
+/// A number of a record, and the reading that it becomes.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    name: &'static str,
+    metric: Metric,
+    convert: fn(f64) -> f64,
+    context: Option<Context>,
+    source: Option<&'static str>,
+    is_derived: bool,
+}
+
+impl Field {
+    /// A member of this name, in the metric's own unit.
+    pub(super) const fn new(name: &'static str, metric: Metric) -> Self {
+        Self { name, metric, convert: |value| value, context: None, source: None, is_derived: false }
+    }
+
+    /// Computed from the member's value.
+    pub(super) const fn by(self, convert: fn(f64) -> f64) -> Self {
+        Self { convert, ..self }
+    }
+
+    pub(super) const fn context(self, context: Context) -> Self {
+        Self { context: Some(context), ..self }
+    }
+
+    pub(super) const fn source(self, source: &'static str) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// No value of the vendor's own, but what we make of one.
+    pub(super) const fn derived(self) -> Self {
+        Self { source: Some(DERIVED), is_derived: true, ..self }
+    }
+}
+
+/// Fields that stand in one object of a record.
+pub(super) struct Section {
+    /// The members that lead to it from the record.
+    pub(super) at: &'static [&'static str],
+    pub(super) fields: &'static [Field],
+}
+
+/// When a record was (vendors.md §16).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    /// Its moment: the end of its interval, where it has one.
+    pub(super) at: Timestamp,
+    pub(super) utc_offset: Option<UtcOffset>,
+    /// Where its interval starts; before `at`.
+    pub(super) start: Option<Timestamp>,
+}
+
+impl Stamp {
+    pub(super) fn reading(&self, field: &Field, value: f64) -> Reading {
+        let confidence = if field.is_derived { DERIVED_CONFIDENCE } else { CONFIDENCE };
+        let mut reading = Reading::new(field.metric, value, self.at, confidence);
+        // Both vendors' variability is an rMSSD (vendors.md §15).
+        reading.method = (field.metric == Metric::Hrv).then_some(HrvMethod::Rmssd);
+        reading.context = field.context;
+        reading.source = field.source.map(Arc::from);
+        reading.utc_offset = self.utc_offset;
+        if let Some(start) = self.start {
+            (reading.start, reading.end) = (Some(start), Some(self.at));
+        }
+        reading
+    }
+}
+
+/// A record of an answer, read field by field: what is wrong is refused by its place, and nothing else with it.
+pub(super) struct Record<'a, 'r> {
+    members: Members<'a>,
+    index: usize,
+    /// JSON Pointer to the record.
+    at: String,
+    rejected: &'r mut Rejections,
+}
+
+impl<'a, 'r> Record<'a, 'r> {
+    /// The record at `at`, the answer's `index`th.
+    pub(super) fn open(
+        raw: &'a RawValue,
+        (index, at): (usize, String),
+        rejected: &'r mut Rejections,
+    ) -> Option<Self> {
+        match json::members(raw) {
+            Ok(members) => Some(Self { members, index, at, rejected }),
+            Err(detail) => {
+                rejected.push(index, at, detail);
+                None
+            }
+        }
+    }
+
+    /// Refuses the value at `field`, a JSON Pointer from the record on.
+    pub(super) fn refuse(&mut self, field: &str, detail: impl Into<String>) {
+        self.rejected.push(self.index, format!("{}{field}", self.at), detail);
+    }
+
+    /// The member of this name, read; `None` if it is absent, null or refused.
+    pub(super) fn read<T, E: Into<Cow<'static, str>>>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&'a RawValue) -> Result<T, E>,
+    ) -> Option<T> {
+        let found = self.members.get(name).map_err(Cow::Borrowed);
+        let value = found.and_then(|raw| raw.map(read).transpose().map_err(Into::into));
+        value.unwrap_or_else(|detail| {
+            self.refuse(&format!("/{name}"), detail);
+            None
+        })
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        self.read(name, json::text)
+    }
+
+    /// What must be there, or the record is none.
+    pub(super) fn require<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Self, &str) -> Option<T>,
+    ) -> Option<T> {
+        let refused = self.rejected.total;
+        let value = read(self, name);
+        if value.is_none() && self.rejected.total == refused {
+            self.refuse(&format!("/{name}"), "is missing");
+        }
+        value
+    }
+
+    pub(super) fn id(&mut self, name: &str) -> Option<String> {
+        self.read(name, |raw| super::fetch::record_id(&json::id(raw)?).map_err(Cow::Owned))
+    }
+
+    pub(super) fn moment(&mut self, name: &str, fetched_at: Timestamp) -> Option<Moment> {
+        self.read(name, |raw| Moment::from_json(raw, fetched_at).map_err(|error| error.to_string()))
+    }
+
+    /// The object to which these members lead, if there is one.
+    fn section(&mut self, at: &[&str]) -> Option<(Members<'a>, String)> {
+        let (mut path, mut members) = (String::new(), None);
+        for name in at {
+            let found = match &members {
+                None => self.members.get(name),
+                Some(section) => Members::get(section, name),
+            };
+            path.push('/');
+            path.push_str(name);
+            match found.and_then(|raw| raw.map(json::members).transpose()) {
+                Ok(Some(section)) => members = Some(section),
+                Ok(None) => return None,
+                Err(detail) => {
+                    self.refuse(&path, detail);
+                    return None;
+                }
+            }
+        }
+        members.map(|members| (members, path))
+    }
+
+    /// The value of one of the record's own fields; none if it is absent or refused.
+    pub(super) fn value(&mut self, field: &Field) -> Option<f64> {
+        self.read(field.name, |raw| value(raw, field)).flatten()
+    }
+
+    /// The readings of a section's fields.
+    pub(super) fn readings(&mut self, section: &Section, stamp: &Stamp) -> Vec<Reading> {
+        let values = self.values(section);
+        let reading = |(field, value): (&Field, Option<f64>)| Some(stamp.reading(field, value?));
+        section.fields.iter().zip(values).filter_map(reading).collect()
+    }
+
+    /// The values of a section's fields, in their order; none for a field that is absent or refused.
+    pub(super) fn values(&mut self, section: &Section) -> Vec<Option<f64>> {
+        let (nested, path) = match section.at {
+            [] => (None, String::new()),
+            at => match self.section(at) {
+                Some((members, path)) => (Some(members), path),
+                None => return vec![None; section.fields.len()],
+            },
+        };
+        let mut values = Vec::with_capacity(section.fields.len());
+        for field in section.fields {
+            let raw = nested.as_ref().unwrap_or(&self.members).get(field.name);
+            let value =
+                raw.map_err(Cow::Borrowed).and_then(|raw| raw.map_or(Ok(None), |raw| value(raw, field)));
+            values.push(value.unwrap_or_else(|detail| {
+                self.refuse(&format!("{path}/{}", field.name), detail);
+                None
+            }));
+        }
+        values
+    }
+}
+
+/// The field's value in its metric's unit. Where nobody alive has a zero, it stands for "not measured"
+/// (vendors.md §15).
+fn value(raw: &RawValue, field: &Field) -> Result<Option<f64>, Cow<'static, str>> {
+    let number = json::number(raw)?;
+    if number == 0.0 && field.metric.range().0 > 0.0 {
+        return Ok(None);
+    }
+    let value = without_float_noise((field.convert)(number));
+    field.metric.accept(value).map(Some).map_err(|error| error.to_string().into())
+}
+
+/// A vendor's word as a label: without control characters, and short.
+pub(super) fn label(text: &str) -> Option<Arc<str>> {
+    let clean = text.replace(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'), "");
+    let end = clean.floor_char_boundary(LABEL_MAX_BYTES.min(clean.len()));
+    let clean = clean[..end].trim();
+    (!clean.is_empty()).then(|| clean.into())
 }

@@ -2,6 +2,8 @@
 //!
 //! A unit is spelled exactly: `Cal` is a thousand `cal`. One that is not listed is refused by name, never guessed.
 
+use crate::vendors::numbers::without_float_noise;
+
 /// What a quantity measures: it decides which units it may come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quantity {
@@ -90,11 +92,4 @@ impl Quantity {
     pub(super) fn unit_names(self) -> impl Iterator<Item = &'static str> {
         units(self).iter().map(|(name, _)| *name)
     }
-}
-
-/// 0.57 × 100 is 56.99999999999999 in doubles: what differs from a decimal by less than a billionth is that decimal,
-/// so that one fact in two units is one value.
-fn without_float_noise(value: f64) -> f64 {
-    let rounded = (value * 1e9).round() / 1e9;
-    if rounded.is_finite() { rounded } else { value }
 }

@@ -3,6 +3,7 @@
 //! Oura signs with headers of its own and sends no data, only where to fetch it. A body under the header
 //! `Signature` is the Python system's: data inline, or a notification with our user id.
 
+mod convert;
 mod fetch;
 mod notification;
 mod records;
@@ -16,6 +17,7 @@ use crate::domain::delivery::{DecodeError, Decoded, Format, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::time::{MS_PER_SECOND, Timestamp};
 
+pub(super) use convert::read;
 pub(super) use fetch::request;
 
 const NAME: &str = "oura";

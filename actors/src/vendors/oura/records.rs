@@ -18,3 +18,7 @@ pub(super) const fn kind(data_type: OuraDataType) -> Kind {
     };
     Kind { vendor: NAME, device_type: DEVICE_TYPE, record: data_type.name(), kind }
 }
+
+/// Samples of the heart rate, identified by their time alone.
+pub(super) const HEART_RATE: Kind =
+    Kind { vendor: NAME, device_type: DEVICE_TYPE, record: "heartrate", kind: "sample" };

@@ -7,7 +7,7 @@ use crate::domain::fetch::{
 };
 use crate::domain::ids::UserId;
 use crate::domain::time::UtcOffset;
-use crate::vendors::{ApiRequest, request};
+use crate::vendors::fetch::{ApiRequest, request};
 
 const EVENT_MS: i64 = NOW.as_ms() - 90_000;
 /// The moment of `EVENT_MS` as Oura writes it.
@@ -187,7 +187,7 @@ fn a_deletion_is_a_tombstone_at_once_with_the_identity_of_its_record() {
         let [draft] = drafts.as_slice() else { panic!("{drafts:?}") };
         assert_eq!((draft.deleted, &*draft.kind, rejected.total), (true, kind, 0));
         assert_eq!((draft.timestamp.as_ms(), draft.received_at), (at, NOW));
-        let Facts::Record { identity, version, readings } = &draft.facts else { panic!("{draft:?}") };
+        let Facts::Record { identity, version, readings, .. } = &draft.facts else { panic!("{draft:?}") };
         assert_eq!((*version, readings.len()), (expected, 0), "{kind}");
         (draft.user_id.as_str().to_owned(), *identity)
     };

@@ -16,12 +16,15 @@ use crate::domain::time::Timestamp;
 mod fetches;
 mod healthkit;
 mod oura;
+mod oura_records;
 mod properties;
+mod record_properties;
 mod signatures;
 mod throughput;
 mod timestamps;
 mod units;
 mod whoop;
+mod whoop_records;
 
 /// 2026-09-10T12:00:00Z.
 const NOW_S: i64 = 1_789_041_600;

@@ -4,6 +4,7 @@
 //! is the Python system's: data inline, or a notification with our user id. WHOOP asks no questions before it sends:
 //! the address is typed into its dashboard (vendors.md §3).
 
+mod convert;
 mod fetch;
 mod notification;
 mod records;
@@ -17,6 +18,7 @@ use crate::domain::delivery::{DecodeError, Decoded, Format, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::time::{MS_PER_SECOND, Timestamp};
 
+pub(super) use convert::read;
 pub(super) use fetch::request;
 
 const NAME: &str = "whoop";

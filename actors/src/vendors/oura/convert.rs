@@ -1,0 +1,333 @@
+//! From Oura's records to ours (vendors.md §2, §15).
+//!
+//! Which field becomes which metric stands in tables. What looks like a quantity and is a score (the `contributors`)
+//! is taken as a score or not at all. The series of heart rates and variabilities inside a sleep are passed over: its
+//! averages tell the same, and a single five minutes' minimum would look like an emergency.
+
+use serde_json::value::RawValue;
+
+use super::records::{HEART_RATE, kind};
+use crate::domain::admission::{EventDraft, Facts, ReadingFact, Version};
+use crate::domain::delivery::{DecodeError, Rejections};
+use crate::domain::event::{Context, Reading};
+use crate::domain::fetch::{OuraDataType, OuraFetch};
+use crate::domain::metric::Metric;
+use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset};
+use crate::vendors::fetch::date;
+use crate::vendors::json;
+use crate::vendors::record::{Fetched, Field, Owner, Record, Section, Stamp, label};
+use crate::vendors::timestamp::Moment;
+
+/// The most readings in one event (contract §3).
+const READINGS_MAX: usize = 1000;
+
+const MINUTES_OF_SECONDS: fn(f64) -> f64 = |seconds| seconds / 60.0;
+
+const fn minutes(name: &'static str, metric: Metric) -> Field {
+    Field::new(name, metric).by(MINUTES_OF_SECONDS)
+}
+
+const fn night(name: &'static str, metric: Metric) -> Field {
+    Field::new(name, metric).context(Context::Sleep)
+}
+
+const fn day(name: &'static str, metric: Metric) -> Field {
+    Field::new(name, metric).context(Context::Daily)
+}
+
+const SLEEP: Section = Section {
+    at: &[],
+    fields: &[
+        minutes("total_sleep_duration", Metric::TotalSleepMinutes),
+        minutes("deep_sleep_duration", Metric::DeepSleepMinutes),
+        minutes("light_sleep_duration", Metric::LightSleepMinutes),
+        minutes("rem_sleep_duration", Metric::RemSleepMinutes),
+        minutes("awake_time", Metric::AwakeMinutes),
+        minutes("time_in_bed", Metric::TimeInBedMinutes),
+        minutes("latency", Metric::SleepLatencyMinutes),
+        Field::new("efficiency", Metric::SleepEfficiency),
+        night("average_breath", Metric::RespiratoryRate),
+        night("average_heart_rate", Metric::HeartRate),
+        night("average_hrv", Metric::Hrv),
+    ],
+};
+
+/// Only of a whole night: the lowest rate of a nap is nobody's resting rate.
+const LONG_SLEEP: Section =
+    Section { at: &[], fields: &[night("lowest_heart_rate", Metric::RestingHeartRate).derived()] };
+
+const WORKOUT: Section = Section {
+    at: &[],
+    fields: &[
+        Field::new("calories", Metric::WorkoutCalories).context(Context::Workout),
+        Field::new("distance", Metric::WorkoutDistanceMeters).context(Context::Workout),
+    ],
+};
+
+const DAILY_SLEEP: Section = Section { at: &[], fields: &[day("score", Metric::SleepScore)] };
+
+const READINESS: Section = Section {
+    at: &[],
+    fields: &[
+        day("score", Metric::RecoveryScore).source("Oura readiness"),
+        day("temperature_deviation", Metric::TemperatureDeviation),
+    ],
+};
+
+const READINESS_CONTRIBUTORS: Section = Section {
+    at: &["contributors"],
+    fields: &[
+        day("hrv_balance", Metric::HrvBalance),
+        day("body_temperature", Metric::TemperatureScore),
+        day("activity_balance", Metric::ActivityBalance),
+        day("sleep_balance", Metric::SleepBalance),
+        day("previous_night", Metric::PreviousNightScore),
+        day("resting_heart_rate", Metric::RestingHrScore),
+    ],
+};
+
+const ACTIVITY: Section = Section {
+    at: &[],
+    fields: &[
+        day("score", Metric::ActivityScore),
+        day("steps", Metric::Steps),
+        day("active_calories", Metric::ActiveCalories),
+        day("total_calories", Metric::TotalCalories),
+        day("equivalent_walking_distance", Metric::DistanceMeters),
+    ],
+};
+
+const SPO2: Section = Section { at: &["spo2_percentage"], fields: &[day("average", Metric::BloodOxygen)] };
+
+/// Seconds, not a level.
+const STRESS: Section = Section {
+    at: &[],
+    fields: &[
+        minutes("stress_high", Metric::StressMinutes).context(Context::Daily),
+        minutes("recovery_high", Metric::RecoveryMinutes).context(Context::Daily),
+    ],
+};
+
+const CARDIOVASCULAR_AGE: Section =
+    Section { at: &[], fields: &[day("vascular_age", Metric::CardiovascularAge)] };
+
+const VO2_MAX: Section = Section { at: &[], fields: &[Field::new("vo2_max", Metric::Vo2Max)] };
+
+/// The fields of a type that are always read.
+fn sections(data_type: OuraDataType) -> &'static [Section] {
+    match data_type {
+        OuraDataType::Sleep => &[SLEEP],
+        OuraDataType::Workout => &[WORKOUT],
+        OuraDataType::DailySleep => &[DAILY_SLEEP],
+        OuraDataType::DailyReadiness => &[READINESS, READINESS_CONTRIBUTORS],
+        OuraDataType::DailyActivity => &[ACTIVITY],
+        OuraDataType::DailySpo2 => &[SPO2],
+        OuraDataType::DailyStress => &[STRESS],
+        OuraDataType::DailyCardiovascularAge => &[CARDIOVASCULAR_AGE],
+        OuraDataType::Vo2Max => &[VO2_MAX],
+        OuraDataType::DailyResilience | OuraDataType::Session => &[],
+    }
+}
+
+/// What Oura calls the levels of resilience, from 1 on.
+const LEVELS: [&str; 5] = ["limited", "adequate", "solid", "strong", "exceptional"];
+
+/// Sessions in which somebody was mindful; the others are naps and rests.
+const MINDFUL: [&str; 3] = ["breathing", "meditation", "relaxation"];
+
+/// Reads the answer to a fetch.
+pub(in crate::vendors) fn read(
+    fetch: &OuraFetch,
+    answer: &[u8],
+    owner: &Owner,
+) -> Result<Fetched, DecodeError> {
+    let document = json::document(answer)?;
+    let mut fetched = Fetched::default();
+    match fetch {
+        OuraFetch::Record { data_type, .. } => {
+            let place = (0, String::new());
+            let draft = convert(*data_type, document, place, owner, &mut fetched.rejected);
+            fetched.drafts.extend(draft);
+        }
+        OuraFetch::Days { data_type, from, to, page } => {
+            let (records, next) = json::page(document, "data", page.as_deref())?;
+            for (index, raw) in records.into_iter().enumerate() {
+                let place = (index, format!("/data/{index}"));
+                fetched.drafts.extend(convert(*data_type, raw, place, owner, &mut fetched.rejected));
+            }
+            let further =
+                |page| OuraFetch::Days { data_type: *data_type, from: *from, to: *to, page: Some(page) };
+            fetched.next = next.map(further).map(Into::into);
+        }
+        OuraFetch::HeartRate { from, to, page } => {
+            let (rows, next) = json::page(document, "data", page.as_deref())?;
+            fetched.drafts = heart_rates(rows, owner, &mut fetched.rejected);
+            let further = |page| OuraFetch::HeartRate { from: *from, to: *to, page: Some(page) };
+            fetched.next = next.map(further).map(Into::into);
+        }
+    }
+    Ok(fetched)
+}
+
+/// One record; `None` if nothing of ours is in it, or it is refused.
+fn convert(
+    data_type: OuraDataType,
+    raw: &RawValue,
+    place: (usize, String),
+    owner: &Owner,
+    rejected: &mut Rejections,
+) -> Option<EventDraft> {
+    let mut record = Record::open(raw, place, rejected)?;
+    let id = record.require("id", Record::id)?;
+    let version = Version::Given(updated_at(&mut record, owner).unwrap_or(owner.changed_at).as_ms());
+    let word = match data_type {
+        OuraDataType::Sleep | OuraDataType::Session => record.text("type"),
+        _ => None,
+    };
+    if data_type == OuraDataType::Sleep && matches!(word.as_deref(), Some("deleted" | "rest")) {
+        // Both are no sleep, and may have been taken for one before.
+        return Some(kind(data_type).tombstone(owner, &id, version));
+    }
+    let stamp = stamp(data_type, &mut record, owner)?;
+    let mut readings: Vec<Reading> = Vec::new();
+    match data_type {
+        OuraDataType::Workout => readings.extend(duration(Metric::WorkoutDurationMinutes, &stamp)),
+        OuraDataType::Session if word.as_deref().is_some_and(|word| MINDFUL.contains(&word)) => {
+            readings.extend(duration(Metric::MindfulMinutes, &stamp));
+        }
+        OuraDataType::DailyResilience => readings.extend(resilience(&mut record, &stamp)),
+        _ => {}
+    }
+    for section in sections(data_type) {
+        readings.extend(record.readings(section, &stamp));
+    }
+    if data_type == OuraDataType::Sleep && word.as_deref() == Some("long_sleep") {
+        readings.extend(record.readings(&LONG_SLEEP, &stamp));
+    }
+    let name = match data_type {
+        OuraDataType::Workout => record.text("activity"),
+        OuraDataType::Session => word,
+        _ => None,
+    };
+    if let Some(name) = name.as_deref().and_then(label) {
+        readings.iter_mut().for_each(|reading| reading.label = Some(name.clone()));
+    }
+    if readings.is_empty() {
+        return None;
+    }
+    let mut draft = kind(data_type).draft(owner, &id, version, stamp.at, readings);
+    if let Facts::Record { also, .. } = &mut draft.facts
+        && let Some(day) = summed_up(data_type, &mut record, owner)
+    {
+        *also = Some(kind(data_type).identity_of_day(&owner.account, &day));
+    }
+    Some(draft)
+}
+
+/// The day of a daily summary; of the other types there may be several a day.
+fn summed_up(data_type: OuraDataType, record: &mut Record<'_, '_>, owner: &Owner) -> Option<String> {
+    if !data_type.name().starts_with("daily_") {
+        return None;
+    }
+    let day = record.moment("day", owner.fetched_at)?;
+    Some(date(day.at, UtcOffset::default()))
+}
+
+/// The document's own version, in newer schemas. Its counter is left aside: deletions know times only.
+fn updated_at(record: &mut Record<'_, '_>, owner: &Owner) -> Option<Timestamp> {
+    let meta = record.read("meta", json::members)?;
+    let raw = meta.get("updated_at").ok()??;
+    Some(Moment::from_json(raw, owner.fetched_at).ok()?.at)
+}
+
+/// When a record was: a sleep's, workout's or session's end; else Oura's own `timestamp`, else the start of its day in
+/// the user's offset (vendors.md §16).
+fn stamp(data_type: OuraDataType, record: &mut Record<'_, '_>, owner: &Owner) -> Option<Stamp> {
+    let (start, end) = match data_type {
+        OuraDataType::Sleep => ("bedtime_start", "bedtime_end"),
+        OuraDataType::Workout | OuraDataType::Session => ("start_datetime", "end_datetime"),
+        _ => return day_stamp(record, owner),
+    };
+    let started = record.moment(start, owner.fetched_at);
+    let ended = record.moment(end, owner.fetched_at);
+    match (started, ended) {
+        (Some(started), Some(ended)) if ended.at < started.at => {
+            // The documented example of a workout does that.
+            record.refuse(&format!("/{end}"), "is before the start");
+            Some(Stamp { at: started.at, utc_offset: started.utc_offset, start: None })
+        }
+        (started, Some(ended)) => {
+            let start = started.map(|started| started.at).filter(|start| *start < ended.at);
+            Some(Stamp { at: ended.at, utc_offset: ended.utc_offset, start })
+        }
+        (Some(started), None) => Some(Stamp { at: started.at, utc_offset: started.utc_offset, start: None }),
+        (None, None) => {
+            record.refuse(&format!("/{end}"), "is missing or no time: without one the record has no place");
+            None
+        }
+    }
+}
+
+fn day_stamp(record: &mut Record<'_, '_>, owner: &Owner) -> Option<Stamp> {
+    if let Some(moment) = record.moment("timestamp", owner.fetched_at) {
+        return Some(Stamp { at: moment.at, utc_offset: moment.utc_offset, start: None });
+    }
+    let midnight = record.require("day", |record, name| record.moment(name, owner.fetched_at))?;
+    let at = midnight.at.plus_ms(-i64::from(owner.zone.minutes()) * MS_PER_MINUTE);
+    let utc_offset = (owner.zone.minutes() != 0).then_some(owner.zone);
+    Some(Stamp { at, utc_offset, start: None })
+}
+
+/// How long the record's interval was, if it has one.
+fn duration(metric: Metric, stamp: &Stamp) -> Option<Reading> {
+    let minutes = stamp.at.ms_since(stamp.start?) as f64 / MS_PER_MINUTE as f64;
+    let mut field = Field::new("", metric);
+    if metric == Metric::WorkoutDurationMinutes {
+        field = field.context(Context::Workout);
+    }
+    metric.accept(minutes).ok().map(|minutes| stamp.reading(&field, minutes))
+}
+
+fn resilience(record: &mut Record<'_, '_>, stamp: &Stamp) -> Option<Reading> {
+    let word = record.text("level")?;
+    let Some(place) = LEVELS.iter().position(|level| *level == word) else {
+        record.refuse("/level", format!("must be one of {}", LEVELS.join(", ")));
+        return None;
+    };
+    let mut reading = stamp.reading(&day("level", Metric::ResilienceLevel), place as f64 + 1.0);
+    reading.label = Some(LEVELS[place].into());
+    Some(reading)
+}
+
+/// Rows without ids: each is a fact of its own, known by its time. What was measured in a workout or in sleep says so.
+fn heart_rates(rows: Vec<&RawValue>, owner: &Owner, rejected: &mut Rejections) -> Vec<EventDraft> {
+    let mut facts = Vec::new();
+    for (index, raw) in rows.into_iter().enumerate() {
+        let Some(mut record) = Record::open(raw, (index, format!("/data/{index}")), rejected) else {
+            continue;
+        };
+        let Some(moment) = record.require("timestamp", |record, name| record.moment(name, owner.fetched_at))
+        else {
+            continue;
+        };
+        let stamp = Stamp { at: moment.at, utc_offset: moment.utc_offset, start: None };
+        let mut field = Field::new("bpm", Metric::HeartRate);
+        match record.text("source").as_deref() {
+            Some("sleep") => field = field.context(Context::Sleep),
+            Some("workout") => field = field.context(Context::Workout),
+            _ => {}
+        }
+        let Some(value) = record.value(&field) else { continue };
+        let identity = HEART_RATE.identity(&owner.account, &moment.at.as_ms().to_string());
+        facts.push(ReadingFact { identity, version: Version::Fixed, reading: stamp.reading(&field, value) });
+    }
+    let mut drafts = Vec::new();
+    while !facts.is_empty() {
+        let rest = facts.split_off(facts.len().min(READINGS_MAX));
+        let newest = facts.iter().map(|fact| fact.reading.timestamp).max().unwrap_or(owner.fetched_at);
+        let mut draft = HEART_RATE.draft(owner, "", Version::Fixed, newest, Vec::new());
+        draft.facts = Facts::Readings(std::mem::replace(&mut facts, rest));
+        drafts.push(draft);
+    }
+    drafts
+}

@@ -1,0 +1,7 @@
+//! libFuzzer's program around the target of this name.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    bridge_fuzz::vendor_records(data);
+});
