@@ -14,6 +14,8 @@ mod faults;
 mod limits;
 mod oauth;
 mod oura_records;
+#[cfg(test)]
+mod reading_tests;
 mod server;
 mod signing;
 mod stats;
