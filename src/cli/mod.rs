@@ -4,6 +4,7 @@
 
 mod actors;
 mod config;
+mod conformance;
 mod demo;
 mod keys;
 mod log;
@@ -11,6 +12,7 @@ mod migrate;
 mod serve;
 mod simulate;
 mod topics;
+mod vendor_cloud;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -41,6 +43,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Send real, signed webhooks of all devices to a bridge, and tell how they were answered.
     Simulate(simulate::SimulateArguments),
+    /// Run the clouds of wearables' vendors on this machine: OAuth, APIs, webhooks and simulated people.
+    VendorCloud(vendor_cloud::VendorCloudArguments),
     /// Show the actors of a running bridge, live.
     Actors(actors::ActorsArguments),
     /// Look at the settings.
@@ -111,6 +115,7 @@ pub fn run(started: Instant) -> ExitCode {
         Command::Serve => serve::run(started),
         Command::Demo(arguments) => demo::run(&arguments, json, started),
         Command::Simulate(arguments) => simulate::run(&arguments, json),
+        Command::VendorCloud(arguments) => vendor_cloud::run(&arguments, json),
         Command::Actors(arguments) => actors::run(&arguments, json),
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
-use super::{Failure, print_line, read_settings};
+use super::{Failure, conformance, print_line, read_settings};
 use crate::settings::{Settings, Sources};
 use crate::traffic::{
     self, End, IN_FLIGHT_MAX, Kind, Order, Pace, Plan, Progress, Report, Secrets, Tally, Target, TargetError,
@@ -36,6 +36,11 @@ pub(super) struct SimulateArguments {
     /// The bridge's URL, without /webhook [default: BRIDGE_URL, or where the settings' bridge listens].
     #[arg(long)]
     url: Option<String>,
+    /// Send golden deliveries to the deployment at this URL (without /webhook) instead, and tell which were answered as
+    /// they must be: good, stale, replayed, tampered, out of order, duplicate, handshake. They are about a user of their own.
+    /// Exit 1 if one was not.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "rate", "connections", "count", "seconds", "users", "batch"])]
+    conformance: Option<String>,
     /// Requests a second, whether or not they are answered in time (open loop).
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
@@ -66,6 +71,8 @@ pub(super) struct SimulateArguments {
 enum Device {
     /// Notifications with Oura's signature, and readings in the inline format.
     Oura,
+    /// Notifications with WHOOP's signature; only with --conformance.
+    Whoop,
     /// Pushes of samples.
     Healthkit,
     /// All of these in turn.
@@ -73,9 +80,20 @@ enum Device {
 }
 
 impl Device {
+    /// The last segments of their webhooks' paths.
+    const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Oura => &["oura"],
+            Self::Whoop => &["whoop"],
+            Self::Healthkit => &["healthkit"],
+            Self::All => &["oura", "whoop", "healthkit"],
+        }
+    }
+
     fn kinds(self) -> Vec<Kind> {
         let sends = |kind: &Kind| match self {
             Self::Oura => kind.device() == "oura",
+            Self::Whoop => false,
             Self::Healthkit => kind.device() == "healthkit",
             Self::All => true,
         };
@@ -102,12 +120,19 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(arguments: &SimulateArguments, json: bool) -> Result<ExitCode, Failure> {
     let settings = read_settings(Sources::from_process())?;
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    if let Some(url) = &arguments.conformance {
+        return conformance::run(url, &settings, secrets(&settings), arguments.device.names(), seed, json);
+    }
+    if arguments.device == Device::Whoop {
+        let message = "--device whoop: only --conformance sends WHOOP's notifications".to_owned();
+        return Err(Failure { messages: vec![message], code: 2 });
+    }
     let url = arguments.url.as_deref().unwrap_or(&settings.bridge_url);
     let target = Target::new(url, secrets(&settings)).map_err(|error| Failure {
         code: if matches!(error, TargetError::Url(_)) { 2 } else { 1 },
         messages: vec![error.to_string()],
     })?;
-    let seed = arguments.seed.unwrap_or_else(rand::random);
     let connections = arguments.connections.unwrap_or(DEFAULT_CONNECTIONS);
     let time = Duration::from_secs_f64(arguments.seconds.unwrap_or(DEFAULT_SECONDS));
     let order = Order {

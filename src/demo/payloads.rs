@@ -38,6 +38,12 @@ impl Person {
         Self { id, body: Body::new(seed, index, count), index, seed }
     }
 
+    /// The same as somebody of the vendor cloud: with a calendar, and a story that begins in 1970.
+    pub(super) fn of_cloud(seed: u64, index: usize, count: usize) -> Self {
+        let id = format!("cloud-{:04x}-{}", seed & 0xffff, index + 1);
+        Self { id, body: Body::new(seed, index, count).on_the_calendar(), index, seed }
+    }
+
     /// One of `styles` ways to write the same fact, the same for all that this person sends.
     fn style<T: Copy, const N: usize>(&self, styles: [T; N]) -> T {
         styles[self.index % N]

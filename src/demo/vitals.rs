@@ -73,11 +73,13 @@ pub(super) struct Body {
     opening_episode: Option<i64>,
     /// Badly rested when the history ends.
     opens_tired: bool,
+    /// Trains, and is ill at times: see [`super::days`].
+    has_calendar: bool,
 }
 
 /// What [`noise`] is asked for; each gives independent numbers.
 #[derive(Clone, Copy)]
-enum Channel {
+pub(super) enum Channel {
     Constitution,
     Wake,
     NightKind,
@@ -95,6 +97,16 @@ enum Channel {
     Temperature,
     Walk,
     Steps,
+    Illness,
+    IllnessStart,
+    IllnessLength,
+    Workout,
+    WorkoutStart,
+    WorkoutLength,
+    WorkoutEffort,
+    Sport,
+    Session,
+    Stage,
 }
 
 impl Body {
@@ -110,6 +122,7 @@ impl Body {
             shift: 0,
             opening_episode: index.is_multiple_of(4).then_some(OPENING - 15 + 3 * (i / 4 % 12)),
             opens_tired: index % 4 == 1,
+            has_calendar: false,
         };
         body.resting_heart_rate = (50.0 + 12.0 * body.unit(Channel::Constitution, 0)).round();
         body.rmssd = 46.0 + 32.0 * body.unit(Channel::Constitution, 1);
@@ -119,25 +132,38 @@ impl Body {
         body
     }
 
-    fn unit(&self, channel: Channel, index: i64) -> f64 {
+    /// The same body with workouts and days of illness, for whom minutes count from 1970 on, in UTC, and days are those of
+    /// a clock that is whole half hours away from UTC.
+    pub(super) fn on_the_calendar(mut self) -> Self {
+        let ahead = (self.phase + DAY / 2).rem_euclid(DAY) - DAY / 2;
+        self.phase = ahead.div_euclid(30) * 30;
+        self.has_calendar = true;
+        self
+    }
+
+    /// 0 to 1.
+    pub(super) fn unit(&self, channel: Channel, index: i64) -> f64 {
         noise(self.seed, channel as u64 + 1, index)
     }
 
     /// −1 to 1.
-    fn swing(&self, channel: Channel, index: i64) -> f64 {
+    pub(super) fn swing(&self, channel: Channel, index: i64) -> f64 {
         2.0 * self.unit(channel, index) - 1.0
     }
 
-    fn day_and_time(&self, minute: i64) -> (i64, i64) {
+    /// The local day, and the minute of it.
+    pub(super) fn day_and_time(&self, minute: i64) -> (i64, i64) {
         let local = self.phase + minute;
         (local.div_euclid(DAY), local.rem_euclid(DAY))
     }
 
-    fn wake_time(&self, day: i64) -> i64 {
+    /// When this person gets up, in minutes of the local day.
+    pub(super) fn wake_time(&self, day: i64) -> i64 {
         7 * HOUR + self.shift + (20.0 * self.swing(Channel::Wake, day)) as i64
     }
 
-    fn bed_time(&self) -> i64 {
+    /// When this person goes to bed, in minutes of the local day.
+    pub(super) fn bed_time(&self) -> i64 {
         23 * HOUR + self.shift
     }
 
@@ -154,7 +180,7 @@ impl Body {
     }
 
     /// The night that ended on this local day.
-    fn night_before(&self, day: i64) -> Night {
+    pub(super) fn night_before(&self, day: i64) -> Night {
         let (opening_day, opening_time) = self.day_and_time(OPENING);
         let last_day = if opening_time > self.wake_time(opening_day) { opening_day } else { opening_day - 1 };
         let bad =
@@ -219,6 +245,9 @@ impl Body {
             return 0;
         }
         let pace = self.unit(Channel::Steps, minute);
+        if self.has_calendar && self.workout_at(minute).is_some_and(|workout| workout.sport.is_on_foot()) {
+            return 140 + (30.0 * pace) as i64;
+        }
         if self.unit(Channel::Walk, minute.div_euclid(10)) < 0.18 {
             return 90 + (25.0 * pace) as i64;
         }
@@ -242,6 +271,7 @@ impl Body {
             blood_oxygen: 97.0,
             body_temperature: 36.5 + 0.3 * course,
         };
+        let calm = if self.has_calendar { self.on_such_a_day(minute, calm) } else { calm };
         let felt = self.episode_at(minute).map_or(calm, |episode| under(episode, calm));
         let rmssd = felt.rmssd * (1.0 + 0.07 * self.swing(Channel::Hrv, minute));
         Vitals {

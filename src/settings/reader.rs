@@ -80,7 +80,8 @@ impl Sources {
         self
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// A value as it stands there, of a variable that is no setting of the bridge's own.
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.layers.iter().find_map(|layer| layer.get(name)).map(String::as_str)
     }
 

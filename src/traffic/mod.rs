@@ -4,8 +4,10 @@
 //! rate or as fast as it is answered. Nothing here knows the bridge's inside.
 
 mod client;
+pub mod conformance;
 mod crowd;
 pub mod formats;
+mod golden;
 mod kind;
 mod latency;
 mod load;

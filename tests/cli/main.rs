@@ -5,6 +5,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/cloud.rs"]
+mod cloud;
 #[path = "../support/kafka.rs"]
 mod cluster;
 #[path = "../support/embedded.rs"]
@@ -12,12 +14,15 @@ mod family;
 
 mod actors;
 mod config;
+mod conformance;
 mod kafka;
 mod keys;
 mod log;
 mod migrate;
 mod simulate;
 mod usage;
+mod vendor_cloud;
+mod vendor_webhooks;
 
 use std::path::Path;
 use std::process::{Command, Stdio};

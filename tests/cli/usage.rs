@@ -37,6 +37,10 @@ fn help_describes_every_command_and_argument() {
             &["simulate", "--help"],
             &["--url", "--rate", "--connections", "--count", "--seconds", "--users", "--seed", "--batch"],
         ),
+        (
+            &["vendor-cloud", "--help"],
+            &["--listen", "--seed", "--people", "--speed", "--start", "--fault", "--delay-ms", "--json"],
+        ),
         (&["log", "read", "--help"], &["--topic", "--partition", "--from", "--follow", "--json"]),
     ];
     for (arguments, told) in table {

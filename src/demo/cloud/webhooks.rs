@@ -1,0 +1,206 @@
+//! Sends the agenda to a bridge as the vendors do: signed, with their deadlines and retries (`vendors.md` §1).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::ports::Clock;
+use actors::ports::clock::SystemClock;
+use actors::vendors::signing as common;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
+
+use super::agenda::{Agenda, Event, What};
+use super::faults::FaultKind;
+use super::subscriptions::handshake;
+use super::{Shared, Vendor, signing};
+
+/// Requests under way at once.
+const IN_FLIGHT_MAX: usize = 64;
+/// Deliveries that are under way or wait for their next attempt; with so many nothing new is sent.
+const WAITING_MAX: usize = 100_000;
+/// How long the cloud waits before it asks a receiver again whether it is Oura's.
+const HANDSHAKE_AGAIN: Duration = Duration::from_secs(1);
+const SKEW_SECONDS: i64 = -3_600;
+
+/// How a vendor waits for an answer, and how long after each attempt it tries again.
+struct Patience {
+    deadline: Duration,
+    retries: &'static [u64],
+}
+
+/// Deadlines are those of §1; of the retries it knows number and span, of Terra's their doubling too.
+const fn patience(vendor: Vendor) -> Patience {
+    let (deadline_s, retries): (u64, &'static [u64]) = match vendor {
+        Vendor::Oura => (10, &[10, 20, 40, 80, 160, 320, 480, 640, 840, 1_010]),
+        Vendor::Whoop => (1, &[60, 180, 480, 1_080, 1_800]),
+        Vendor::Terra => (8, &[30, 60, 120, 240, 480, 960, 1_920, 3_840, 7_680, 15_360]),
+        // An app's own choice.
+        Vendor::HealthKit => (30, &[5, 10, 20, 40, 80, 160, 320]),
+    };
+    Patience { deadline: Duration::from_secs(deadline_s), retries }
+}
+
+/// One webhook.
+#[derive(Clone)]
+struct Outgoing {
+    event: Event,
+    url: String,
+    body: Bytes,
+    trace_id: String,
+}
+
+/// Sends until it is dropped: to the target, and to whoever has subscribed at Oura.
+pub(super) async fn run(cloud: Arc<Shared>) {
+    let target = cloud.config.target.as_deref();
+    let receiver = target.filter(|_| cloud.config.vendors.contains(&Vendor::Oura));
+    // The first answer is waited for, so that nothing is missed by who is there from the beginning.
+    let is_subscribed = match receiver {
+        Some(target) => subscribe(&cloud, target).await,
+        None => true,
+    };
+    let subscribing = async {
+        while let (false, Some(target)) = (is_subscribed, receiver) {
+            tokio::time::sleep(HANDSHAKE_AGAIN).await;
+            if subscribe(&cloud, target).await {
+                break;
+            }
+        }
+    };
+    tokio::join!(subscribing, send(&cloud, target));
+}
+
+async fn send(cloud: &Shared, target: Option<&str>) {
+    let slots = Semaphore::new(IN_FLIGHT_MAX);
+    let is_told = |vendor: &Vendor| target.is_some() || *vendor == Vendor::Oura;
+    let vendors: Vec<Vendor> = cloud.config.vendors.iter().copied().filter(is_told).collect();
+    let mut agenda = Agenda::new(&cloud.world, &vendors, cloud.clock.start_ms());
+    let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+    let mut held: HashMap<Vendor, Outgoing> = HashMap::new();
+    loop {
+        // Asked for first: what is put forward from here on is not missed.
+        let moved = cloud.clock.moved();
+        let next = async {
+            match agenda.next_ms().and_then(|at_ms| cloud.clock.wait_for(at_ms)) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(()) = under_way.next(), if !under_way.is_empty() => continue,
+            () = moved => continue,
+            () = next, if under_way.len() < WAITING_MAX => {}
+        }
+        let Some(outgoing) = agenda.next().and_then(|event| prepare(cloud, target, event)) else {
+            continue;
+        };
+        let vendor = outgoing.event.vendor();
+        let befallen = |kind: FaultKind| {
+            let fault = cloud.faults.of_webhook(vendor, kind);
+            fault.inspect(|fault| cloud.stats.count(&["faults", fault.kind.name()]))
+        };
+        if !held.contains_key(&vendor) && befallen(FaultKind::OutOfOrder).is_some() {
+            held.insert(vendor, outgoing);
+            continue;
+        }
+        let again = befallen(FaultKind::Duplicate).map(|_| outgoing.clone());
+        let later = held.remove(&vendor);
+        let slots = &slots;
+        under_way.push(Box::pin(async move {
+            for outgoing in [Some(outgoing), again, later].into_iter().flatten() {
+                deliver(cloud, slots, outgoing).await;
+            }
+        }));
+    }
+}
+
+/// Asks the target whether it is Oura's receiver, and if so subscribes it to everything.
+async fn subscribe(cloud: &Shared, target: &str) -> bool {
+    let callback_url = format!("{target}/webhook/oura");
+    let is_ours = handshake(&cloud.client, &callback_url, &cloud.config.keys.oura_verification_token).await;
+    cloud.stats.count(&["webhooks", "oura", if is_ours { "handshakes" } else { "refused_handshakes" }]);
+    if is_ours {
+        cloud.subscriptions.all(&callback_url);
+    }
+    is_ours
+}
+
+/// `None` for what nobody wants to know: without a subscription, or of an account that was taken back.
+fn prepare(cloud: &Shared, target: Option<&str>, event: Event) -> Option<Outgoing> {
+    let resident = cloud.world.get(event.person)?;
+    let vendor = event.vendor();
+    let url = match event.what {
+        What::Oura { event_type, kind, .. } => cloud.subscriptions.callback(kind.data_type(), event_type)?,
+        _ => format!("{}/webhook/{}", target?, vendor.name()),
+    };
+    if cloud.tokens.is_revoked(vendor, event.person) {
+        return None;
+    }
+    let (body, trace_id) = (event.body(resident).into(), event.trace_id(resident));
+    Some(Outgoing { event, url, body, trace_id })
+}
+
+/// Sends until it is taken or the vendor gives up.
+async fn deliver(cloud: &Shared, slots: &Semaphore, outgoing: Outgoing) {
+    let vendor = outgoing.event.vendor();
+    let count = |what: &str| cloud.stats.count(&["webhooks", vendor.name(), what]);
+    let patience = patience(vendor);
+    count("deliveries");
+    let mut waits = patience.retries.iter();
+    loop {
+        // It is never closed.
+        let slot = slots.acquire().await;
+        count("attempts");
+        let attempt = tokio::time::timeout(patience.deadline, request(cloud, &outgoing).send());
+        let status = match attempt.await {
+            Ok(Ok(response)) => Some(response.status().as_u16()),
+            _ => None,
+        };
+        drop(slot);
+        match status {
+            Some(200..300) => return count("accepted"),
+            // Oura takes it as "never again", for all users (`vendors.md` §2).
+            Some(410) if vendor == Vendor::Oura => {
+                cloud.subscriptions.cancel();
+                return count("cancelled");
+            }
+            Some(status) => cloud.stats.count(&["webhooks", vendor.name(), "refused", &status.to_string()]),
+            None => count("unanswered"),
+        }
+        match waits.next() {
+            Some(seconds) => tokio::time::sleep(cloud.clock.scaled(Duration::from_secs(*seconds))).await,
+            None => return count("given_up"),
+        }
+    }
+}
+
+/// Every attempt is signed anew: whether vendors do that is not documented, but who looks at the signed time refuses
+/// the old one.
+fn request(cloud: &Shared, outgoing: &Outgoing) -> reqwest::RequestBuilder {
+    let Outgoing { event, url, body, trace_id } = outgoing;
+    let (vendor, keys) = (event.vendor(), &cloud.config.keys);
+    let skew = cloud.faults.of_webhook(vendor, FaultKind::ClockSkew).map_or(0, |fault| {
+        cloud.stats.count(&["faults", fault.kind.name()]);
+        fault.skew_seconds.unwrap_or(SKEW_SECONDS)
+    });
+    let now_ms = SystemClock.now().as_ms() + skew * 1_000;
+    let now_s = now_ms.div_euclid(1_000);
+    let request = cloud.client.post(url).header("content-type", "application/json");
+    let signed = match vendor {
+        Vendor::Oura => request
+            .header("x-oura-timestamp", now_s.to_string())
+            .header("x-oura-signature", common::oura(&keys.oura, now_s, body)),
+        Vendor::Whoop => request
+            .header("x-whoop-signature-timestamp", now_ms.to_string())
+            .header("x-whoop-signature", common::whoop(&keys.whoop, now_ms, body)),
+        Vendor::HealthKit => request.header("authorization", format!("Bearer {}", keys.healthkit)),
+        Vendor::Terra => request
+            .header("terra-signature", signing::terra(&keys.terra, now_s, body))
+            .header("x-terra-trace-id", trace_id)
+            .header("x-terra-ordering-timestamp", event.at_ms.to_string()),
+    };
+    signed.body(body.clone())
+}
