@@ -8,6 +8,8 @@ use std::time::Duration;
 use reqwest::{Client, Method, Url};
 use serde::Deserialize;
 
+use super::plain_client;
+
 pub use super::golden::Golden;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,7 +73,7 @@ struct Answered {
 /// There can be no HTTP client.
 pub async fn check(base_url: &Url, golden: &Golden, devices: &[&str]) -> Result<Vec<Check>, reqwest::Error> {
     let no_redirects = reqwest::redirect::Policy::none();
-    let client = Client::builder().no_proxy().redirect(no_redirects).timeout(ANSWER_TIMEOUT).build()?;
+    let client = plain_client().redirect(no_redirects).timeout(ANSWER_TIMEOUT).build()?;
     let mut checks = Vec::new();
     for case in golden.cases().into_iter().filter(|case| devices.contains(&case.device)) {
         let Case { device, name, steps } = case;

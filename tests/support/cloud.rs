@@ -1,6 +1,7 @@
 //! A vendor cloud for tests: on a free port, spoken to over HTTP.
 
 use biometric_bridge::demo::cloud::{self, Cloud, Config, Fault};
+use biometric_bridge::traffic::plain_client;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -30,7 +31,7 @@ impl VendorCloud {
     /// One that runs there already.
     pub(crate) fn at(url: String) -> Self {
         let no_redirects = reqwest::redirect::Policy::none();
-        let client = Client::builder().no_proxy().redirect(no_redirects).timeout(PATIENCE);
+        let client = plain_client().redirect(no_redirects).timeout(PATIENCE);
         Self { url, client: client.build().expect("an HTTP client"), cloud: None }
     }
 

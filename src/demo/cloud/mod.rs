@@ -48,6 +48,8 @@ use subscriptions::Subscriptions;
 use tokens::Tokens;
 use world::World;
 
+use crate::traffic::plain_client;
+
 /// Whose cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -212,7 +214,7 @@ impl Shared {
         // A redirect is a failure to all vendors (`vendors.md` §5 says so of Terra).
         let no_redirects = reqwest::redirect::Policy::none();
         Ok(Self {
-            client: reqwest::Client::builder().no_proxy().redirect(no_redirects).build()?,
+            client: plain_client().redirect(no_redirects).build()?,
             subscriptions: Subscriptions::default(),
             world: World::new(config.seed, config.people),
             clock: SimulatedClock::new(config.start_ms, config.speed),
