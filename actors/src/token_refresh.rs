@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::domain::account::{Account, Token, TokenPair, Vendor};
 use crate::messages::{AccessToken, GiveToken, TokenError};
-use crate::ports::accounts::{Leased, NewTokens, StoredTokens, TokenState};
+use crate::ports::accounts::{LEASE_LONGEST, Leased, NewTokens, StoredTokens, TokenState};
 use crate::ports::store::StoreError;
 use crate::ports::telemetry::{PipelineEvent, RefreshOutcome};
 use crate::ports::vendor_api::{Grant, OAuthError};
@@ -87,7 +87,7 @@ impl Handler<GiveToken> for TokenRefresh {
 
     fn handle(&mut self, message: GiveToken, _: &mut Context<Self>) -> Self::Result {
         let parts = &self.parts;
-        let begin = || give(Arc::clone(parts), message.clone()).boxed().shared();
+        let begin = || in_a_task(give(Arc::clone(parts), message.clone())).boxed().shared();
         let asking = self.asking.entry(message.clone()).or_insert_with(begin).clone();
         // Store, vendor and timers have time limits of their own.
         let answer = waiting(asking).into_actor(self).map(move |answer, actor, _| {
@@ -99,6 +99,12 @@ impl Handler<GiveToken> for TokenRefresh {
         });
         Box::pin(answer)
     }
+}
+
+/// Runs apart from the actor's life: a vendor that has answered has given the only pair there is.
+async fn in_a_task(giving: impl Future<Output = Answer> + Send + 'static) -> Answer {
+    let panicked = |_| StoreError::Unavailable("giving out a token panicked".to_owned());
+    tokio::spawn(giving).await.map_err(panicked)?
 }
 
 async fn give(parts: Arc<TokenParts>, GiveToken { account, refused }: GiveToken) -> Answer {
@@ -282,7 +288,10 @@ impl Turn<'_> {
 
 fn rest_after(error: &OAuthError) -> Duration {
     match error {
-        OAuthError::RateLimited { retry_after } => retry_after.unwrap_or(LONG_REST),
+        // Not at once, and not for ever, whatever it says.
+        OAuthError::RateLimited { retry_after } => {
+            retry_after.unwrap_or(LONG_REST).clamp(REST, LEASE_LONGEST)
+        }
         OAuthError::Misconfigured(_) => LONG_REST,
         OAuthError::InvalidGrant | OAuthError::Unavailable(_) => REST,
     }

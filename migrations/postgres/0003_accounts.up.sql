@@ -26,7 +26,8 @@ CREATE TABLE user_oauth_tokens (
     -- Who refreshes the pair, until when by this server's clock; without a holder, until when nobody does.
     lease_holder   uuid,
     lease_until    timestamptz,
-    PRIMARY KEY (vendor, vendor_user_id)
+    PRIMARY KEY (vendor, vendor_user_id),
+    FOREIGN KEY (vendor, vendor_user_id) REFERENCES account_links ON DELETE CASCADE
 )
 -- Leases come and go in place, without the index.
 WITH (fillfactor = 70);

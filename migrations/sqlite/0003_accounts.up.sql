@@ -26,5 +26,6 @@ CREATE TABLE user_oauth_tokens (
     -- Who refreshes the pair, until when; without a holder, until when nobody does.
     lease_holder   BLOB,
     lease_until    INTEGER,
-    PRIMARY KEY (vendor, vendor_user_id)
+    PRIMARY KEY (vendor, vendor_user_id),
+    FOREIGN KEY (vendor, vendor_user_id) REFERENCES account_links ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;

@@ -174,6 +174,17 @@ async fn a_flush_that_is_fenced_sends_nothing_and_one_that_holds_sends_all() {
 }
 
 #[actix_web::test]
+async fn a_place_beyond_the_end_is_told_and_not_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let pair = Pair::open(&home).await;
+    commit_one(&pair.store, "1", batch("a", &[("x", 1, 60.0)])).await;
+    let mut held = pair.log.end_offsets(&[0, 1, 2]).await.unwrap();
+    *held.values_mut().next().unwrap() += 40_000;
+    let told = pair.log.poll(&held, 10).await.unwrap_err().to_string();
+    assert!(told.contains("partition 0") && told.contains("Restore it"), "{told}");
+}
+
+#[actix_web::test]
 async fn a_reader_that_is_further_behind_than_memory_reaches_reads_everything_in_order() {
     let home = tempfile::tempdir().unwrap();
     let pair = Pair::open(&home).await;

@@ -116,8 +116,8 @@ pub trait Accounts: Send + Sync + 'static {
     /// The tokens of an account.
     async fn tokens(&self, account: &Account) -> Result<Option<StoredTokens>, StoreError>;
 
-    /// Takes the lease of an account's tokens for `lasts`, if nobody has it and nothing rests. A lease that has ended is
-    /// nobody's, and so is one that seems to last more than twice as long: its clock has been set back.
+    /// Takes the lease of an account's tokens for `lasts`, if nobody has it and nothing rests. A lease or rest that has
+    /// ended is nobody's, and so is one that seems to last longer than [`LEASE_LONGEST`]: its clock has been set back.
     async fn lease_tokens(
         &self,
         account: &Account,

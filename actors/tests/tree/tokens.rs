@@ -11,6 +11,7 @@ use actors::ports::store::StoreError;
 use actors::ports::telemetry::RefreshOutcome;
 use actors::ports::vendor_api::OAuthError;
 use actors::ports::{Accounts as _, Clock as _, Vault as _};
+use actors::supervision::Fault;
 use futures_util::future::join_all;
 
 use crate::bridge::{Bridge, Setup, user, within};
@@ -189,6 +190,28 @@ async fn a_crash_with_the_new_pair_marks_that_account_at_the_next_call_and_asks_
     // Connected again, it is as good as new.
     store(&two, "ann", &oauth.connect(), 3_000_000).await;
     assert!(oauth.opens(&ask(&two, &ann, None).await.unwrap().token));
+}
+
+#[actix::test]
+async fn the_actor_dies_with_the_new_pair_and_the_account_goes_on() {
+    let (bridge, oauth) = start(HOUR);
+    let account = expired(&bridge, &oauth, "ann").await;
+    let mut held = bridge.store.faults().hold(StoreCall::ReplaceTokens, Moment::Before);
+    let asked = ask(&bridge, &account, None);
+    let dying = async {
+        within("the vendor's answer", held.reached()).await;
+        bridge.tree.tokens.inject(Fault::Panic).unwrap();
+        // Somebody else's question is the message at which it dies.
+        bridge.tree.tokens.tell(GiveToken { account: account.clone(), refused: None }).await.unwrap();
+        while bridge.tree.tokens.snapshot().restarts == 0 {
+            tokio::task::yield_now().await;
+        }
+        held.release();
+    };
+    let (given, ()) = tokio::join!(asked, dying);
+    assert!(oauth.opens(&given.unwrap().token));
+    assert_eq!(oauth.calls(), 1, "the pair was not lost with the actor");
+    assert_eq!(bridge.store.to_reconnect(None, 10).await.unwrap(), []);
 }
 
 #[actix::test]

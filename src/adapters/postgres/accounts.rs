@@ -105,7 +105,7 @@ async fn take_lease(
     let taken = of_account(
         "UPDATE user_oauth_tokens SET lease_holder = $3, lease_until = now() + $4 * interval '1 millisecond' \
          WHERE vendor = $1 AND vendor_user_id = $2 AND (lease_until IS NULL OR lease_until <= now() \
-         OR lease_holder IS NOT NULL AND lease_until > now() + 2 * $4 * interval '1 millisecond') \
+         OR lease_until > now() + interval '1 hour') \
          RETURNING vendor, vendor_user_id, version, state, key_id, access_token, refresh_token, scope, \
          floor(extract(epoch FROM obtained_at) * 1000)::bigint, floor(extract(epoch FROM expires_at) * 1000)::bigint",
         of,
@@ -127,18 +127,6 @@ async fn take_lease(
     })
 }
 
-async fn delete(lease: &mut Lease, account: &Account) -> Result<bool, Fault> {
-    lease.begin().await?;
-    of_account("DELETE FROM user_oauth_tokens WHERE vendor = $1 AND vendor_user_id = $2", account)
-        .execute(&mut **lease)
-        .await?;
-    let link = of_account("DELETE FROM account_links WHERE vendor = $1 AND vendor_user_id = $2", account)
-        .execute(&mut **lease)
-        .await?;
-    lease.commit().await?;
-    Ok(link.rows_affected() > 0)
-}
-
 #[async_trait]
 impl Accounts for PostgresStore {
     async fn put_link(&self, link: &Link, tokens: Option<&NewTokens>) -> Result<(), StoreError> {
@@ -149,10 +137,10 @@ impl Accounts for PostgresStore {
     }
 
     async fn delete_link(&self, account: &Account) -> Result<bool, StoreError> {
-        let deadline = Instant::now() + ANSWER_PATIENCE;
-        let mut lease = self.lease(Share::Queries, deadline).await?;
-        let outcome = within(deadline, delete(&mut lease, account)).await;
-        Ok(lease.finish(outcome).await?)
+        // Its tokens go with it.
+        let query =
+            of_account("DELETE FROM account_links WHERE vendor = $1 AND vendor_user_id = $2", account);
+        Ok(self.change(query).await? > 0)
     }
 
     async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError> {

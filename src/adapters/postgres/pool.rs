@@ -24,9 +24,10 @@ const ACQUIRE_PATIENCE: Duration = Duration::from_secs(1);
 const TRUSTED_REST: Duration = Duration::from_secs(1);
 /// How long such a try may take.
 const PING_PATIENCE: Duration = Duration::from_millis(300);
-/// A role or database may be set up not to wait for the disk; what is answered must be on it.
-const KEEP_COMMITS: &str = "SELECT set_config('synchronous_commit', 'on', false) \
-    WHERE current_setting('synchronous_commit') = 'off'";
+/// A role or database may be set up not to wait for the disk; what is answered must be on it. Said here it stays so for
+/// this connection, whatever is set up later.
+const KEEP_COMMITS: &str = "SELECT set_config('synchronous_commit', \
+    coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), false)";
 /// How long a transaction that failed may take to be rolled back; else its connection is closed.
 const ROLLBACK_PATIENCE: Duration = Duration::from_millis(300);
 /// Connections beyond the smallest number rest so long before they are closed.

@@ -38,7 +38,8 @@ impl SqliteStore {
     where
         R: for<'r> FromRow<'r, SqliteRow>,
     {
-        let rows = query.fetch_all(self.file.readers()).await.map_err(store_error)?;
+        // Not by the pipeline's: whoever offers a key is looked up before he is known.
+        let rows = query.fetch_all(self.file.queries()).await.map_err(store_error)?;
         rows.iter().map(R::from_row).collect::<Result<_, _>>().map_err(store_error)
     }
 }
@@ -91,7 +92,7 @@ async fn lease(
     let taken = of_account(
         "UPDATE user_oauth_tokens SET lease_holder = ?3, lease_until = ?4 + ?5 \
          WHERE vendor = ?1 AND vendor_user_id = ?2 AND (lease_until IS NULL OR lease_until <= ?4 \
-         OR lease_holder IS NOT NULL AND lease_until > ?4 + 2 * ?5) \
+         OR lease_until > ?4 + 3600000) \
          RETURNING vendor, vendor_user_id, version, state, key_id, access_token, refresh_token, scope, obtained_at, \
          expires_at",
         of,
@@ -119,10 +120,7 @@ async fn lease(
 }
 
 async fn delete(connection: &mut SqliteConnection, account: &Account) -> JobResult<bool> {
-    of_account("DELETE FROM user_oauth_tokens WHERE vendor = ? AND vendor_user_id = ?", account)
-        .execute(&mut *connection)
-        .await
-        .map_err(store_error)?;
+    // Its tokens go with it.
     let link = of_account("DELETE FROM account_links WHERE vendor = ? AND vendor_user_id = ?", account);
     link.execute(connection).await.map(|done| done.rows_affected() > 0).map_err(store_error)
 }

@@ -147,6 +147,9 @@ impl LogTable {
             // Asked for before the look, so that what is appended in between wakes us.
             let grown = self.shown.grown.notified();
             let ends = self.ends();
+            if let Some(beyond) = ends.iter().find(|(partition, end)| held.get(partition) > Some(end)) {
+                return Err(another_log(*beyond));
+            }
             let place = |(partition, end): &(u32, i64)| {
                 held.get(partition).filter(|place| *place < end).map(|place| (*partition, *place))
             };
@@ -155,7 +158,7 @@ impl LogTable {
                 let remembered = self.shown.newest.lock().read(&open, limit);
                 let records = match remembered {
                     Some(records) => records,
-                    None => read(file.readers(), Topic::BiometricEvents, &open, limit).await?,
+                    None => read_shown(file, &ends, &open, limit).await?,
                 };
                 if !records.is_empty() {
                     return Ok(records);
@@ -166,10 +169,37 @@ impl LogTable {
     }
 }
 
+/// Reads the file as far as it is shown: no place comes to lie beyond the end that readers know.
+async fn read_shown(
+    file: &SqliteFile,
+    ends: &[(u32, i64)],
+    places: &[(u32, i64)],
+    limit: usize,
+) -> JobResult<Vec<LogRecord>> {
+    let mut records = read(file.readers(), Topic::BiometricEvents, places, limit).await?;
+    let is_shown = |record: &LogRecord| {
+        ends.iter().any(|(partition, end)| *partition == record.partition && record.offset < *end)
+    };
+    records.retain(is_shown);
+    Ok(records)
+}
+
+/// States know how far they have come by offsets: of a log that does not reach so far they would pass records over.
+fn another_log((partition, end): (u32, i64)) -> StoreError {
+    StoreError::Refused(format!(
+        "partition {partition} of biometric-events ends at {end}, and states have seen more than that: the log is not \
+         the one that they were made from. Restore it, or begin with an empty store"
+    ))
+}
+
 impl Newest {
     fn push(&mut self, record: LogRecord) {
         let tail = self.partitions.get_mut(record.partition as usize);
         let Some(tail) = tail.filter(|_| record.topic == Topic::BiometricEvents) else { return };
+        if record.offset != tail.next_offset {
+            // What lies in between was not shown: it is in the file.
+            self.bytes -= tail.records.drain(..).map(|record| size(&record)).sum::<usize>();
+        }
         tail.next_offset = record.offset + 1;
         self.bytes += size(&record);
         tail.records.push_back(record);

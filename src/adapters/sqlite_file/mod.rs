@@ -208,6 +208,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(STATEMENTS_MAX)
         .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
         .pragma("cache_size", CACHE_KIB)
+        // What a savepoint sets aside would else lie in files of the system's.
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
 
@@ -244,15 +246,20 @@ async fn write_group(connection: &mut SqliteConnection, group: Vec<Box<dyn Job>>
         }
     }
     let end = match ran.last() {
+        None => "ROLLBACK",
         Some(last) if last.failed() => "ROLLBACK TO job; COMMIT",
-        _ => "COMMIT",
+        Some(_) => "COMMIT",
     };
     let committed = execute(connection, end).await;
     if committed.is_err() {
         let _ = execute(connection, "ROLLBACK").await;
     }
     // If it has failed, nobody knows the outcome, which deduplication makes safe to try again.
-    ran.into_iter().for_each(|done| done.answer(committed.clone()));
+    for done in ran {
+        let answer = std::panic::AssertUnwindSafe(|| done.answer(committed.clone()));
+        // Whose answer panics waits no more; the others have theirs, and the writer goes on.
+        let _ = std::panic::catch_unwind(answer);
+    }
 }
 
 /// Undoes what the running job has done so far.

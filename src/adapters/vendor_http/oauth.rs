@@ -18,6 +18,8 @@ use super::client::{VendorClient, read, send};
 const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// A scope that is longer is nothing to keep.
 const SCOPE_MAX_BYTES: usize = 4 << 10;
+/// No access token is believed to last longer: ten years, in seconds.
+const LASTS_MAX_S: f64 = 315_360_000.0;
 
 /// What a vendor knows our application by.
 #[derive(Clone)]
@@ -47,8 +49,11 @@ impl HttpOAuth {
 struct Answer {
     access_token: String,
     refresh_token: Option<String>,
-    expires_in: Option<f64>,
-    scope: Option<String>,
+    // Whatever their types: nothing but the tokens is worth a pair that is given once.
+    #[serde(default)]
+    expires_in: serde_json::Value,
+    #[serde(default)]
+    scope: serde_json::Value,
 }
 
 #[derive(Deserialize, Default)]
@@ -104,7 +109,8 @@ fn granted(body: &[u8]) -> Result<Grant, OAuthError> {
     // The library's message may repeat the answer.
     let answer: Answer = serde_json::from_slice(body).map_err(|_| unreadable())?;
     let token = |text: String| (!text.is_empty()).then(|| Token::new(text));
-    let lasts = answer.expires_in.filter(|seconds| *seconds >= 0.0);
+    let seconds = answer.expires_in.as_f64().or_else(|| answer.expires_in.as_str()?.trim().parse().ok());
+    let lasts = seconds.filter(|seconds| (0.0..=LASTS_MAX_S).contains(seconds));
     let is_scope = |scope: &String| scope.len() <= SCOPE_MAX_BYTES && !scope.contains(char::is_control);
     Ok(Grant {
         pair: TokenPair {
@@ -112,7 +118,7 @@ fn granted(body: &[u8]) -> Result<Grant, OAuthError> {
             refresh: answer.refresh_token.and_then(token),
         },
         lasts: lasts.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-        scope: answer.scope.filter(is_scope),
+        scope: answer.scope.as_str().map(str::to_owned).filter(is_scope),
     })
 }
 

@@ -73,7 +73,18 @@ async fn a_refresh_is_a_form_with_the_credentials_and_at_whoop_with_its_scope() 
 async fn an_answer_without_all_of_it_is_taken_as_far_as_it_goes() {
     let (granted, _) = asked(Vendor::Oura, "200 OK", "", r#"{"access_token":"test-a"}"#).await;
     let pair = TokenPair { access: Token::new("test-a".to_owned()), refresh: None };
-    assert_eq!(granted, Ok(Grant { pair, lasts: None, scope: None }));
+    assert_eq!(granted, Ok(Grant { pair: pair.clone(), lasts: None, scope: None }));
+    let lasting = |seconds| Some(Duration::from_secs(seconds));
+    for (rest, lasts) in [
+        (r#""expires_in":"3600","scope":["offline"]"#, lasting(3_600)),
+        (r#""expires_in":3600.0,"scope":7"#, lasting(3_600)),
+        (r#""expires_in":1e300,"scope":null"#, None),
+        (r#""expires_in":{},"refresh_token":null"#, None),
+    ] {
+        let body = format!(r#"{{"access_token":"test-a",{rest}}}"#);
+        let (granted, _) = asked(Vendor::Whoop, "200 OK", "", body).await;
+        assert_eq!(granted, Ok(Grant { pair: pair.clone(), lasts, scope: None }), "{rest}");
+    }
     for body in ["", "{}", "[]", r#"{"access_token":""}"#, r#"{"access_token":7}"#, "test-a"] {
         let (granted, _) = asked(Vendor::Oura, "200 OK", "", body).await;
         let told = granted.unwrap_err().to_string();
