@@ -1,4 +1,4 @@
-//! Vendors' sides of the net: for now, where access tokens are refreshed.
+//! Vendors' sides of the net: where access tokens are refreshed.
 
 use std::time::Duration;
 
