@@ -8,10 +8,12 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, MessageResult};
 
 use crate::domain::delivery::Decoded;
+use crate::domain::fetch::FetchPlan;
 use crate::domain::ids::UserId;
 use crate::domain::time::MS_PER_HOUR;
 use crate::event_writer::EventWriter;
 use crate::messages::{CommitDelivery, CommitError, HandleDelivery, Outcome, PendingOutcome};
+use crate::ports::fetch_queue::NewFetch;
 use crate::ports::store::{Committed, DeliveryStatus, NewDelivery};
 use crate::supervision::{AskError, ChildRef};
 use crate::vendors::{Device, delivery_key, key_within};
@@ -42,6 +44,8 @@ impl DeviceHandler {
             status,
             body: message.verified.body().clone(),
             drafts: Vec::new(),
+            fetches: Vec::new(),
+            ends: None,
         }
     }
 }
@@ -57,8 +61,9 @@ impl Handler<HandleDelivery> for DeviceHandler {
         let writer = self.writer.clone();
         let pending: PendingOutcome = match self.device.decode(&message.verified, message.received_at) {
             Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
-            Ok(Decoded::Notification { user_id, is_dated, .. }) => {
+            Ok(Decoded::Notification { user_id, is_dated, plan }) => {
                 let mut delivery = self.delivery(&message, DeliveryStatus::Accepted);
+                delivery.fetches = fetches(plan, &message);
                 if !is_dated {
                     delivery.key = key_within(delivery.key, message.received_at, UNDATED_WITHIN_MS);
                 }
@@ -89,6 +94,20 @@ impl Handler<HandleDelivery> for DeviceHandler {
         };
         MessageResult(pending)
     }
+}
+
+/// What a notification asks for, one by one: each is done, retried and given up by itself.
+fn fetches(plan: FetchPlan, message: &HandleDelivery) -> Vec<NewFetch> {
+    let FetchPlan { whose, changed_at, fetches } = plan;
+    let fetch = |fetch| NewFetch {
+        whose: whose.clone(),
+        fetch,
+        changed_at,
+        received_at: message.received_at,
+        request_id: message.request_id.clone(),
+        is_backfill: false,
+    };
+    fetches.into_iter().map(fetch).collect()
 }
 
 fn outcome(

@@ -123,6 +123,8 @@ fn decode(
         status: DeliveryStatus::Processed,
         body: verified.body().clone(),
         drafts,
+        fetches: Vec::new(),
+        ends: None,
     }
 }
 

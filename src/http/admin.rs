@@ -76,6 +76,8 @@ pub(super) async fn inject(
         status: DeliveryStatus::Processed,
         body,
         drafts,
+        fetches: Vec::new(),
+        ends: None,
     };
     let writer = doors.tree.writer.clone();
     // Apart from the request: what is in the writer's hands keeps its slot when the caller hangs up.

@@ -156,6 +156,8 @@ pub(crate) fn with_status(key: &str, status: DeliveryStatus, drafts: Vec<EventDr
         status,
         body: format!("the body of {key}").into(),
         drafts,
+        fetches: Vec::new(),
+        ends: None,
     })
 }
 

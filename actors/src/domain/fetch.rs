@@ -6,20 +6,39 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::{Vendor, VendorUserId};
 use super::ids::UserId;
 use super::time::Timestamp;
 
-/// Whose data a notification is about.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Account {
+/// Whose data is asked for.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Whose {
     /// The vendor's own id of the user (its notifications).
-    Vendor(String),
+    Vendor(VendorUserId),
     /// Our id; the account is the one that is linked to it (the Python system's notifications).
     User(UserId),
 }
 
-impl fmt::Debug for Account {
+impl Whose {
+    /// As it is stored: `vendor:A1B2` or `user:user-81`.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Vendor(id) => format!("vendor:{}", id.as_str()),
+            Self::User(id) => format!("user:{}", id.as_str()),
+        }
+    }
+
+    /// From how it is stored.
+    pub fn from_text(text: &str) -> Option<Self> {
+        match text.split_once(':')? {
+            ("vendor", id) => VendorUserId::parse(id).ok().map(Self::Vendor),
+            ("user", id) => UserId::parse(id).ok().map(Self::User),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Whose {
     /// Ids are personal, and stay out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -30,10 +49,10 @@ impl fmt::Debug for Account {
 }
 
 /// All that one notification asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchPlan {
     /// Whose data.
-    pub account: Account,
+    pub whose: Whose,
     /// When it changed, as the vendor says, else when the notification arrived: the version of records that tell none
     /// of their own (vendors.md §14).
     pub changed_at: Timestamp,
@@ -49,6 +68,16 @@ pub enum Fetch {
     Oura(OuraFetch),
     /// To WHOOP's.
     Whoop(WhoopFetch),
+}
+
+impl Fetch {
+    /// To whom the question goes.
+    pub const fn vendor(&self) -> Vendor {
+        match self {
+            Self::Oura(_) => Vendor::Oura,
+            Self::Whoop(_) => Vendor::Whoop,
+        }
+    }
 }
 
 impl From<OuraFetch> for Fetch {

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod admission;
+pub mod api_request;
 pub mod cached;
 pub mod delivery;
 pub mod event;
@@ -11,4 +12,5 @@ pub mod fetch;
 pub mod ids;
 pub mod message;
 pub mod metric;
+pub mod rate_budget;
 pub mod time;

@@ -13,6 +13,7 @@ use crate::domain::message::{HeaderField, Message, Topic};
 use crate::domain::metric::Metric;
 use crate::domain::time::Timestamp;
 use crate::ports::event_log::Places;
+use crate::ports::fetch_queue::{FetchEnd, NewFetch};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +69,10 @@ pub struct NewDelivery {
     pub body: Bytes,
     /// What it holds.
     pub drafts: Vec<EventDraft>,
+    /// What it asks to be fetched, and comes into the queue with it.
+    pub fetches: Vec<NewFetch>,
+    /// What it answers, and leaves the queue with it.
+    pub ends: Option<FetchEnd>,
 }
 
 /// An event that a commit has made, and the message that carries it.

@@ -1,10 +1,12 @@
-//! Vendors' sides of the net: where access tokens are refreshed.
+//! Vendors' sides of the net: where access tokens are refreshed, and where data is fetched.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::domain::account::{Token, TokenPair, Vendor};
+use crate::domain::api_request::ApiRequest;
 
 /// What a vendor gives for a refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,4 +47,49 @@ pub trait OAuth: Send + Sync + 'static {
     /// Asks for the next pair. Where refresh tokens are single use (vendors.md §2, §3), the pair before it is dead once
     /// the vendor has answered, whether or not the answer comes through.
     async fn refresh(&self, vendor: Vendor, refresh: &Token) -> Result<Grant, OAuthError>;
+}
+
+/// A vendor's answer with data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiAnswer {
+    /// What it said, up to a size that the adapter bounds.
+    pub body: Bytes,
+    /// It has told that this was the last request it takes for so long.
+    pub rest: Option<Duration>,
+}
+
+/// Why a vendor answered without data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// 401: the token has ended, or is good no more.
+    #[error("the vendor does not take the access token")]
+    Unauthorized,
+    /// 404: the record is not there, or not yet.
+    #[error("the vendor has no such record")]
+    Missing,
+    /// 429: it asks for patience. Not a failure of its own.
+    #[error("the vendor limits how often it is asked")]
+    RateLimited {
+        /// How long, if it says.
+        retry_after: Option<Duration>,
+    },
+    /// Another 4xx: the same request would be answered the same again.
+    #[error("the vendor refuses the request: it answers {status}")]
+    Refused {
+        /// Its status.
+        status: u16,
+    },
+    /// It could not be reached, was too slow, answered 5xx or too much.
+    #[error("the vendor gives no data: {0}")]
+    Unavailable(String),
+}
+
+/// Vendors' APIs.
+///
+/// Promises: a call ends by itself within a time of its own; redirects are not followed; no error holds a token, an id
+/// or a reading.
+#[async_trait]
+pub trait VendorApi: Send + Sync + 'static {
+    /// Asks a vendor's API, with the access token of the account that it is about.
+    async fn get(&self, vendor: Vendor, request: &ApiRequest, token: &Token) -> Result<ApiAnswer, ApiError>;
 }

@@ -1,12 +1,11 @@
 //! From a fetch to the request that asks it, and from the answer to events. Nothing here speaks HTTP: whoever sends the
 //! request adds the address of the vendor's API and the account's token.
 
-use std::fmt;
-
 use uuid::Uuid;
 
 use super::record::{Fetched, Owner};
 use super::{oura, whoop};
+use crate::domain::api_request::ApiRequest;
 use crate::domain::delivery::DecodeError;
 use crate::domain::fetch::Fetch;
 use crate::domain::ids::check_id;
@@ -29,59 +28,6 @@ pub fn read(fetch: &Fetch, answer: &[u8], owner: &Owner) -> Result<Fetched, Deco
     match fetch {
         Fetch::Oura(fetch) => oura::read(fetch, answer, owner),
         Fetch::Whoop(fetch) => whoop::read(fetch, answer, owner),
-    }
-}
-
-/// A `GET` on a vendor's API.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiRequest {
-    /// What follows the API's base address, percent-encoded: `/v2/usercollection/sleep/6a5f`.
-    pub path: String,
-    /// Names and values, not yet encoded.
-    pub query: Vec<(&'static str, String)>,
-}
-
-impl ApiRequest {
-    /// The path of these segments. An id comes from outside: encoded it is one segment and no more.
-    pub(super) fn of(segments: &[&str]) -> Self {
-        let mut path = String::new();
-        for segment in segments {
-            path.push('/');
-            encode(segment, &mut path);
-        }
-        Self { path, query: Vec::new() }
-    }
-
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    pub(super) fn with_page(self, name: &'static str, page: Option<&String>) -> Self {
-        match page {
-            Some(page) => self.with(name, page),
-            None => self,
-        }
-    }
-}
-
-impl fmt::Debug for ApiRequest {
-    /// Records' ids and days are personal, and stay out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiRequest(<hidden>)")
-    }
-}
-
-/// Everything but RFC 3986's unreserved characters becomes `%XX`.
-fn encode(segment: &str, path: &mut String) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in segment.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
-            _ => {
-                path.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]].map(char::from))
-            }
-        }
     }
 }
 

@@ -225,6 +225,8 @@ impl Bridge {
             status: DeliveryStatus::Processed,
             body: body.into(),
             drafts,
+            fetches: Vec::new(),
+            ends: None,
         }))
     }
 

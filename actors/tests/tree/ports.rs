@@ -51,7 +51,17 @@ fn batch(facts: &[(&str, i64, f64)]) -> EventDraft {
 fn delivery(key: u8, status: DeliveryStatus, drafts: Vec<EventDraft>) -> Arc<NewDelivery> {
     let (received_at, request_id) = (taken_at(0), RequestId::generate());
     let body = bytes::Bytes::new();
-    Arc::new(NewDelivery { key: [key; 32], device: "test", request_id, received_at, status, body, drafts })
+    Arc::new(NewDelivery {
+        key: [key; 32],
+        device: "test",
+        request_id,
+        received_at,
+        status,
+        body,
+        drafts,
+        fetches: Vec::new(),
+        ends: None,
+    })
 }
 
 async fn commit(store: &MemoryStore, key: u8, facts: &[(&str, i64, f64)]) -> Committed {

@@ -239,5 +239,7 @@ fn delivery(key: [u8; 32], drafts: Vec<EventDraft>, now: Timestamp) -> Arc<NewDe
         status: DeliveryStatus::Processed,
         body: bytes::Bytes::from_static(br#"{"import":"biometric_events"}"#),
         drafts,
+        fetches: Vec::new(),
+        ends: None,
     })
 }

@@ -1,8 +1,9 @@
 //! Where Oura's API has what its notifications tell of (vendors.md §2).
 
+use crate::domain::api_request::ApiRequest;
 use crate::domain::fetch::{OuraDataType, OuraFetch};
 use crate::domain::time::UtcOffset;
-use crate::vendors::fetch::{ApiRequest, date};
+use crate::vendors::fetch::date;
 
 /// The request of a fetch, under `https://api.ouraring.com`.
 pub(in crate::vendors) fn request(fetch: &OuraFetch, zone: UtcOffset) -> ApiRequest {

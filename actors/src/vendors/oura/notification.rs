@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{DEVICE_TYPE, NAME, records};
+use crate::domain::account::VendorUserId;
 use crate::domain::admission::Version;
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
-use crate::domain::fetch::{Account, Fetch, FetchPlan, OuraDataType, OuraFetch};
+use crate::domain::fetch::{Fetch, FetchPlan, OuraDataType, OuraFetch, Whose};
 use crate::domain::ids::UserId;
 use crate::domain::time::{MS_PER_DAY, Timestamp};
 use crate::vendors::fetch::record_id;
@@ -48,7 +49,7 @@ pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Resu
     let data_type = required(fields.data_type, "/data_type")?;
     let oura_id = read_user(fields.user_id)?;
     // Checked by itself first: behind the prefix a blank id would no longer look blank.
-    parse_user(&oura_id)?;
+    let account = parse_account(&oura_id)?;
     let user_id = parse_user(&format!("{NAME}:{oura_id}"))?;
     if !EVENT_TYPES.contains(&&*event_type) {
         return Ok(Decoded::Ignored { reason: "unknown event type" });
@@ -72,8 +73,8 @@ pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Resu
         // Which record it was is not told, only what it was about.
         None => days_around(data_type, changed_at),
     };
-    let account = Account::Vendor(oura_id.into_owned());
-    let plan = FetchPlan { account, changed_at, fetches: vec![Fetch::Oura(fetch)] };
+    let whose = Whose::Vendor(account);
+    let plan = FetchPlan { whose, changed_at, fetches: vec![Fetch::Oura(fetch)] };
     Ok(Decoded::Notification { user_id, is_dated: fields.event_time.is_some(), plan })
 }
 
@@ -90,7 +91,7 @@ pub(super) fn decode_python(document: &RawValue, received_at: Timestamp) -> Resu
     };
     let days = |data_type: &OuraDataType| Fetch::Oura(days_around(*data_type, received_at));
     let plan = FetchPlan {
-        account: Account::User(user_id.clone()),
+        whose: Whose::User(user_id.clone()),
         changed_at: received_at,
         fetches: data_types.iter().map(days).collect(),
     };
@@ -126,6 +127,10 @@ fn read_user(raw: Option<&RawValue>) -> Result<Cow<'_, str>, DecodeError> {
         return Err(DecodeError::NoUser("no user id: /user_id is missing"));
     }
     required(raw, "/user_id")
+}
+
+fn parse_account(text: &str) -> Result<VendorUserId, DecodeError> {
+    VendorUserId::parse(text).map_err(|error| DecodeError::UserId { path: "/user_id", error })
 }
 
 fn parse_user(text: &str) -> Result<UserId, DecodeError> {

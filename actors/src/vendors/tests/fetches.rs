@@ -1,13 +1,15 @@
 //! What is fetched for a notification, and what a deletion leaves.
 
 use super::*;
+use crate::domain::account::VendorUserId;
 use crate::domain::admission::Version;
+use crate::domain::api_request::ApiRequest;
 use crate::domain::fetch::{
-    Account, Fetch, FetchPlan, OuraDataType, OuraFetch, WhoopActivity, WhoopFetch, WhoopRecords,
+    Fetch, FetchPlan, OuraDataType, OuraFetch, WhoopActivity, WhoopFetch, WhoopRecords, Whose,
 };
 use crate::domain::ids::UserId;
 use crate::domain::time::UtcOffset;
-use crate::vendors::fetch::{ApiRequest, request};
+use crate::vendors::fetch::request;
 
 const EVENT_MS: i64 = NOW.as_ms() - 90_000;
 /// The moment of `EVENT_MS` as Oura writes it.
@@ -16,12 +18,11 @@ const EVENT_TIME: &str = "2026-09-10T13:58:30+02:00";
 fn plan(decoded: Result<Decoded, DecodeError>) -> FetchPlan {
     match decoded {
         Ok(Decoded::Notification { plan, .. }) => {
-            let stored = serde_json::to_string(&plan).unwrap();
-            assert_eq!(
-                serde_json::from_str::<FetchPlan>(&stored).unwrap(),
-                plan,
-                "it can be stored: {stored}"
-            );
+            assert_eq!(Whose::from_text(&plan.whose.to_text()), Some(plan.whose.clone()), "it can be stored");
+            for fetch in &plan.fetches {
+                let stored = serde_json::to_string(fetch).unwrap();
+                assert_eq!(&serde_json::from_str::<Fetch>(&stored).unwrap(), fetch, "{stored}");
+            }
             plan
         }
         other => panic!("no notification: {other:?}"),
@@ -59,7 +60,7 @@ fn each_oura_type_is_fetched_by_its_id_under_its_path() {
     for data_type in OuraDataType::ALL {
         for event_type in ["create", "update"] {
             let plan = plan(oura(event_type, data_type.name(), r#""object_id":"6a5f","#));
-            assert_eq!(plan.account, Account::Vendor("A1B2".to_owned()));
+            assert_eq!(plan.whose, Whose::Vendor(VendorUserId::parse("A1B2").unwrap()));
             assert_eq!(plan.changed_at.as_ms(), EVENT_MS);
             // One is spelled otherwise in the path (vendors.md §2).
             let name = data_type.name().replace("vo2_max", "vO2_max");
@@ -91,7 +92,7 @@ fn the_python_notifications_of_oura_fetch_yesterday_to_tomorrow_of_the_user() {
     ] {
         let body = format!(r#"{{"event_type":"{kind}","user_id":"user-81"}}"#);
         let plan = plan(decode_oura_inline(body.as_bytes()));
-        assert_eq!(plan.account, Account::User(UserId::parse("user-81").unwrap()));
+        assert_eq!(plan.whose, Whose::User(UserId::parse("user-81").unwrap()));
         assert_eq!(plan.changed_at, NOW);
         // Noon in UTC: the next day begins at +12:00, and at -12:01 it is still the day before.
         for (zone, from) in [("Z", 9), ("+11:59", 9), ("+12:00", 10), ("-12:00", 9), ("-12:01", 8)] {
@@ -117,12 +118,12 @@ fn whoops_records_are_fetched_by_version_2_whatever_the_version_of_the_id() {
     ];
     for (kind, id, expected) in cases {
         let native = plan(whoop(kind, id));
-        assert_eq!(native.account, Account::Vendor("9007199254740993".to_owned()));
+        assert_eq!(native.whose, Whose::Vendor(VendorUserId::parse("9007199254740993").unwrap()));
         assert_eq!(asked(&native, "Z"), [expected.as_str()], "{kind} {id}");
 
         let body = format!(r#"{{"user_id":"user-81","id":{id},"type":"{kind}","trace_id":"t"}}"#);
         let python = plan(decode_whoop_inline(body.as_bytes()));
-        assert_eq!(python.account, Account::User(UserId::parse("user-81").unwrap()));
+        assert_eq!(python.whose, Whose::User(UserId::parse("user-81").unwrap()));
         assert_eq!(python.fetches, native.fetches);
     }
 }
@@ -232,7 +233,7 @@ fn nothing_that_is_printed_of_a_plan_holds_an_id_or_a_day() {
         plan(whoop("recovery.updated", "4711")),
     ];
     for plan in plans {
-        let text = format!("{:?} {:?}", plan.fetches, plan.account);
+        let text = format!("{:?} {:?}", plan.fetches, plan.whose);
         let requests: Vec<_> =
             plan.fetches.iter().map(|fetch| request(fetch, UtcOffset::default())).collect();
         for text in [text, format!("{requests:?}")] {

@@ -1,7 +1,7 @@
 //! Where WHOOP's API has what its notifications tell of (vendors.md §3).
 
+use crate::domain::api_request::ApiRequest;
 use crate::domain::fetch::{WhoopActivity, WhoopFetch, WhoopRecords};
-use crate::vendors::fetch::ApiRequest;
 
 /// The most records that WHOOP puts on a page.
 const PAGE_MAX: &str = "25";

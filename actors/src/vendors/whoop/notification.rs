@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{DEVICE_TYPE, NAME, records};
+use crate::domain::account::VendorUserId;
 use crate::domain::admission::Version;
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
-use crate::domain::fetch::{Account, Fetch, FetchPlan, WhoopActivity, WhoopFetch};
+use crate::domain::fetch::{Fetch, FetchPlan, WhoopActivity, WhoopFetch, Whose};
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 use crate::vendors::fetch::record_id;
@@ -53,21 +54,14 @@ pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Resu
     let kind = required(fields.kind, "/type", json::text)?;
     let whoop_id = read_user(&fields)?;
     // Checked by itself first: behind the prefix a blank id would no longer look blank.
-    parse_user(&whoop_id)?;
+    let account = parse_account(&whoop_id)?;
     let user_id = parse_user(&format!("{NAME}:{whoop_id}"))?;
     let Some(&(_, subject, is_deleted)) = TYPES.iter().find(|(name, ..)| *name == kind) else {
         return Ok(Decoded::Ignored { reason: UNKNOWN_TYPE });
     };
     let id = read_id(&fields)?;
     if !is_deleted {
-        return Ok(notification(
-            &fields,
-            subject,
-            id,
-            user_id,
-            Account::Vendor(whoop_id.into_owned()),
-            received_at,
-        ));
+        return Ok(notification(&fields, subject, id, user_id, Whose::Vendor(account), received_at));
     }
     if is_v1(&id) {
         return Ok(Decoded::Ignored { reason: "no record is kept under an id of version 1" });
@@ -96,7 +90,7 @@ pub(super) fn decode_python(document: &RawValue, received_at: Timestamp) -> Resu
         return Ok(Decoded::Ignored { reason: UNKNOWN_TYPE });
     };
     let id = read_id(&fields)?;
-    Ok(notification(&fields, subject, id, user_id.clone(), Account::User(user_id), received_at))
+    Ok(notification(&fields, subject, id, user_id.clone(), Whose::User(user_id), received_at))
 }
 
 /// What to fetch for it. Its `trace_id` tells it from the next one about the same record (vendors.md §14).
@@ -105,7 +99,7 @@ fn notification(
     subject: Subject,
     id: String,
     user_id: UserId,
-    account: Account,
+    whose: Whose,
     received_at: Timestamp,
 ) -> Decoded {
     let fetch = match (subject, is_v1(&id)) {
@@ -117,7 +111,7 @@ fn notification(
         (Subject::Recovery, false) => WhoopFetch::CycleOfSleep { sleep_id: id },
         (Subject::Recovery, true) => WhoopFetch::Recovery { cycle_id: id },
     };
-    let plan = FetchPlan { account, changed_at: received_at, fetches: vec![Fetch::Whoop(fetch)] };
+    let plan = FetchPlan { whose, changed_at: received_at, fetches: vec![Fetch::Whoop(fetch)] };
     Decoded::Notification { user_id, is_dated: fields.trace_id.is_some(), plan }
 }
 
@@ -149,6 +143,10 @@ fn read_user<'a>(fields: &Fields<'a>) -> Result<Cow<'a, str>, DecodeError> {
         return Err(DecodeError::NoUser("no user id: /user_id is missing"));
     }
     required(fields.user_id, "/user_id", if fields.kind.is_some() { json::id } else { json::text })
+}
+
+fn parse_account(text: &str) -> Result<VendorUserId, DecodeError> {
+    VendorUserId::parse(text).map_err(|error| DecodeError::UserId { path: "/user_id", error })
 }
 
 fn parse_user(text: &str) -> Result<UserId, DecodeError> {
