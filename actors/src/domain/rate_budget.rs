@@ -95,20 +95,19 @@ impl RateBudget {
             return Given { requests: 0, more_in: Some(from_ms(until.as_ms() - now_ms)) };
         }
         self.rests_until = None;
-        let (mut requests, mut more_at_ms) = (wanted, None);
-        for (limit, used) in limits.iter().zip(&mut self.used) {
+        let reserve = |limit: &RateLimit| if is_backfill { limit.requests / RESERVE } else { 0 };
+        let free = limits.iter().zip(&mut self.used).map(|(limit, used)| {
             used.forget(now_ms);
-            let reserve = if is_backfill { limit.requests / RESERVE } else { 0 };
-            let free = (limit.requests - reserve).saturating_sub(used.count());
-            if free < wanted {
-                more_at_ms = more_at_ms.max(used.more_at_ms());
-            }
-            requests = requests.min(free);
-        }
+            (limit.requests - reserve(limit)).saturating_sub(used.count())
+        });
+        let free: Vec<u32> = free.collect();
+        let requests = free.iter().copied().fold(wanted, u32::min);
         if requests > 0 {
             self.used.iter_mut().for_each(|used| used.add(now_ms, requests));
         }
-        let more_in = more_at_ms.filter(|_| requests < wanted).map(|at| from_ms((at - now_ms).max(1)));
+        let scarce = self.used.iter().zip(free).filter(|(_, free)| *free < wanted);
+        let more_at_ms = scarce.filter_map(|(used, _)| used.more_at_ms()).max();
+        let more_in = more_at_ms.map(|at| from_ms((at - now_ms).max(1)));
         Given { requests, more_in }
     }
 
