@@ -28,6 +28,7 @@ pub mod memory;
 pub mod messages;
 pub mod ports;
 pub mod supervision;
+pub mod token_limits;
 pub mod token_refresh;
 pub mod tree;
 pub mod user_directory;

@@ -2,20 +2,22 @@
 //!
 //! A refresh is made under a lease in the tokens' row. The vendor's refresh tokens are single use (vendors.md §2, §3),
 //! so the new pair is stored before it is used; who finds the lease taken waits, and finds the pair that the holder has
-//! stored.
+//! stored. A request that is under way is never given up, since its answer may be the only pair there is: as long as the
+//! vendor takes for it, the lease is extended.
 //!
 //! If the process dies with the lease, it ends by itself, and the next who asks goes on: with the same refresh token if
 //! the vendor had not answered; else that is dead, its pair is lost, and the vendor's one refusal marks the account for
 //! reconnection. Nobody asks the vendor about a marked account.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::domain::account::{Account, Token, TokenPair, Vendor};
@@ -26,6 +28,7 @@ use crate::ports::telemetry::{PipelineEvent, RefreshOutcome};
 use crate::ports::vendor_api::{Grant, OAuthError};
 use crate::ports::{Accounts, Clock, OAuth, Telemetry, Vault};
 use crate::supervision::{Backoff, Delays, waiting};
+use crate::token_limits::TokenLimits;
 
 /// Who finds the lease taken, or the store away with a new pair in hand, looks again after so long.
 const LOOK_AGAIN: Backoff =
@@ -57,8 +60,11 @@ pub struct TokenParts {
     pub telemetry: Arc<dyn Telemetry>,
     /// `OURA_ACCESS_TOKEN`: serves Oura accounts without tokens of their own.
     pub oura_token: Option<Token>,
-    /// How long a lease lasts (`OAUTH_LOCK_TTL_SECONDS`); a vendor has three quarters of it to answer.
+    /// How long a lease lasts (`OAUTH_LOCK_TTL_SECONDS`) unless it is extended: how long the others wait for a bridge that
+    /// has died with it.
     pub lease: Duration,
+    /// What it must not do to others.
+    pub limits: TokenLimits,
 }
 
 type Answer = Result<AccessToken, TokenError>;
@@ -111,7 +117,7 @@ async fn give(parts: Arc<TokenParts>, GiveToken { account, refused }: GiveToken)
     let (mut delays, deadline) = (LOOK_AGAIN.delays(NEVER_QUIET), Instant::now() + parts.lease + WAIT_SPARE);
     let mut has_waited = false;
     loop {
-        let Some(stored) = parts.accounts.tokens(&account).await? else {
+        let Some(stored) = parts.limits.looks.pass(parts.accounts.tokens(&account)).await? else {
             return parts.without_tokens(&account, refused);
         };
         if stored.state == TokenState::NeedsReconnection {
@@ -123,19 +129,19 @@ async fn give(parts: Arc<TokenParts>, GiveToken { account, refused }: GiveToken)
             }
             return parts.open(&stored).map(|pair| given(pair.access, &stored));
         }
-        let holder = Uuid::now_v7();
-        match parts.accounts.lease_tokens(&account, holder, parts.lease).await? {
+        if let Some(rest) = parts.limits.endpoints.rest(account.vendor) {
+            return parts.resting(&stored, refused, rest);
+        }
+        let (holder, begun) = (Uuid::now_v7(), Instant::now());
+        let lease = parts.accounts.lease_tokens(&account, holder, parts.lease);
+        match parts.limits.looks.pass(lease).await? {
             Leased::Taken(stored) => {
-                if let Some(token) = (Turn { parts: &parts, stored: &stored, holder, refused }).run().await? {
+                let turn = Turn { parts: &parts, stored: &stored, holder, begun, refused };
+                if let Some(token) = turn.run().await? {
                     return Ok(token);
                 }
             }
-            Leased::Resting(retry_in) => {
-                let resting = OAuthError::Unavailable("it could not be asked a moment ago".to_owned());
-                return parts
-                    .meanwhile(&stored, refused)
-                    .ok_or(TokenError::Vendor { error: resting, retry_in });
-            }
+            Leased::Resting(rest) => return parts.resting(&stored, refused, rest),
             Leased::Busy | Leased::Gone => {}
         }
         if Instant::now() >= deadline {
@@ -172,13 +178,20 @@ impl TokenParts {
         Ok(self.vault.open(&stored.account, &stored.tokens.sealed)?)
     }
 
-    /// Whether the access token is good for some time, as far as is known.
+    /// While the vendor is left alone: what is there, or how long to wait.
+    fn resting(&self, stored: &StoredTokens, refused: Option<i64>, retry_in: Duration) -> Answer {
+        let error = OAuthError::Unavailable("it could not be asked a moment ago".to_owned());
+        self.meanwhile(stored, refused).ok_or(TokenError::Vendor { error, retry_in })
+    }
+
+    /// Whether the access token is good for some time, as far as is known; one that nobody can refresh, until it ends.
     fn is_fresh(&self, stored: &StoredTokens, refused: Option<i64>) -> bool {
         let NewTokens { obtained_at, expires_at, .. } = &stored.tokens;
         let left = expires_at.map(|at| at.as_ms().saturating_sub(self.clock.now().as_ms()));
         let lasts = expires_at.map_or(0, |at| at.as_ms().saturating_sub(obtained_at.as_ms()));
-        refused.is_none_or(|refused| stored.version > refused)
-            && left.is_none_or(|left| left > (lasts / 10).clamp(0, MARGIN_MAX_MS))
+        let can_refresh = stored.tokens.sealed.refresh.is_some();
+        let margin = if can_refresh { (lasts / 10).clamp(0, MARGIN_MAX_MS) } else { 0 };
+        refused.is_none_or(|refused| stored.version > refused) && left.is_none_or(|left| left > margin)
     }
 
     /// The access token that is there, if it has not ended yet: better than none while the vendor gives no other.
@@ -196,6 +209,8 @@ struct Turn<'t> {
     /// As they are under the lease.
     stored: &'t StoredTokens,
     holder: Uuid,
+    /// Before the lease was asked for: it has ended by then plus its time at the earliest.
+    begun: Instant,
     refused: Option<i64>,
 }
 
@@ -217,13 +232,25 @@ impl Turn<'_> {
             }
         };
         let Some(refresh) = pair.refresh else { return self.mark().await };
-        let late = || OAuthError::Unavailable("it does not answer in time".to_owned());
-        let asked = timeout(parts.lease * 3 / 4, parts.oauth.refresh(vendor, &refresh)).await;
-        match asked.unwrap_or_else(|_| Err(late())) {
-            Ok(grant) => self.keep(grant, refresh).await,
-            Err(OAuthError::InvalidGrant) => self.mark().await,
+        // Who has waited so long for the lease may not have it any more: somebody else is asking the vendor by now.
+        if self.begun.elapsed() >= self.extend_after() && !self.extend().await? {
+            return Ok(None);
+        }
+        match self.ask(&refresh).await {
+            Ok(grant) => {
+                parts.limits.endpoints.answered(vendor);
+                self.keep(grant, refresh).await
+            }
+            Err(OAuthError::InvalidGrant) => {
+                parts.limits.endpoints.answered(vendor);
+                self.mark().await
+            }
             Err(error) => {
                 let retry_in = rest_after(&error);
+                match error {
+                    OAuthError::Unavailable(_) => parts.limits.endpoints.failed(&stored.account, retry_in),
+                    _ => parts.limits.endpoints.begin_rest(vendor, retry_in),
+                }
                 self.end(retry_in).await?;
                 parts.tell(vendor, RefreshOutcome::Failed);
                 let meanwhile = parts.meanwhile(stored, refused);
@@ -232,15 +259,49 @@ impl Turn<'_> {
         }
     }
 
+    /// Asks the vendor, which ends by itself, and keeps the lease meanwhile. If it is lost all the same, the answer is
+    /// waited for: it may be the only pair there is, and its version tells whether it may be stored.
+    async fn ask(&self, refresh: &Token) -> Result<Grant, OAuthError> {
+        let mut asking = pin!(self.parts.oauth.refresh(self.stored.account.vendor, refresh));
+        let mut next = self.extend_after().saturating_sub(self.begun.elapsed());
+        loop {
+            let keeping = async {
+                sleep(next).await;
+                // A store that is away may be back before the lease ends.
+                !matches!(self.extend().await, Ok(false))
+            };
+            tokio::select! {
+                biased;
+                answer = &mut asking => return answer,
+                is_ours = keeping => if !is_ours {
+                    return asking.await;
+                },
+            }
+            next = self.extend_after();
+        }
+    }
+
+    /// A third of the lease: one call may fail and the next one still comes in time.
+    fn extend_after(&self) -> Duration {
+        self.parts.lease / 3
+    }
+
+    async fn extend(&self) -> Result<bool, StoreError> {
+        let Self { parts, stored, holder, .. } = *self;
+        parts.limits.ends.pass(parts.accounts.extend_lease(&stored.account, holder, parts.lease)).await
+    }
+
     async fn end(&self, rest: Duration) -> Result<(), StoreError> {
-        self.parts.accounts.end_lease(&self.stored.account, self.holder, rest).await
+        let Self { parts, stored, holder, .. } = *self;
+        parts.limits.ends.pass(parts.accounts.end_lease(&stored.account, holder, rest)).await
     }
 
     /// The vendor takes these tokens no more: marks them, unless they are no longer those that are stored, or somebody
     /// else is refreshing them: then that explains it.
     async fn mark(&self) -> Result<Option<AccessToken>, TokenError> {
         let Self { parts, stored, holder, .. } = *self;
-        if !parts.accounts.mark_for_reconnection(&stored.account, holder, stored.version).await? {
+        let marking = parts.accounts.mark_for_reconnection(&stored.account, holder, stored.version);
+        if !parts.limits.ends.pass(marking).await? {
             return Ok(None);
         }
         parts.tell(stored.account.vendor, RefreshOutcome::Reconnect);
@@ -275,7 +336,8 @@ impl Turn<'_> {
         let Self { parts, stored, .. } = *self;
         let deadline = Instant::now() + STORE_PATIENCE;
         loop {
-            match parts.accounts.replace_tokens(&stored.account, stored.version, tokens).await {
+            let replacing = parts.accounts.replace_tokens(&stored.account, stored.version, tokens);
+            match parts.limits.ends.pass(replacing).await {
                 Err(StoreError::Unavailable(reason)) if Instant::now() < deadline => {
                     parts.telemetry.emit(PipelineEvent::Retrying { actor: "tokens", error: reason });
                     sleep(delays.next(Instant::now())).await;

@@ -28,6 +28,7 @@ use crate::ports::{Accounts, Cache, Clock, EventLog, OAuth, Store, Telemetry, Va
 use crate::supervision::{
     Backoff, ChildRef, ChildSpec, GroupSpec, Intensity, Observer, PoolSpec, StateCell, Strategy, Supervisor,
 };
+use crate::token_limits::TokenLimits;
 use crate::token_refresh::{TokenParts, TokenRefresh};
 use crate::user_directory::UserDirectory;
 use crate::user_router::{FOLDING_MAX, RouterParts, UserRouter};
@@ -103,7 +104,7 @@ pub struct TreeLimits {
     pub outbox_max_entries: u64,
     /// How often all dirty states are flushed (`CHECKPOINT_INTERVAL_SECONDS`).
     pub checkpoint_interval: Duration,
-    /// How long one refresh of an account's tokens may take (`OAUTH_LOCK_TTL_SECONDS`).
+    /// How long others wait for a bridge that died while it refreshed an account's tokens (`OAUTH_LOCK_TTL_SECONDS`).
     pub token_lease: Duration,
     /// How long a stage waits before each restart.
     pub backoff: Backoff,
@@ -326,6 +327,7 @@ impl Stages {
             telemetry: Arc::clone(telemetry),
             oura_token: oura_token.clone(),
             lease: limits.token_lease,
+            limits: TokenLimits::default(),
         });
         let spec = ChildSpec::new("tokens", "token_refresh", TOKENS_MAILBOX, move || {
             TokenRefresh::new(Arc::clone(&parts))

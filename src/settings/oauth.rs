@@ -8,7 +8,7 @@ use super::reader::Reader;
 /// Where and how access tokens are refreshed.
 #[derive(Debug, Clone)]
 pub struct OAuthSettings {
-    /// `OAUTH_LOCK_TTL_SECONDS`: how long one bridge may take to refresh an account's tokens before another does.
+    /// `OAUTH_LOCK_TTL_SECONDS`: how long the others wait for a bridge that died while it refreshed an account's tokens.
     pub lease: Duration,
     /// `OURA_ACCESS_TOKEN`: serves Oura accounts without a token of their own.
     pub oura_access_token: Option<Secret>,

@@ -40,6 +40,11 @@ async fn connect(accounts: &Arc<dyn Accounts>, account: &Account, byte: u8) {
     accounts.put_link(&link(account, "ann"), Some(&tokens("k1", byte))).await.unwrap();
 }
 
+/// Which pair is stored.
+async fn version(accounts: &Arc<dyn Accounts>, account: &Account) -> i64 {
+    accounts.tokens(account).await.unwrap().unwrap().version
+}
+
 fn taken(leased: Leased) -> StoredTokens {
     match leased {
         Leased::Taken(stored) => stored,
@@ -86,7 +91,8 @@ async fn tokens_come_back_as_they_were_stored(handles: &Handles) {
     assert_eq!(one.tokens(&ann).await.unwrap(), None);
     connect(one, &ann, 1).await;
     let (account, state) = (ann.clone(), TokenState::Active);
-    let stored = StoredTokens { account, version: 1, state, tokens: tokens("k1", 1) };
+    let version = version(one, &ann).await;
+    let stored = StoredTokens { account, version, state, tokens: tokens("k1", 1) };
     assert_eq!(two.tokens(&ann).await.unwrap(), Some(stored.clone()));
     one.put_link(&link(&ann, "ann"), None).await.unwrap();
     assert_eq!(two.tokens(&ann).await.unwrap(), Some(stored), "a link without tokens leaves them");
@@ -94,7 +100,8 @@ async fn tokens_come_back_as_they_were_stored(handles: &Handles) {
     let bare = NewTokens { sealed, scope: None, obtained_at: at(-5), expires_at: None };
     one.put_link(&link(&ann, "ann"), Some(&bare)).await.unwrap();
     let held = two.tokens(&ann).await.unwrap().unwrap();
-    assert_eq!((held.version, held.tokens), (2, bare));
+    assert!(held.version > version, "{} after {version}", held.version);
+    assert_eq!(held.tokens, bare);
     assert!(one.delete_link(&ann).await.unwrap());
     assert_eq!(two.tokens(&ann).await.unwrap(), None, "they go with their link");
 }
@@ -134,21 +141,78 @@ async fn a_lease_is_given_back_by_its_holder_or_ends_by_itself(handles: &Handles
     taken(two.lease_tokens(&ann, other, LONG).await.unwrap());
 }
 
+async fn a_lease_is_extended_by_its_holder_alone(handles: &Handles) {
+    let (one, two) = (&handles.accounts.0, &handles.accounts.1);
+    let (ann, holder, other) = (oura("ann"), Uuid::now_v7(), Uuid::now_v7());
+    assert!(!one.extend_lease(&ann, holder, LONG).await.unwrap(), "there is none");
+    connect(one, &ann, 1).await;
+    assert!(!one.extend_lease(&ann, holder, LONG).await.unwrap(), "nobody has taken it");
+    taken(one.lease_tokens(&ann, holder, Duration::ZERO).await.unwrap());
+    assert!(!two.extend_lease(&ann, other, LONG).await.unwrap());
+    assert!(one.extend_lease(&ann, holder, LONG).await.unwrap(), "it has ended, and is nobody else's");
+    assert_eq!(two.lease_tokens(&ann, other, LONG).await.unwrap(), Leased::Busy);
+    assert!(one.extend_lease(&ann, holder, Duration::ZERO).await.unwrap());
+    taken(two.lease_tokens(&ann, other, LONG).await.unwrap());
+    assert!(!one.extend_lease(&ann, holder, LONG).await.unwrap(), "it is the other's");
+    two.end_lease(&ann, other, LONG).await.unwrap();
+    assert!(!two.extend_lease(&ann, other, LONG).await.unwrap(), "a rest is nobody's");
+}
+
+async fn a_refresh_under_way_changes_nothing_of_a_new_link(handles: &Handles) {
+    let (one, two) = (&handles.accounts.0, &handles.accounts.1);
+    let (ann, holder) = (oura("ann"), Uuid::now_v7());
+    for round in 1..=20 {
+        connect(one, &ann, 1).await;
+        let first = taken(one.lease_tokens(&ann, holder, LONG).await.unwrap()).version;
+        assert!(two.delete_link(&ann).await.unwrap());
+        connect(two, &ann, 2).await;
+        let anew = version(two, &ann).await;
+        assert!(anew > first, "round {round}: {anew} after {first}");
+        assert!(!one.replace_tokens(&ann, first, &tokens("k1", 3)).await.unwrap(), "round {round}");
+        assert!(!one.mark_for_reconnection(&ann, holder, first).await.unwrap(), "round {round}");
+        assert!(!one.extend_lease(&ann, holder, LONG).await.unwrap(), "round {round}");
+        let held = one.tokens(&ann).await.unwrap().unwrap();
+        assert_eq!((held.version, held.state, held.tokens), (anew, TokenState::Active, tokens("k1", 2)));
+    }
+}
+
+async fn the_links_of_a_user_are_found(handles: &Handles) {
+    let (one, two) = (&handles.accounts.0, &handles.accounts.1);
+    assert_eq!(one.links_of(&user("ann")).await.unwrap(), []);
+    let mut all = [
+        link(&account(Vendor::Whoop, "1"), "ann"),
+        link(&account(Vendor::EightSleep, "2"), "ann"),
+        link(&oura("b"), "ann"),
+        Link { timezone: Some("Europe/Berlin".to_owned()), ..link(&oura("a"), "ann") },
+    ];
+    for link in &all {
+        one.put_link(link, None).await.unwrap();
+    }
+    one.put_link(&link(&oura("c"), "bob"), None).await.unwrap();
+    one.put_link(&link(&oura("ann"), "oura:ann"), None).await.unwrap();
+    all.sort_by_key(|link| (link.account.vendor.name(), link.account.id.clone()));
+    assert_eq!(two.links_of(&user("ann")).await.unwrap(), all);
+    two.put_link(&link(&oura("b"), "bob"), None).await.unwrap();
+    let of_bob = one.links_of(&user("bob")).await.unwrap();
+    assert_eq!(of_bob, [link(&oura("b"), "bob"), link(&oura("c"), "bob")]);
+}
+
 async fn a_pair_is_replaced_from_its_version_alone(handles: &Handles) {
     let (one, two) = (&handles.accounts.0, &handles.accounts.1);
     let (ann, holder) = (oura("ann"), Uuid::now_v7());
     assert!(!one.replace_tokens(&ann, 0, &tokens("k1", 9)).await.unwrap(), "there is none");
     connect(one, &ann, 1).await;
     taken(one.lease_tokens(&ann, holder, LONG).await.unwrap());
+    let first = version(one, &ann).await;
     let replace = async |number: u8| {
         let accounts = if number.is_multiple_of(2) { one } else { two };
-        accounts.replace_tokens(&ann, 1, &tokens("k1", number)).await.unwrap()
+        accounts.replace_tokens(&ann, first, &tokens("k1", number)).await.unwrap()
     };
     let replaced = join_all((10..20).map(replace)).await;
     assert_eq!(replaced.iter().filter(|replaced| **replaced).count(), 1);
     let winner = 10 + replaced.iter().position(|replaced| *replaced).unwrap() as u8;
     let held = two.tokens(&ann).await.unwrap().unwrap();
-    assert_eq!((held.version, held.tokens), (2, tokens("k1", winner)));
+    assert_eq!((held.version, held.tokens), (first + 1, tokens("k1", winner)));
     taken(two.lease_tokens(&ann, Uuid::now_v7(), LONG).await.unwrap());
 }
 
@@ -157,16 +221,17 @@ async fn only_the_holder_marks_an_account_and_a_new_pair_unmarks_it(handles: &Ha
     let (ann, holder, other) = (oura("ann"), Uuid::now_v7(), Uuid::now_v7());
     connect(one, &ann, 1).await;
     taken(one.lease_tokens(&ann, holder, LONG).await.unwrap());
-    assert!(!two.mark_for_reconnection(&ann, other, 1).await.unwrap());
-    assert!(!one.mark_for_reconnection(&ann, holder, 0).await.unwrap());
+    let first = version(one, &ann).await;
+    assert!(!two.mark_for_reconnection(&ann, other, first).await.unwrap());
+    assert!(!one.mark_for_reconnection(&ann, holder, first - 1).await.unwrap());
     assert_eq!(one.to_reconnect(None, 10).await.unwrap(), []);
-    assert!(one.mark_for_reconnection(&ann, holder, 1).await.unwrap());
-    assert!(!one.mark_for_reconnection(&ann, holder, 1).await.unwrap(), "its lease has ended with it");
+    assert!(one.mark_for_reconnection(&ann, holder, first).await.unwrap());
+    assert!(!one.mark_for_reconnection(&ann, holder, first).await.unwrap(), "its lease has ended with it");
     let marked = two.tokens(&ann).await.unwrap().unwrap();
-    assert_eq!((marked.version, marked.state), (1, TokenState::NeedsReconnection));
-    assert_eq!(two.to_reconnect(None, 10).await.unwrap(), std::slice::from_ref(&ann));
+    assert_eq!((marked.version, marked.state), (first, TokenState::NeedsReconnection));
+    assert_eq!(two.to_reconnect(None, 10).await.unwrap(), [link(&ann, "ann")]);
     // Who was thought dead has written after all.
-    assert!(two.replace_tokens(&ann, 1, &tokens("k1", 2)).await.unwrap());
+    assert!(two.replace_tokens(&ann, first, &tokens("k1", 2)).await.unwrap());
     assert_eq!(one.tokens(&ann).await.unwrap().unwrap().state, TokenState::Active);
     assert_eq!(one.to_reconnect(None, 10).await.unwrap(), []);
 }
@@ -177,14 +242,16 @@ async fn marked_accounts_are_listed_by_pages(handles: &Handles) {
     for account in &all {
         let holder = Uuid::now_v7();
         connect(one, account, 1).await;
-        taken(one.lease_tokens(account, holder, LONG).await.unwrap());
-        assert!(one.mark_for_reconnection(account, holder, 1).await.unwrap());
+        let version = taken(one.lease_tokens(account, holder, LONG).await.unwrap()).version;
+        assert!(one.mark_for_reconnection(account, holder, version).await.unwrap());
     }
     connect(one, &oura("not marked"), 1).await;
     all.sort_by_key(|account| (account.vendor.name(), account.id.clone()));
     let first = one.to_reconnect(None, 3).await.unwrap();
+    let all: Vec<Link> = all.iter().map(|account| link(account, "ann")).collect();
     assert_eq!(first, all[..3]);
-    assert_eq!(one.to_reconnect(first.last(), 3).await.unwrap(), all[3..]);
+    let last = first.last().map(|link| &link.account);
+    assert_eq!(one.to_reconnect(last, 3).await.unwrap(), all[3..]);
 }
 
 async fn pairs_are_resealed_unless_they_have_changed(handles: &Handles) {
@@ -202,8 +269,8 @@ async fn pairs_are_resealed_unless_they_have_changed(handles: &Handles) {
     assert!(one.reseal(&first[0], &sealed).await.unwrap());
     assert!(!one.reseal(&first[0], &sealed).await.unwrap(), "it is sealed so");
     let held = two.tokens(&oura("a")).await.unwrap().unwrap();
-    assert_eq!((held.version, held.tokens.sealed), (1, sealed.clone()), "no new pair");
-    assert!(two.replace_tokens(&oura("b"), 1, &tokens("k1", 50)).await.unwrap());
+    assert_eq!((held.version, held.tokens.sealed), (first[0].version, sealed.clone()), "no new pair");
+    assert!(two.replace_tokens(&oura("b"), first[1].version, &tokens("k1", 50)).await.unwrap());
     assert!(!one.reseal(&first[1], &sealed).await.unwrap(), "it is another pair by now");
     assert_eq!(two.tokens(&oura("b")).await.unwrap().unwrap().tokens, tokens("k1", 50));
     assert_eq!(two.count_sealed_otherwise("k2").await.unwrap(), 2);
@@ -215,6 +282,9 @@ on_every_store! {
     tokens_come_back_as_they_were_stored
     one_of_many_takes_a_lease
     a_lease_is_given_back_by_its_holder_or_ends_by_itself
+    a_lease_is_extended_by_its_holder_alone
+    a_refresh_under_way_changes_nothing_of_a_new_link
+    the_links_of_a_user_are_found
     a_pair_is_replaced_from_its_version_alone
     only_the_holder_marks_an_account_and_a_new_pair_unmarks_it
     marked_accounts_are_listed_by_pages

@@ -8,8 +8,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::store::{MemoryStore, StoreCall};
-use crate::domain::account::Account;
+use crate::domain::account::{Account, VendorUserId};
+use crate::domain::ids::UserId;
 use crate::ports::accounts::{Accounts, LEASE_LONGEST, Leased, Link, NewTokens, StoredTokens, TokenState};
+use crate::ports::clock::{Clock as _, SystemClock};
 use crate::ports::store::StoreError;
 use crate::ports::vault::SealedPair;
 
@@ -38,6 +40,8 @@ impl TokensRow {
 pub struct AccountRows {
     links: BTreeMap<Account, Link>,
     tokens: BTreeMap<Account, TokensRow>,
+    /// The largest version that was ever given.
+    version: i64,
 }
 
 impl AccountRows {
@@ -49,13 +53,14 @@ impl AccountRows {
         let account = &link.account;
         self.links.insert(account.clone(), link.clone());
         if let Some(tokens) = tokens {
-            let held = self.tokens.get(account).map_or(0, |row| row.stored.version);
-            self.store(account, held + 1, tokens);
+            let version = SystemClock.now().as_ms().saturating_mul(1_000).max(self.version + 1);
+            self.store(account, version, tokens);
         }
         Ok(())
     }
 
     fn store(&mut self, account: &Account, version: i64, tokens: &NewTokens) {
+        self.version = self.version.max(version);
         let stored = StoredTokens {
             account: account.clone(),
             version,
@@ -87,6 +92,14 @@ impl AccountRows {
         true
     }
 
+    /// Whether the lease was the holder's to extend.
+    fn extend(&mut self, account: &Account, holder: Uuid, lasts: Duration) -> bool {
+        let row = self.tokens.get_mut(account).filter(|row| row.is_held_by(holder));
+        let Some(row) = row else { return false };
+        row.lease = Some(Lease { holder: Some(holder), until: Instant::now() + lasts.min(LEASE_LONGEST) });
+        true
+    }
+
     fn pairs(&self) -> impl Iterator<Item = &StoredTokens> {
         self.tokens.values().map(|row| &row.stored)
     }
@@ -96,9 +109,12 @@ impl AccountRows {
     }
 }
 
+/// By name, as in the engines, and not by the place in the list of vendors.
+fn place(account: &Account) -> (&'static str, &VendorUserId) {
+    (account.vendor.name(), &account.id)
+}
+
 fn is_after(stored: &StoredTokens, previous: Option<&Account>) -> bool {
-    // By name, as in the engines, and not by the place in the list of vendors.
-    let place = |account: &Account| (account.vendor.name(), account.id.clone());
     previous.is_none_or(|previous| place(&stored.account) > place(previous))
 }
 
@@ -109,9 +125,7 @@ fn page<'r>(
     limit: usize,
 ) -> Vec<StoredTokens> {
     let mut page: Vec<StoredTokens> = pairs.filter(|stored| is_after(stored, previous)).cloned().collect();
-    page.sort_by(|one, two| {
-        (one.account.vendor.name(), &one.account.id).cmp(&(two.account.vendor.name(), &two.account.id))
-    });
+    page.sort_by(|one, two| place(&one.account).cmp(&place(&two.account)));
     page.truncate(limit);
     page
 }
@@ -132,6 +146,16 @@ impl Accounts for MemoryStore {
 
     async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError> {
         self.look(StoreCall::Link, |contents| contents.accounts.links.get(account).cloned()).await
+    }
+
+    async fn links_of(&self, user_id: &UserId) -> Result<Vec<Link>, StoreError> {
+        self.look(StoreCall::LinksOf, |contents| {
+            let of_user = contents.accounts.links.values().filter(|link| link.user_id == *user_id);
+            let mut links: Vec<Link> = of_user.cloned().collect();
+            links.sort_by(|one, two| place(&one.account).cmp(&place(&two.account)));
+            links
+        })
+        .await
     }
 
     async fn link_by_key(&self, key_hash: &[u8; 32]) -> Result<Option<Link>, StoreError> {
@@ -155,6 +179,16 @@ impl Accounts for MemoryStore {
         lasts: Duration,
     ) -> Result<Leased, StoreError> {
         self.transact(StoreCall::LeaseTokens, |contents| Ok(contents.accounts.lease(account, holder, lasts)))
+            .await
+    }
+
+    async fn extend_lease(
+        &self,
+        account: &Account,
+        holder: Uuid,
+        lasts: Duration,
+    ) -> Result<bool, StoreError> {
+        self.transact(StoreCall::ExtendLease, |contents| Ok(contents.accounts.extend(account, holder, lasts)))
             .await
     }
 
@@ -199,14 +233,11 @@ impl Accounts for MemoryStore {
         .await
     }
 
-    async fn to_reconnect(
-        &self,
-        previous: Option<&Account>,
-        limit: usize,
-    ) -> Result<Vec<Account>, StoreError> {
+    async fn to_reconnect(&self, previous: Option<&Account>, limit: usize) -> Result<Vec<Link>, StoreError> {
         self.look(StoreCall::ToReconnect, |contents| {
             let marked = contents.accounts.pairs().filter(|row| row.state == TokenState::NeedsReconnection);
-            page(marked, previous, limit).into_iter().map(|stored| stored.account).collect()
+            let marked = page(marked, previous, limit).into_iter();
+            marked.filter_map(|stored| contents.accounts.links.get(&stored.account).cloned()).collect()
         })
         .await
     }

@@ -69,7 +69,7 @@ pub struct NewTokens {
 pub struct StoredTokens {
     /// Whose.
     pub account: Account,
-    /// Grows by one with each pair.
+    /// Which pair it is. It grows with each, and none that was there once comes back: not with another link either.
     pub version: i64,
     /// Whether they are of use.
     pub state: TokenState,
@@ -97,8 +97,9 @@ pub enum Leased {
 /// time has a lease that has not ended.
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
-    /// Links an account, in place of the link that it had; with tokens, these take the place of those that it had, with
-    /// the next version, and are active.
+    /// Links an account, in place of the link that it had; with tokens, these take the place of those that it had, and are
+    /// active. Their version is the microsecond of the store's clock, or one more than the version they replace if that is
+    /// more: a link that was deleted and put anew has no version that a refresh under way may still know.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if another account has the same key.
@@ -109,6 +110,9 @@ pub trait Accounts: Send + Sync + 'static {
 
     /// The link of an account.
     async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError>;
+
+    /// The accounts that are linked to a user of ours, in order.
+    async fn links_of(&self, user_id: &UserId) -> Result<Vec<Link>, StoreError>;
 
     /// The link whose key has this hash. The caller compares the whole hash, in constant time.
     async fn link_by_key(&self, key_hash: &[u8; 32]) -> Result<Option<Link>, StoreError>;
@@ -124,6 +128,15 @@ pub trait Accounts: Send + Sync + 'static {
         holder: Uuid,
         lasts: Duration,
     ) -> Result<Leased, StoreError>;
+
+    /// Lets the holder's lease last for `lasts` from now on. False, and nothing is changed, if it is not the holder's any
+    /// more: one that has ended still is, until somebody else takes it.
+    async fn extend_lease(
+        &self,
+        account: &Account,
+        holder: Uuid,
+        lasts: Duration,
+    ) -> Result<bool, StoreError>;
 
     /// Gives the lease back if it is still the holder's. The next one can take it after `rest`.
     async fn end_lease(&self, account: &Account, holder: Uuid, rest: Duration) -> Result<(), StoreError>;
@@ -147,8 +160,8 @@ pub trait Accounts: Send + Sync + 'static {
         version: i64,
     ) -> Result<bool, StoreError>;
 
-    /// Accounts that are marked for reconnection, in order, after one of them.
-    async fn to_reconnect(&self, after: Option<&Account>, limit: usize) -> Result<Vec<Account>, StoreError>;
+    /// The links of accounts that are marked for reconnection, in order of their accounts, after one of these.
+    async fn to_reconnect(&self, after: Option<&Account>, limit: usize) -> Result<Vec<Link>, StoreError>;
 
     /// How many pairs there are that are sealed with another key.
     async fn count_sealed_otherwise(&self, key_id: &str) -> Result<u64, StoreError>;

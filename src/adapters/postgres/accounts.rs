@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actors::domain::account::Account;
+use actors::domain::ids::UserId;
 use actors::ports::accounts::{Accounts, Leased, Link, NewTokens, StoredTokens, TokenState};
 use actors::ports::store::StoreError;
 use actors::ports::vault::SealedPair;
@@ -16,9 +17,7 @@ use super::fault::Fault;
 use super::instant::PgInstant;
 use super::pool::{Lease, Share, within};
 use super::{ANSWER_PATIENCE, PostgresStore};
-use crate::adapters::stored::accounts::{
-    AccountRow, LinkRow, TokensRow, account, after, lease_ms, link, tokens,
-};
+use crate::adapters::stored::accounts::{LinkRow, TokensRow, after, lease_ms, link, tokens};
 
 type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
 
@@ -72,12 +71,13 @@ async fn put(lease: &mut Lease, link: &Link, tokens: Option<&NewTokens>) -> Resu
     if let Some(tokens) = tokens {
         let query = of_account(
             "INSERT INTO user_oauth_tokens AS held (vendor, vendor_user_id, key_id, access_token, refresh_token, \
-             scope, obtained_at, expires_at, version, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, 'active') \
+             scope, obtained_at, expires_at, version, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, 'active') \
              ON CONFLICT (vendor, vendor_user_id) DO UPDATE SET key_id = excluded.key_id, \
              access_token = excluded.access_token, refresh_token = excluded.refresh_token, \
              scope = excluded.scope, obtained_at = excluded.obtained_at, expires_at = excluded.expires_at, \
-             state = excluded.state, state_since = now(), version = held.version + 1, lease_holder = NULL, \
-             lease_until = NULL",
+             state = excluded.state, state_since = now(), lease_holder = NULL, lease_until = NULL, \
+             version = greatest(held.version + 1, excluded.version)",
             &link.account,
         );
         bind_tokens(query, tokens).execute(&mut **lease).await?;
@@ -152,6 +152,15 @@ impl Accounts for PostgresStore {
         Ok(self.rows::<LinkRow>(Share::Queries, query).await?.pop().map(link).transpose()?)
     }
 
+    async fn links_of(&self, user_id: &UserId) -> Result<Vec<Link>, StoreError> {
+        let query = sqlx::query(
+            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links WHERE user_id = $1 \
+             ORDER BY vendor, vendor_user_id",
+        );
+        let links = self.rows::<LinkRow>(Share::Queries, query.bind(user_id.as_str().to_owned())).await?;
+        links.into_iter().map(link).collect()
+    }
+
     async fn link_by_key(&self, key_hash: &[u8; 32]) -> Result<Option<Link>, StoreError> {
         let query = sqlx::query(
             "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links WHERE key_hash = $1",
@@ -185,6 +194,20 @@ impl Accounts for PostgresStore {
         let mut lease = self.lease(Share::Pipeline, deadline).await?;
         let outcome = within(deadline, take_lease(&mut lease, account, holder, lasts)).await;
         Ok(lease.finish(outcome).await?)
+    }
+
+    async fn extend_lease(
+        &self,
+        account: &Account,
+        holder: Uuid,
+        lasts: Duration,
+    ) -> Result<bool, StoreError> {
+        let query = of_account(
+            "UPDATE user_oauth_tokens SET lease_until = now() + $4 * interval '1 millisecond' \
+             WHERE vendor = $1 AND vendor_user_id = $2 AND lease_holder = $3",
+            account,
+        );
+        Ok(self.change(query.bind(holder).bind(lease_ms(lasts))).await? > 0)
     }
 
     async fn end_lease(&self, account: &Account, holder: Uuid, rest: Duration) -> Result<(), StoreError> {
@@ -226,18 +249,15 @@ impl Accounts for PostgresStore {
         Ok(self.change(query).await? > 0)
     }
 
-    async fn to_reconnect(
-        &self,
-        previous: Option<&Account>,
-        limit: usize,
-    ) -> Result<Vec<Account>, StoreError> {
+    async fn to_reconnect(&self, previous: Option<&Account>, limit: usize) -> Result<Vec<Link>, StoreError> {
         let (vendor, id) = after(previous);
         let query = sqlx::query(
-            "SELECT vendor, vendor_user_id FROM user_oauth_tokens WHERE (vendor, vendor_user_id) > ($1, $2) \
+            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM user_oauth_tokens \
+             JOIN account_links USING (vendor, vendor_user_id) WHERE (vendor, vendor_user_id) > ($1, $2) \
              AND state = 'needs_reconnection' ORDER BY vendor, vendor_user_id LIMIT $3",
         );
         let query = query.bind(vendor).bind(id).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        self.rows::<AccountRow>(Share::Queries, query).await?.into_iter().map(account).collect()
+        self.rows::<LinkRow>(Share::Queries, query).await?.into_iter().map(link).collect()
     }
 
     async fn count_sealed_otherwise(&self, key_id: &str) -> Result<u64, StoreError> {

@@ -1,8 +1,9 @@
 //! Links and tokens of accounts.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actors::domain::account::Account;
+use actors::domain::ids::UserId;
 use actors::ports::accounts::{Accounts, Leased, Link, NewTokens, StoredTokens, TokenState};
 use actors::ports::clock::{Clock as _, SystemClock};
 use actors::ports::store::StoreError;
@@ -14,9 +15,7 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use crate::adapters::sqlite_file::{JobResult, store_error};
-use crate::adapters::stored::accounts::{
-    AccountRow, LinkRow, TokensRow, account, after, lease_ms, link, tokens,
-};
+use crate::adapters::stored::accounts::{LinkRow, TokensRow, after, lease_ms, link, tokens};
 
 type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
@@ -60,14 +59,21 @@ async fn put(connection: &mut SqliteConnection, link: &Link, tokens: Option<&New
     let Some(tokens) = tokens else { return Ok(()) };
     let query = of_account(
         "INSERT INTO user_oauth_tokens (vendor, vendor_user_id, key_id, access_token, refresh_token, scope, \
-         obtained_at, expires_at, state_since, version, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 'active') \
+         obtained_at, expires_at, state_since, version, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active') \
          ON CONFLICT (vendor, vendor_user_id) DO UPDATE SET key_id = excluded.key_id, \
          access_token = excluded.access_token, refresh_token = excluded.refresh_token, scope = excluded.scope, \
          obtained_at = excluded.obtained_at, expires_at = excluded.expires_at, state = excluded.state, \
-         state_since = excluded.state_since, version = version + 1, lease_holder = NULL, lease_until = NULL",
+         state_since = excluded.state_since, version = max(version + 1, excluded.version), lease_holder = NULL, \
+         lease_until = NULL",
         &link.account,
     );
-    bind_tokens(query, tokens).execute(connection).await.map(drop).map_err(store_error)
+    bind_tokens(query, tokens).bind(first_version()).execute(connection).await.map(drop).map_err(store_error)
+}
+
+/// The version of a pair that follows no other.
+fn first_version() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The next six columns, and since when they are active.
@@ -148,6 +154,15 @@ impl Accounts for SqliteStore {
         self.rows::<LinkRow>(query).await?.pop().map(link).transpose()
     }
 
+    async fn links_of(&self, user_id: &UserId) -> JobResult<Vec<Link>> {
+        let query = sqlx::query(
+            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links WHERE user_id = ? \
+             ORDER BY vendor, vendor_user_id",
+        );
+        let links = self.rows::<LinkRow>(query.bind(user_id.as_str().to_owned())).await?;
+        links.into_iter().map(link).collect()
+    }
+
     async fn link_by_key(&self, key_hash: &[u8; 32]) -> JobResult<Option<Link>> {
         let query = sqlx::query(
             "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links WHERE key_hash = ?",
@@ -171,6 +186,16 @@ impl Accounts for SqliteStore {
                 Box::pin(async move { lease(connection, &account, holder, lasts).await })
             })
             .await
+    }
+
+    async fn extend_lease(&self, account: &Account, holder: Uuid, lasts: Duration) -> JobResult<bool> {
+        let query = of_account(
+            "UPDATE user_oauth_tokens SET lease_until = ?4 \
+             WHERE vendor = ?1 AND vendor_user_id = ?2 AND lease_holder = ?3",
+            account,
+        );
+        let until = SystemClock.now().as_ms() + lease_ms(lasts);
+        Ok(self.change(query.bind(holder.as_bytes().to_vec()).bind(until)).await? > 0)
     }
 
     async fn end_lease(&self, account: &Account, holder: Uuid, rest: Duration) -> JobResult<()> {
@@ -203,14 +228,15 @@ impl Accounts for SqliteStore {
         Ok(self.change(query.bind(holder.as_bytes().to_vec()).bind(version)).await? > 0)
     }
 
-    async fn to_reconnect(&self, previous: Option<&Account>, limit: usize) -> JobResult<Vec<Account>> {
+    async fn to_reconnect(&self, previous: Option<&Account>, limit: usize) -> JobResult<Vec<Link>> {
         let (vendor, id) = after(previous);
         let query = sqlx::query(
-            "SELECT vendor, vendor_user_id FROM user_oauth_tokens WHERE (vendor, vendor_user_id) > (?, ?) \
+            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM user_oauth_tokens \
+             JOIN account_links USING (vendor, vendor_user_id) WHERE (vendor, vendor_user_id) > (?, ?) \
              AND state = 'needs_reconnection' ORDER BY vendor, vendor_user_id LIMIT ?",
         );
         let query = query.bind(vendor).bind(id).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        self.rows::<AccountRow>(query).await?.into_iter().map(account).collect()
+        self.rows::<LinkRow>(query).await?.into_iter().map(link).collect()
     }
 
     async fn count_sealed_otherwise(&self, key_id: &str) -> JobResult<u64> {
