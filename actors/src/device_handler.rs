@@ -7,14 +7,18 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, MessageResult};
 
-use crate::domain::delivery::Decoded;
+use crate::domain::account::Vendor;
+use crate::domain::admission::EventDraft;
+use crate::domain::delivery::{Decoded, Format};
 use crate::domain::fetch::FetchPlan;
 use crate::domain::ids::UserId;
 use crate::domain::time::MS_PER_HOUR;
 use crate::event_writer::EventWriter;
+use crate::linked_users::LinkedUsers;
 use crate::messages::{CommitDelivery, CommitError, HandleDelivery, Outcome, PendingOutcome};
+use crate::ports::Accounts;
 use crate::ports::fetch_queue::NewFetch;
-use crate::ports::store::{Committed, DeliveryStatus, NewDelivery};
+use crate::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use crate::supervision::{AskError, ChildRef};
 use crate::vendors::{Device, delivery_key, key_within};
 
@@ -25,13 +29,22 @@ const UNDATED_WITHIN_MS: i64 = MS_PER_HOUR;
 /// A device's handler.
 pub struct DeviceHandler {
     device: Arc<dyn Device>,
+    accounts: Arc<dyn Accounts>,
     writer: ChildRef<EventWriter>,
 }
 
 impl DeviceHandler {
-    /// A handler of `device` in front of `writer`.
-    pub fn new(device: Arc<dyn Device>, writer: ChildRef<EventWriter>) -> Self {
-        Self { device, writer }
+    /// A handler of `device` in front of `writer`; the links in `accounts` tell whose the vendor's ids are.
+    pub fn new(device: Arc<dyn Device>, accounts: Arc<dyn Accounts>, writer: ChildRef<EventWriter>) -> Self {
+        Self { device, accounts, writer }
+    }
+
+    fn users(&self, format: Format) -> LinkedUsers {
+        let vendor = match format {
+            Format::Vendor => Vendor::parse(self.device.name()),
+            Format::Inline => None,
+        };
+        LinkedUsers::new(Arc::clone(&self.accounts), vendor)
     }
 
     fn delivery(&self, message: &HandleDelivery, status: DeliveryStatus) -> NewDelivery {
@@ -58,24 +71,31 @@ impl Handler<HandleDelivery> for DeviceHandler {
     type Result = MessageResult<HandleDelivery>;
 
     fn handle(&mut self, message: HandleDelivery, _: &mut Context<Self>) -> Self::Result {
-        let writer = self.writer.clone();
+        let (writer, mut users) = (self.writer.clone(), self.users(message.verified.format()));
         let pending: PendingOutcome = match self.device.decode(&message.verified, message.received_at) {
             Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
-            Ok(Decoded::Notification { user_id, is_dated, plan }) => {
+            Ok(Decoded::Notification { mut user_id, is_dated, plan }) => {
                 let mut delivery = self.delivery(&message, DeliveryStatus::Accepted);
                 delivery.fetches = fetches(plan, &message);
                 if !is_dated {
                     delivery.key = key_within(delivery.key, message.received_at, UNDATED_WITHIN_MS);
                 }
                 Box::pin(async move {
+                    if let Err(error) = users.resolve(&mut user_id).await {
+                        return Outcome::NotCommitted(error.into());
+                    }
                     let user = user_id.clone();
                     outcome(commit(&writer, delivery).await, Some(user_id), |_| Outcome::Accepted { user })
                 })
             }
             Ok(Decoded::Events { drafts, rejected }) => {
-                let user = drafts.first().map(|draft| draft.user_id.clone());
-                let delivery = NewDelivery { drafts, ..self.delivery(&message, DeliveryStatus::Processed) };
+                let mut delivery =
+                    NewDelivery { drafts, ..self.delivery(&message, DeliveryStatus::Processed) };
                 Box::pin(async move {
+                    if let Err(error) = rename(&mut delivery.drafts, &mut users).await {
+                        return Outcome::NotCommitted(error.into());
+                    }
+                    let user = delivery.drafts.first().map(|draft| draft.user_id.clone());
                     outcome(commit(&writer, delivery).await, user, |receipts| Outcome::Processed {
                         receipts,
                         rejected,
@@ -108,6 +128,14 @@ fn fetches(plan: FetchPlan, message: &HandleDelivery) -> Vec<NewFetch> {
         is_backfill: false,
     };
     fetches.into_iter().map(fetch).collect()
+}
+
+/// Puts the linked users in the place of those who are named by the vendor's ids.
+async fn rename(drafts: &mut [EventDraft], users: &mut LinkedUsers) -> Result<(), StoreError> {
+    for draft in drafts {
+        users.resolve(&mut draft.user_id).await?;
+    }
+    Ok(())
 }
 
 fn outcome(

@@ -23,6 +23,7 @@ pub mod event_message;
 pub mod event_writer;
 pub mod injection;
 pub mod kafka_publisher;
+pub mod linked_users;
 pub mod log_consumer;
 pub mod memory;
 pub mod messages;

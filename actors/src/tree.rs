@@ -339,10 +339,12 @@ impl Stages {
         let group = self
             .root
             .group("devices", GroupSpec::new(Strategy::OneForOne).backoff(self.foundation.limits.backoff));
+        let accounts = &self.foundation.accounts;
         let start = |device: &Arc<dyn Device>| {
             let (name, device, writer) = (device.name(), Arc::clone(device), writer.clone());
+            let accounts = Arc::clone(accounts);
             let spec = ChildSpec::new(name, "device_handler", DEVICE_MAILBOX, move || {
-                DeviceHandler::new(Arc::clone(&device), writer.clone())
+                DeviceHandler::new(Arc::clone(&device), Arc::clone(&accounts), writer.clone())
             });
             (name, group.start(&self.threads.decoding.handle(), self.stage(spec)))
         };

@@ -13,6 +13,8 @@ mod deaths;
 mod dice;
 #[path = "tree/judge.rs"]
 mod judge;
+#[path = "tree/links.rs"]
+mod links;
 #[path = "tree/messages.rs"]
 mod messages;
 #[path = "tree/outages.rs"]

@@ -20,10 +20,11 @@ use arc_swap::ArcSwap;
 
 use super::data_dir::{DataDir, DataDirError};
 use super::engines::Engines;
+use super::warnings::warnings;
 use crate::adapters::redis::RedisUrlError;
 use crate::adapters::vault::KeyFileError;
 use crate::adapters::vendor_http::{HttpOAuth, OAuthClient};
-use crate::http::{Admission, Doors, Entrance};
+use crate::http::{Admission, BoundKeys, Doors, Entrance};
 use crate::settings::{
     ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
 };
@@ -126,6 +127,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         admission: Admission::new(&settings.intake),
         thresholds_loaded_at: clock.now(),
         entrance: Entrance::default(),
+        bound_keys: BoundKeys::default(),
         settings,
         tree,
         store,
@@ -197,38 +199,4 @@ pub fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
         })));
     }
     devices
-}
-
-/// What works less than an operator may expect, each said once at start and in `/health`.
-fn warnings(settings: &Settings) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if settings.oura.enabled && settings.oura.webhook_secret.is_none() {
-        warnings.push("OURA_WEBHOOK_SECRET is not set: every Oura delivery is answered 401".to_owned());
-    }
-    if settings.oura.enabled && settings.oura.verification_token.is_none() {
-        warnings.push("OURA_VERIFICATION_TOKEN is not set: Oura's handshake is answered 401".to_owned());
-    }
-    if settings.whoop.enabled && settings.whoop.webhook_secret.is_none() {
-        warnings.push("WHOOP_WEBHOOK_SECRET is not set: every WHOOP delivery is answered 401".to_owned());
-    }
-    if settings.healthkit.enabled && settings.healthkit.api_keys.is_empty() {
-        warnings.push("HEALTHKIT_API_KEY is not set: every HealthKit delivery is answered 401".to_owned());
-    }
-    let alone = match (&settings.postgres, &settings.kafka) {
-        (Some(_), None) => {
-            Some("POSTGRES_URL is set and KAFKA_BOOTSTRAP_SERVERS is not: the log is in DATA_DIR")
-        }
-        (None, Some(_)) => {
-            Some("KAFKA_BOOTSTRAP_SERVERS is set and POSTGRES_URL is not: the store is in DATA_DIR")
-        }
-        _ => None,
-    };
-    warnings.extend(alone.map(|alone| format!("{alone}; run no second bridge beside this one")));
-    if settings.keys.api_key.is_none() {
-        warnings.push("API_KEY is not set: no such key opens /v1".to_owned());
-    }
-    if settings.keys.admin_api_key.is_none() {
-        warnings.push("ADMIN_API_KEY is not set: /admin is answered 401".to_owned());
-    }
-    warnings
 }

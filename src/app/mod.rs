@@ -10,6 +10,7 @@ mod run;
 mod tools;
 mod topics;
 mod vault;
+mod warnings;
 
 pub use build::{Bridge, StartError, build, devices, doors};
 pub use data_dir::{DataDir, DataDirError};

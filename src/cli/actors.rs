@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
+use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::remote::Remote;
 use super::{Failure, print_line, read_settings};
 use crate::settings::{Settings, Sources};
 
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Moves to the upper left corner and clears what is below.
 const CLEAR: &str = "\x1b[H\x1b[J";
 const HEADER: [&str; 9] =
@@ -76,47 +77,22 @@ async fn watch(bridge: &Bridge, every: Duration) -> Result<(), Failure> {
     }
 }
 
-/// A bridge that runs somewhere.
+/// What is looked at, of a bridge that runs somewhere.
 struct Bridge {
-    client: reqwest::Client,
-    url: String,
-    key: Option<String>,
+    remote: Remote,
+    url: Url,
 }
 
 impl Bridge {
     fn new(settings: &Settings, path: Option<&str>) -> Result<Self, Failure> {
-        let client = crate::traffic::plain_client().timeout(REQUEST_TIMEOUT).build();
-        let client = client.map_err(|error| Failure::failed(format!("no HTTP client: {error}")))?;
-        let url = match path {
-            None => format!("{}/actors", settings.bridge_url),
-            Some(path) => format!("{}/actors/{path}", settings.bridge_url),
-        };
-        let key = settings.keys.admin_api_key.as_ref().map(|key| key.expose().to_owned());
-        Ok(Self { client, url, key })
+        let remote = Remote::new(settings)?;
+        let parts: Vec<&str> = path.into_iter().flat_map(|path| path.split('/')).collect();
+        let url = remote.route(&[&["actors"], parts.as_slice()].concat())?;
+        Ok(Self { remote, url })
     }
 
     async fn look(&self) -> Result<Value, Failure> {
-        let request = self.client.get(&self.url);
-        let request = match &self.key {
-            Some(key) => request.bearer_auth(key),
-            None => request,
-        };
-        let response = request.send().await.map_err(|_| {
-            Failure::failed(format!(
-                "no bridge answers at {}: is it running? BRIDGE_URL says where",
-                self.url
-            ))
-        })?;
-        let status = response.status();
-        let answer: Option<Value> = response.json().await.ok();
-        match answer {
-            Some(answer) if status.is_success() => Ok(answer),
-            answer => {
-                let detail = answer.as_ref().and_then(|problem| problem["detail"].as_str());
-                let detail = detail.unwrap_or("what answers there is not a bridge");
-                Err(Failure::failed(format!("{} answered {}: {detail}", self.url, status.as_u16())))
-            }
-        }
+        self.remote.get(self.url.clone()).await
     }
 }
 

@@ -9,9 +9,11 @@ mod demo;
 mod keys;
 mod log;
 mod migrate;
+mod remote;
 mod serve;
 mod simulate;
 mod topics;
+mod users;
 mod vendor_cloud;
 
 use std::fmt::Display;
@@ -47,6 +49,9 @@ enum Command {
     VendorCloud(vendor_cloud::VendorCloudArguments),
     /// Show the actors of a running bridge, live.
     Actors(actors::ActorsArguments),
+    /// Say whose vendors' accounts are, to a running bridge.
+    #[command(subcommand)]
+    Users(users::UsersCommand),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -117,6 +122,7 @@ pub fn run(started: Instant) -> ExitCode {
         Command::Simulate(arguments) => simulate::run(&arguments, json),
         Command::VendorCloud(arguments) => vendor_cloud::run(&arguments, json),
         Command::Actors(arguments) => actors::run(&arguments, json),
+        Command::Users(command) => users::run(&command, json),
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),
         Command::Log(command) => log::run(&command, json),

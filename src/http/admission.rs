@@ -20,7 +20,7 @@ pub struct Admission {
 }
 
 /// Slots, and a bounded queue in front of them.
-struct Lane {
+pub(super) struct Lane {
     slots: Arc<Semaphore>,
     slots_max: usize,
     waiting: AtomicUsize,
@@ -129,17 +129,17 @@ impl Drop for Waiting<'_> {
 }
 
 impl Lane {
-    fn new(slots: usize, settings: &IntakeSettings) -> Self {
+    pub(super) fn new(slots: usize, queue_max: usize, queue_wait: Duration) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(slots)),
             slots_max: slots,
             waiting: AtomicUsize::new(0),
-            queue_max: settings.queue_max,
-            queue_wait: settings.queue_wait,
+            queue_max,
+            queue_wait,
         }
     }
 
-    async fn slot(&self) -> Result<(Slot, Duration), NoRoom> {
+    pub(super) async fn slot(&self) -> Result<(Slot, Duration), NoRoom> {
         if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
             return Ok((Slot(permit), Duration::ZERO));
         }
@@ -165,11 +165,12 @@ impl Lane {
 impl Admission {
     /// A gate with the operator's numbers.
     pub fn new(settings: &IntakeSettings) -> Self {
+        let lane = |slots| Lane::new(slots, settings.queue_max, settings.queue_wait);
         let body_bytes = settings.body_budget_bytes;
         let big_body_bytes = body_bytes / 100 * BIG_BODIES_BUDGET_PERCENT;
         Self {
-            ordinary: Lane::new(settings.slots, settings),
-            big: Lane::new(settings.healthkit_slots, settings),
+            ordinary: lane(settings.slots),
+            big: lane(settings.healthkit_slots),
             body_bytes: Arc::new(Semaphore::new(body_bytes)),
             big_body_bytes: Arc::new(Semaphore::new(big_body_bytes)),
         }

@@ -4,6 +4,7 @@ mod admin;
 mod admission;
 mod auth;
 mod body;
+mod bound_keys;
 mod connection;
 mod links;
 mod operators;
@@ -16,6 +17,7 @@ mod tree;
 mod webhooks;
 
 pub use admission::{Admission, Entrance, Inside, NoRoom, Size, Slot};
+pub use bound_keys::BoundKeys;
 pub use server::{serve, serve_metrics};
 pub use state::{Doors, EngineKinds};
 
@@ -83,6 +85,7 @@ fn routes(services: &mut web::ServiceConfig) {
         .service(readable!("/v1/users/{id}/latest", read_api::latest))
         .service(readable!("/v1/users/{id}/state", read_api::state))
         .service(readable!("/v1/users/{id}/mode-switches", read_api::mode_switches))
+        .service(readable!("/admin/links", links::list))
         .service(
             web::resource("/admin/links/{vendor}/{vendor_user_id}")
                 .route(web::put().to(links::put))

@@ -12,6 +12,7 @@ use actors::vendors::Device;
 use arc_swap::ArcSwap;
 
 use super::admission::{Admission, Entrance, Size};
+use super::bound_keys::BoundKeys;
 use crate::settings::Settings;
 use crate::telemetry::{Gauges, Metrics, Teller};
 
@@ -52,6 +53,8 @@ pub struct Doors {
     pub devices: Vec<Arc<dyn Device>>,
     /// The gate.
     pub admission: Admission,
+    /// Whose keys are that are bound to one user.
+    pub bound_keys: BoundKeys,
     /// Who is told.
     pub teller: Teller,
     /// For scrapes.

@@ -6,17 +6,17 @@ use std::time::Instant;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use actors::device_handler::DeviceHandler;
-use actors::domain::delivery::{DecodeError, Header, Headers, Rejections, VerifyError};
+use actors::domain::delivery::{DecodeError, Header, Headers, Rejections};
 use actors::domain::ids::{MaskedUserId, RequestId};
 use actors::messages::{CommitError, HandleDelivery, Outcome};
 use actors::ports::store::{Receipt, StoreError};
 use actors::supervision::{AskError, ChildRef};
-use actors::vendors::{Device, Handshake, RawDelivery, Verified};
+use actors::vendors::{Device, Handshake, RawDelivery};
 
 use super::admission::{Inside, Size};
 use super::body;
+use super::bound_keys::verify;
 use super::problem::{ErrorType, Problem, request_id};
-use super::read_api::store_down;
 use super::state::Doors;
 use crate::settings::{BIG_BODY_FROM_BYTES, HEALTHKIT_MEMORY_MAX_BYTES};
 use crate::telemetry::{Delivery, DeliveryEnd};
@@ -220,22 +220,6 @@ async fn process(
         handle(&handler, message).await
     });
     answer(request, doors, handling.await.unwrap_or(Outcome::NotCommitted(CommitError::Crashed)))
-}
-
-/// Has the device believe a delivery; by a key that is bound to one user if it came with one.
-async fn verify(
-    request: &HttpRequest,
-    doors: &Doors,
-    device: &dyn Device,
-    raw: RawDelivery<'_>,
-) -> Result<Result<Verified, VerifyError>, Problem> {
-    let Some(key_hash) = device.bound_key(raw.headers) else { return Ok(device.verify(raw)) };
-    let link = doors.accounts.link_by_key(&key_hash).await.map_err(|error| store_down(request, &error))?;
-    let held = link.as_ref().and_then(|link| Some((link.key_hash.as_ref()?, &link.user_id)));
-    Ok(match held {
-        Some((held, user)) => device.verify_bound(raw, held, user),
-        None => device.verify(raw),
-    })
 }
 
 /// Lets a delivery in; 503 once shutdown has begun.

@@ -49,6 +49,16 @@ pub const PAGE_MAX: usize = 1_000;
 pub const ADMIN_BODY_MAX_BYTES: usize = 8 << 20;
 /// The body of a link: tokens may be long.
 pub const LINK_BODY_MAX_BYTES: usize = 64 << 10;
+/// Keys that are bound to one user, looked up at once: so many that were good before, and so many others …
+pub const KEY_LOOKUPS_MAX: usize = 2;
+/// … while so many wait, of each kind …
+pub const KEY_LOOKUP_QUEUE_MAX: usize = 500;
+/// … and for so long; then they are answered 503.
+pub const KEY_LOOKUP_WAIT: Duration = Duration::from_secs(1);
+/// Keys that were good, and keys that were not, of which that is remembered.
+pub const KEYS_REMEMBERED_MAX: usize = 4_096;
+/// A key that was nobody's is not looked up again before this is over.
+pub const UNKNOWN_KEY_FOR: Duration = Duration::from_secs(60);
 /// The body of a command of `/admin`.
 pub const COMMAND_BODY_MAX_BYTES: usize = 1 << 10;
 /// Connections of one HTTP thread.

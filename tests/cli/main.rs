@@ -21,6 +21,7 @@ mod log;
 mod migrate;
 mod simulate;
 mod usage;
+mod users;
 mod vendor_cloud;
 mod vendor_webhooks;
 

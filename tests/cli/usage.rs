@@ -11,6 +11,8 @@ fn a_mistake_in_the_arguments_exits_with_2_and_says_what_there_is() {
         (&["migrate", "sideways"], "migrate"),
         (&["migrate", "down"], "--to"),
         (&["migrate", "down", "--to", "ground"], "--to"),
+        (&["users"], "reconnect"),
+        (&["users", "link", "oura", "A1"], "USER_ID"),
         (&["log", "read"], "--topic"),
         (&["log", "read", "--topic", "biometric"], "neuros-mode-switches"),
         (&["log", "read", "--topic", "biometric-events", "--from", "start"], "--from"),
@@ -41,6 +43,7 @@ fn help_describes_every_command_and_argument() {
             &["vendor-cloud", "--help"],
             &["--listen", "--seed", "--people", "--speed", "--start", "--fault", "--delay-ms", "--json"],
         ),
+        (&["users", "link", "--help"], &["--timezone", "--access-token-file", "--rotate", "--json"]),
         (&["log", "read", "--help"], &["--topic", "--partition", "--from", "--follow", "--json"]),
     ];
     for (arguments, told) in table {

@@ -19,7 +19,7 @@ use actors::tree::{self, Foundation, TreeLimits};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 use arc_swap::ArcSwap;
-use biometric_bridge::http::{self, Admission, Doors, EngineKinds, Entrance, Size};
+use biometric_bridge::http::{self, Admission, BoundKeys, Doors, EngineKinds, Entrance, Size};
 use biometric_bridge::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Settings, Sources};
 use biometric_bridge::telemetry::{Metrics, SlotCounts, Teller};
 use futures_util::future::join_all;
@@ -107,6 +107,7 @@ impl House {
             admission: Admission::new(&settings.intake),
             thresholds_loaded_at: clock.now(),
             entrance: Entrance::default(),
+            bound_keys: BoundKeys::default(),
             settings,
             tree,
             store: Arc::clone(&store) as _,

@@ -40,11 +40,11 @@ pub trait Device: Send + Sync + 'static {
     /// Everybody outside gets the same 401; the variant is for the metric.
     fn verify(&self, raw: RawDelivery<'_>) -> Result<Verified, VerifyError>;
 
-    /// The hash of the key of a delivery that may be bound to one user: for looking up whose it is. Most devices have no
-    /// such keys.
-    fn bound_key(&self, headers: &dyn Headers) -> Option<[u8; 32]> {
+    /// The hashes of the keys of a delivery that may be bound to one user, two at most: for looking up whose they are.
+    /// Most devices have no such keys.
+    fn bound_keys(&self, headers: &dyn Headers) -> Vec<[u8; 32]> {
         let _ = headers;
-        None
+        Vec::new()
     }
 
     /// As [`Device::verify`], by a key that is bound to `user` and has this hash.

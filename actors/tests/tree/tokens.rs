@@ -226,8 +226,8 @@ async fn a_pair_that_comes_after_the_lease_is_stored_all_the_same() {
     let mut held = oauth.faults().hold(OAuthCall::Refresh, Moment::After);
     let mut extending = one.store.faults().hold(StoreCall::ExtendLease, Moment::Before);
     let late = async {
-        held.reached().await;
-        extending.reached().await;
+        within("the question", held.reached()).await;
+        within("an extension", extending.reached()).await;
         // The other takes it as soon as it has ended, and does nothing more.
         let other = Uuid::now_v7();
         while two.store.lease_tokens(&account, other, HOUR).await.unwrap() == Leased::Busy {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::settings::{TokenKey, parse_token_keys};
@@ -43,6 +43,12 @@ pub fn keys_in(folder: &Path, make: bool) -> Result<Vec<TokenKey>, KeyFileError>
     }
 }
 
+/// Whether others than its owner may do anything with the file. One that is made here is its owner's alone, but it may
+/// have been copied or put back.
+pub fn key_file_is_open(folder: &Path) -> bool {
+    fs::metadata(folder.join(FILE)).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+}
+
 /// Durably, and whole or not at all: a token sealed with a key that a crash has cut off would be lost.
 fn write(folder: &Path, text: &str) -> io::Result<()> {
     let draft = folder.join(DRAFT);
@@ -60,8 +66,6 @@ fn write(folder: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -74,6 +78,11 @@ mod tests {
         assert_eq!(keys_in(folder.path(), false).unwrap(), made);
         let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert!(!key_file_is_open(folder.path()) && !key_file_is_open(Path::new("/nowhere")));
+        for mode in [0o640, 0o604, 0o620] {
+            fs::set_permissions(folder.path().join(FILE), fs::Permissions::from_mode(mode)).unwrap();
+            assert!(key_file_is_open(folder.path()), "{mode:o}");
+        }
         let elsewhere = tempfile::tempdir().unwrap();
         assert_ne!(keys_in(elsewhere.path(), true).unwrap(), made);
     }

@@ -16,7 +16,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-pub use key_file::{KeyFileError, keys_in};
+pub use key_file::{KeyFileError, key_file_is_open, keys_in};
 
 /// The layout of what is sealed.
 const LAYOUT: u8 = 1;

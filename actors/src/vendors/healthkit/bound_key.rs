@@ -20,23 +20,30 @@ fn is_bound(key: &str) -> bool {
     key.len() == LEN && key.starts_with(PREFIX)
 }
 
-/// The bound key of a delivery, if it has one: in `X-API-Key`, else in `Authorization: Bearer`.
-fn offered(headers: &dyn Headers) -> Option<&str> {
+/// What may be a bound key of a delivery: in `X-API-Key`, and in `Authorization: Bearer`. A proxy may have put another one
+/// beside the app's.
+fn offered(headers: &dyn Headers) -> impl Iterator<Item = &str> {
     let one = |name| match headers.get(name) {
         Header::One(text) => Some(text),
         Header::Missing | Header::Repeated | Header::NotText => None,
     };
     let keys = [one("x-api-key"), one("authorization").and_then(bearer)];
-    keys.into_iter().flatten().find(|key| is_bound(key))
+    keys.into_iter().flatten().filter(|key| is_bound(key))
 }
 
-/// The hash of the bound key of a delivery, for looking it up.
-pub(super) fn offered_hash(headers: &dyn Headers) -> Option<[u8; 32]> {
-    offered(headers).map(hash)
+/// The hashes of these, each once, for looking them up.
+pub(super) fn offered_hashes(headers: &dyn Headers) -> Vec<[u8; 32]> {
+    let mut hashes: Vec<_> = offered(headers).map(hash).collect();
+    hashes.dedup();
+    hashes
 }
 
-/// Believes a delivery whose bound key has this hash. Takes the same time for every key.
+/// Believes a delivery one of whose bound keys has this hash. Takes the same time for every key.
 pub(super) fn verify(headers: &dyn Headers, held: &[u8; 32]) -> Result<(), VerifyError> {
-    let key = offered(headers).ok_or(VerifyError::Missing)?;
-    if is_digest_of(DOMAIN, &[key.as_bytes()], held) { Ok(()) } else { Err(VerifyError::Mismatch) }
+    let mut outcome = Err(VerifyError::Missing);
+    for key in offered(headers) {
+        let is_it = is_digest_of(DOMAIN, &[key.as_bytes()], held);
+        outcome = if is_it || outcome == Ok(()) { Ok(()) } else { Err(VerifyError::Mismatch) };
+    }
+    outcome
 }

@@ -93,8 +93,8 @@ impl Device for HealthKit {
         Ok(Verified::new(Format::Inline, raw.body, users))
     }
 
-    fn bound_key(&self, headers: &dyn Headers) -> Option<[u8; 32]> {
-        bound_key::offered_hash(headers)
+    fn bound_keys(&self, headers: &dyn Headers) -> Vec<[u8; 32]> {
+        bound_key::offered_hashes(headers)
     }
 
     /// A bound key is a credential beside the others: a field that occurs twice is refused here too.

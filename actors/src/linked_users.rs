@@ -1,0 +1,52 @@
+//! Whose a vendor's words are: an account's link decides, and without one our id is `{vendor}:{vendor_user_id}`
+//! (contract §1).
+//!
+//! Decoders know no links, and name everybody by the second rule. What comes out of a delivery in a vendor's own words is
+//! renamed here, before it is committed. A store that cannot be asked commits nothing: what is under the wrong user is
+//! worse than what is sent again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::account::{Account, Vendor, VendorUserId};
+use crate::domain::ids::UserId;
+use crate::ports::Accounts;
+use crate::ports::store::StoreError;
+
+/// The users of one delivery, each looked up once. A delivery that names nobody by the vendor's id costs nothing.
+pub struct LinkedUsers {
+    accounts: Arc<dyn Accounts>,
+    /// None for a delivery whose ids are ours.
+    vendor: Option<Vendor>,
+    known: HashMap<UserId, UserId>,
+}
+
+impl LinkedUsers {
+    /// For a delivery in the words of `vendor`, or none for one whose ids are ours already.
+    pub fn new(accounts: Arc<dyn Accounts>, vendor: Option<Vendor>) -> Self {
+        Self { accounts, vendor, known: HashMap::new() }
+    }
+
+    /// Puts the linked user in the place of one who is named by the vendor's id.
+    ///
+    /// # Errors
+    /// The store cannot tell.
+    pub async fn resolve(&mut self, user: &mut UserId) -> Result<(), StoreError> {
+        let Some(account) = self.vendor.and_then(|vendor| account_of(vendor, user)) else { return Ok(()) };
+        if let Some(linked) = self.known.get(user) {
+            *user = linked.clone();
+            return Ok(());
+        }
+        let link = self.accounts.link(&account).await?;
+        let linked = link.map_or_else(|| user.clone(), |link| link.user_id);
+        let unlinked = std::mem::replace(user, linked.clone());
+        self.known.insert(unlinked, linked);
+        Ok(())
+    }
+}
+
+/// The account behind `{vendor}:{vendor_user_id}`.
+fn account_of(vendor: Vendor, user: &UserId) -> Option<Account> {
+    let id = user.as_str().strip_prefix(vendor.name())?.strip_prefix(':')?;
+    Some(Account { vendor, id: VendorUserId::parse(id).ok()? })
+}

@@ -1,0 +1,160 @@
+//! Whose a delivery in a vendor's own words is: the links decide, or nothing is committed.
+
+use std::sync::Arc;
+
+use actors::domain::account::{Account, Vendor, VendorUserId};
+use actors::domain::delivery::{Header, Headers};
+use actors::domain::ids::RequestId;
+use actors::linked_users::LinkedUsers;
+use actors::memory::{Fate, MemoryStore, StoreCall};
+use actors::messages::{CommitError, HandleDelivery, Outcome};
+use actors::ports::accounts::Link;
+use actors::ports::store::StoreError;
+use actors::ports::{Accounts as _, Clock as _};
+use actors::vendors::oura::{Oura, OuraConfig};
+use actors::vendors::{Device, RawDelivery, signing};
+
+use crate::bridge::*;
+
+const SECRET: &str = "test-oura-secret";
+
+/// The fields that Oura's door looks at.
+struct Signed([(&'static str, String); 2]);
+
+impl Headers for Signed {
+    fn get(&self, name: &str) -> Header<'_> {
+        let field = self.0.iter().find(|(field, _)| *field == name);
+        field.map_or(Header::Missing, |(_, value)| Header::One(value))
+    }
+}
+
+fn oura() -> Arc<dyn Device> {
+    let (webhook_secret, verification_token) = (SECRET.to_owned(), String::new());
+    Arc::new(Oura::new(&OuraConfig { webhook_secret, verification_token, tolerance_s: 300 }))
+}
+
+fn bridge() -> Bridge {
+    Bridge::with(Setup { device: oura(), ..Setup::default() })
+}
+
+async fn link(store: &MemoryStore, vendor: Vendor, id: &str, user_id: &str) {
+    let account = Account { vendor, id: VendorUserId::parse(id).unwrap() };
+    let link = Link { account, user_id: user(user_id), timezone: None, key_hash: None };
+    store.put_link(&link, None).await.unwrap();
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("a fault of the test".to_owned())
+}
+
+async fn send(bridge: &Bridge, headers: &Signed, body: &str) -> Outcome {
+    let (body, received_at) = (body.to_owned().into(), bridge.clock.now());
+    let verified = oura().verify(RawDelivery { headers, query_user: None, body, received_at }).unwrap();
+    let request_id = RequestId::generate();
+    let message = HandleDelivery { verified: Arc::new(verified), received_at, request_id };
+    within("an outcome", async { bridge.tree.devices["oura"].ask(message).await.unwrap().await }).await
+}
+
+/// In Oura's own words.
+async fn native(bridge: &Bridge, body: &str) -> Outcome {
+    let now_s = bridge.clock.now().as_ms() / 1_000;
+    let signature = signing::oura(SECRET, now_s, body.as_bytes());
+    send(bridge, &Signed([("x-oura-timestamp", now_s.to_string()), ("x-oura-signature", signature)]), body)
+        .await
+}
+
+/// In the Python system's.
+async fn inline(bridge: &Bridge, body: &str) -> Outcome {
+    let signature = signing::inline(SECRET, body.as_bytes());
+    send(bridge, &Signed([("signature", signature), ("x-nothing", String::new())]), body).await
+}
+
+fn deletion(of: &str, id: &str) -> String {
+    let body = serde_json::json!({
+        "event_type": "delete", "data_type": "sleep", "user_id": of, "object_id": id,
+        "event_time": taken_at(1).to_string(),
+    });
+    body.to_string()
+}
+
+/// Whose the stored events are.
+fn users(bridge: &Bridge) -> Vec<String> {
+    bridge
+        .store
+        .read(|contents| contents.events.iter().map(|row| row.event.user_id.as_str().to_owned()).collect())
+}
+
+#[actix::test]
+async fn what_a_vendor_tells_of_a_linked_account_is_its_users() {
+    let bridge = bridge();
+    link(&bridge.store, Vendor::Oura, "A1", "ada").await;
+    link(&bridge.store, Vendor::Whoop, "B2", "somebody else").await;
+    for (account, id) in [("A1", "record-1"), ("B2", "record-2")] {
+        let outcome = native(&bridge, &deletion(account, id)).await;
+        assert!(matches!(outcome, Outcome::Processed { .. }), "{outcome:?}");
+    }
+    assert_eq!(users(&bridge), ["ada", "oura:B2"], "a link is of one vendor alone");
+    let again = native(&bridge, &deletion("A1", "record-1")).await;
+    assert_eq!(again, Outcome::Duplicate { user: Some(user("ada")) });
+    let notification = deletion("A1", "record-3").replace("\"delete\"", "\"update\"");
+    assert_eq!(native(&bridge, &notification).await, Outcome::Accepted { user: user("ada") });
+}
+
+#[actix::test]
+async fn nothing_is_committed_while_nobody_can_tell_whose_it_is() {
+    let bridge = bridge();
+    link(&bridge.store, Vendor::Oura, "A1", "ada").await;
+    bridge.store.faults().fail(StoreCall::Link, 1, away());
+    let lost = native(&bridge, &deletion("A1", "record-1")).await;
+    assert_eq!(lost, Outcome::NotCommitted(CommitError::Store(away())));
+    assert_eq!(users(&bridge), [""; 0]);
+    let again = native(&bridge, &deletion("A1", "record-1")).await;
+    assert!(matches!(again, Outcome::Processed { .. }), "{again:?}");
+    assert_eq!(users(&bridge), ["ada"]);
+}
+
+#[actix::test]
+async fn an_id_of_ours_is_ours_whatever_it_looks_like() {
+    let bridge = bridge();
+    link(&bridge.store, Vendor::Oura, "A1", "ada").await;
+    // It would fail if anybody asked.
+    bridge.store.faults().fail(StoreCall::Link, 1_000, away());
+    let body = serde_json::json!({
+        "user_id": "oura:A1", "timestamp": taken_at(1).to_string(), "hrv_data": {"rmssd": 45.0},
+    });
+    let outcome = inline(&bridge, &body.to_string()).await;
+    assert!(matches!(outcome, Outcome::Processed { .. }), "{outcome:?}");
+    assert_eq!(users(&bridge), ["oura:A1"]);
+}
+
+#[actix::test]
+async fn healthkits_deliveries_ask_for_no_links() {
+    let bridge = Bridge::start();
+    link(&bridge.store, Vendor::HealthKit, "ann", "ada").await;
+    bridge.store.faults().fail(StoreCall::Link, 1_000, away());
+    for name in ["ann", "healthkit:ann"] {
+        let outcome = bridge.deliver(heart_rate(name, 1)).await;
+        assert!(matches!(outcome, Outcome::Processed { .. }), "{outcome:?}");
+    }
+    assert_eq!(users(&bridge), ["ann", "healthkit:ann"]);
+}
+
+#[actix::test]
+async fn an_account_that_a_delivery_names_often_is_looked_up_once() {
+    let store = Arc::new(MemoryStore::default());
+    link(&store, Vendor::Oura, "A1", "ada").await;
+    store.faults().script(StoreCall::Link, [Fate::Pass, Fate::Pass, Fate::FailBefore(away())]);
+    let mut users = LinkedUsers::new(Arc::clone(&store) as _, Some(Vendor::Oura));
+    for (named, expected) in [
+        ("oura:A1", "ada"),
+        ("oura:A1", "ada"),
+        ("oura:B2", "oura:B2"),
+        ("oura:B2", "oura:B2"),
+        ("ada", "ada"),
+    ] {
+        let mut resolved = user(named);
+        users.resolve(&mut resolved).await.unwrap();
+        assert_eq!(resolved, user(expected));
+    }
+    assert!(users.resolve(&mut user("oura:C3")).await.is_err(), "the third look-up fails");
+}
