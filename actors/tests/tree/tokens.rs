@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::domain::account::{Account, Token, TokenPair, Vendor, VendorUserId};
-use actors::memory::{Fate, MemoryOAuth, MemoryVault, Moment, OAuthCall, StoreCall};
+use actors::memory::{Fate, Held, MemoryOAuth, MemoryVault, Moment, OAuthCall, StoreCall};
 use actors::messages::{AccessToken, GiveToken, TokenError};
 use actors::ports::accounts::{Leased, Link, NewTokens, TokenState};
 use actors::ports::store::StoreError;
@@ -428,4 +428,24 @@ async fn a_vendor_that_is_down_is_left_alone_about_every_account() {
         assert!(matches!(given, Err(TokenError::Vendor { .. })), "{given:?}");
     }
     assert_eq!(oauth.calls(), 2, "the third was not tried");
+}
+
+#[actix::test]
+async fn callers_behind_a_store_that_does_not_answer_do_not_pile_up_in_it() {
+    let (bridge, oauth) = start(HOUR);
+    let people = join_all(["ann", "bob", "cem"].map(|id| expired(&bridge, &oauth, id))).await;
+    let mut held = [0, 1].map(|_| bridge.store.faults().hold(StoreCall::Tokens, Moment::Before));
+    let third = async {
+        for held in &mut held {
+            within("a look-up", held.reached()).await;
+        }
+        let told = ask(&bridge, &people[2], None).await;
+        held.into_iter().for_each(Held::release);
+        told
+    };
+    let (one, two, third) =
+        tokio::join!(ask(&bridge, &people[0], None), ask(&bridge, &people[1], None), third);
+    assert!(one.is_ok() && two.is_ok());
+    assert!(matches!(third, Err(TokenError::Store(StoreError::Unavailable(_)))), "{third:?}");
+    assert!(ask(&bridge, &people[2], None).await.is_ok(), "there is room again");
 }
