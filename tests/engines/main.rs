@@ -7,6 +7,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/cloud.rs"]
+mod cloud;
 #[path = "../support/kafka.rs"]
 mod cluster;
 #[path = "../support/embedded.rs"]
@@ -34,3 +36,4 @@ mod store_commits;
 mod store_concurrency;
 mod store_flushes;
 mod store_reads;
+mod vendor_api;

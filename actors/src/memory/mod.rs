@@ -23,6 +23,7 @@ mod oauth;
 mod store;
 mod telemetry;
 mod vault;
+mod vendor_api;
 
 pub use accounts::AccountRows;
 pub use cache::{CACHE_BYTES_MAX, CACHE_EVENTS_MAX, CACHE_USERS_MAX, CacheCall, MemoryCache};
@@ -34,3 +35,4 @@ pub use oauth::{MemoryOAuth, OAuthCall};
 pub use store::{MemoryStore, StoreCall};
 pub use telemetry::{Recorder, Tally};
 pub use vault::MemoryVault;
+pub use vendor_api::{ApiCall, MemoryVendorApi, Reply};
