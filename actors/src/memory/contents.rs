@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::accounts::AccountRows;
+use super::fetch_queue::FetchRows;
 use crate::domain::admission::Known;
 use crate::domain::event::{Event, Reading};
 use crate::domain::ids::{EventId, Identity, UserId};
@@ -71,6 +72,8 @@ pub struct Contents {
     pub dead_letters: BTreeMap<Arc<str>, DeadLetter>,
     /// Links and tokens.
     pub accounts: AccountRows,
+    /// What is to be fetched, and the budgets.
+    pub fetches: FetchRows,
     facts: HashMap<Identity, Known>,
     delivery_places: HashMap<[u8; 32], usize>,
     last_outbox_id: i64,
@@ -94,6 +97,8 @@ impl Contents {
                 self.deliveries.push(delivery.clone());
             }
         }
+        delivery.ends.iter().for_each(|end| self.fetches.end(end));
+        self.fetches.add(&delivery.fetches);
         let mut receipts = Vec::with_capacity(delivery.drafts.len());
         for draft in &delivery.drafts {
             let (given_id, user_id) = (draft.event_id.clone(), draft.user_id.clone());
