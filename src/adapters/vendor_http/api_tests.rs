@@ -242,7 +242,7 @@ async fn no_more_requests_than_allowed_are_under_way_over_all_vendors() {
     let api = Arc::new(HttpVendorApi::new(bases, 3));
     let ask = |number: usize| {
         let api = Arc::clone(&api);
-        let vendor = if number % 2 == 0 { Vendor::Oura } else { Vendor::Whoop };
+        let vendor = if number.is_multiple_of(2) { Vendor::Oura } else { Vendor::Whoop };
         tokio::spawn(async move { api.get(vendor, &record(), &token()).await })
     };
     let asked: Vec<_> = (0..10).map(ask).collect();
