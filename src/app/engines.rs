@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actors::memory::{MemoryCache, MemoryStore};
 use actors::ports::event_log::LogError;
-use actors::ports::{Accounts, Cache, EventLog, Store, Vault};
+use actors::ports::{Accounts, Cache, DeadLetters, EventLog, FetchQueue, Store, Vault};
 
 use super::build::StartError;
 use super::data_dir::DataDir;
@@ -36,6 +36,10 @@ pub struct Engines {
     pub log: Arc<dyn EventLog>,
     /// The newest events, for other programs.
     pub cache: Arc<dyn Cache>,
+    /// Messages that were set aside, in the same store.
+    pub dead_letters: Arc<dyn DeadLetters>,
+    /// What is to be fetched.
+    pub fetch_queue: Arc<dyn FetchQueue>,
     /// Links and tokens of accounts, in the same store.
     pub accounts: Arc<dyn Accounts>,
     /// Seals and opens tokens.
@@ -48,16 +52,27 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// These, whatever they are, without links and tokens of accounts; the caller closes what they stand on.
+    /// These, whatever they are, without links and tokens of accounts, dead letters and fetches; the caller closes what they stand on.
     pub fn of(
         store: Arc<dyn Store>,
         log: Arc<dyn EventLog>,
         cache: Arc<dyn Cache>,
         kinds: EngineKinds,
     ) -> Self {
-        let accounts = Arc::new(MemoryStore::default());
+        let others = Arc::new(MemoryStore::default());
         let vault = Arc::new(AesVault::new(Vec::new()));
-        Self { store, log, cache, accounts, vault, kinds, postgres: None, file: None }
+        Self {
+            store,
+            log,
+            cache,
+            dead_letters: Arc::clone(&others) as _,
+            fetch_queue: Arc::clone(&others) as _,
+            accounts: others,
+            vault,
+            kinds,
+            postgres: None,
+            file: None,
+        }
     }
 
     /// Opens them. What is on the network may be away: it is connected to when it is there.
@@ -76,21 +91,22 @@ impl Engines {
                 (Arc::new(EmbeddedLog::new(file, table)), "embedded")
             }
         };
-        let (store, accounts, store_kind): (Arc<dyn Store>, Arc<dyn Accounts>, _) = match &postgres {
-            Some(store) => (Arc::new(store.clone()), Arc::new(store.clone()), "postgres"),
+        let (store, accounts, dead_letters, store_kind): InStore = match &postgres {
+            Some(store) => in_store(store, "postgres"),
             None => {
                 let file = open_once(&mut file, data_dir).await?;
                 let store = match table {
                     Some(table) => SqliteStore::beside_log(file, table).await?,
                     None => SqliteStore::new(file).await?,
                 };
-                (Arc::new(store.clone()), Arc::new(store), "sqlite")
+                in_store(&store, "sqlite")
             }
         };
         let (cache, cache_kind) = cache(&settings.cache)?;
         let kinds = EngineKinds { store: store_kind, log: log_kind, cache: cache_kind };
         let vault = Arc::new(open_vault(settings, postgres.is_none().then_some(data_dir))?);
-        Ok(Self { store, log, cache, accounts, vault, kinds, postgres, file })
+        let fetch_queue = Arc::new(MemoryStore::default());
+        Ok(Self { store, log, cache, dead_letters, fetch_queue, accounts, vault, kinds, postgres, file })
     }
 
     /// Closes what is embedded, and gives back what other bridges would wait for. Later writes answer that the store
@@ -104,6 +120,13 @@ impl Engines {
             file.close().await;
         }
     }
+}
+
+/// All that one store has, and its name.
+type InStore = (Arc<dyn Store>, Arc<dyn Accounts>, Arc<dyn DeadLetters>, &'static str);
+
+fn in_store<S: Store + Accounts + DeadLetters + Clone>(store: &S, kind: &'static str) -> InStore {
+    (Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store.clone()), kind)
 }
 
 /// The file under all that is embedded, opened by the first that needs it.

@@ -10,8 +10,9 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::bridge::Bridge;
 use super::{Failure, print_line, read_settings};
-use crate::settings::{Settings, Sources};
+use crate::settings::Sources;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Moves to the upper left corner and clears what is below.
@@ -39,82 +40,40 @@ pub(super) struct ActorsArguments {
 pub(super) fn run(arguments: &ActorsArguments, json: bool) -> Result<ExitCode, Failure> {
     let settings = read_settings(Sources::from_process())?;
     actix_rt::System::new().block_on(async {
-        let bridge = Bridge::new(&settings, arguments.path.as_deref())?;
+        let bridge = Bridge::new(&settings, REQUEST_TIMEOUT)?;
+        let path =
+            arguments.path.as_ref().map_or_else(|| "/actors".to_owned(), |path| format!("/actors/{path}"));
         if json {
-            print_line(bridge.look().await?)?;
+            print_line(bridge.get(&path).await?)?;
         } else if arguments.follow || (std::io::stdout().is_terminal() && !arguments.once) {
-            watch(&bridge, Duration::from_secs(arguments.every)).await?;
+            watch(&bridge, &path, Duration::from_secs(arguments.every)).await?;
         } else {
-            print_line(table(&read(bridge.look().await?)?, None))?;
+            print_line(table(&read(bridge.get(&path).await?)?, None))?;
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// Shows the tree again and again, until interrupted. A bridge that does not answer may come back.
-async fn watch(bridge: &Bridge, every: Duration) -> Result<(), Failure> {
+async fn watch(bridge: &Bridge, path: &str, every: Duration) -> Result<(), Failure> {
     let mut before: HashMap<String, u64> = HashMap::new();
     let mut looks = tokio::time::interval(every);
     loop {
         looks.tick().await;
-        match bridge.look().await.and_then(read) {
+        match bridge.get(path).await.and_then(read) {
             Ok(node) => {
                 let rate = Rate { before: &before, every };
                 let shown = table(&node, Some(&rate));
                 before.clear();
                 remember(&node, &mut before);
-                print_line(format_args!("{CLEAR}{} (Ctrl-C ends)\n{shown}", bridge.url))?;
+                print_line(format_args!("{CLEAR}{}{path} (Ctrl-C ends)\n{shown}", bridge.url()))?;
             }
             Err(failure) => {
                 print_line(format_args!(
-                    "{CLEAR}{} (Ctrl-C ends)\n{}",
-                    bridge.url,
+                    "{CLEAR}{}{path} (Ctrl-C ends)\n{}",
+                    bridge.url(),
                     failure.messages.join("\n")
                 ))?;
-            }
-        }
-    }
-}
-
-/// A bridge that runs somewhere.
-struct Bridge {
-    client: reqwest::Client,
-    url: String,
-    key: Option<String>,
-}
-
-impl Bridge {
-    fn new(settings: &Settings, path: Option<&str>) -> Result<Self, Failure> {
-        let client = crate::traffic::plain_client().timeout(REQUEST_TIMEOUT).build();
-        let client = client.map_err(|error| Failure::failed(format!("no HTTP client: {error}")))?;
-        let url = match path {
-            None => format!("{}/actors", settings.bridge_url),
-            Some(path) => format!("{}/actors/{path}", settings.bridge_url),
-        };
-        let key = settings.keys.admin_api_key.as_ref().map(|key| key.expose().to_owned());
-        Ok(Self { client, url, key })
-    }
-
-    async fn look(&self) -> Result<Value, Failure> {
-        let request = self.client.get(&self.url);
-        let request = match &self.key {
-            Some(key) => request.bearer_auth(key),
-            None => request,
-        };
-        let response = request.send().await.map_err(|_| {
-            Failure::failed(format!(
-                "no bridge answers at {}: is it running? BRIDGE_URL says where",
-                self.url
-            ))
-        })?;
-        let status = response.status();
-        let answer: Option<Value> = response.json().await.ok();
-        match answer {
-            Some(answer) if status.is_success() => Ok(answer),
-            answer => {
-                let detail = answer.as_ref().and_then(|problem| problem["detail"].as_str());
-                let detail = detail.unwrap_or("what answers there is not a bridge");
-                Err(Failure::failed(format!("{} answered {}: {detail}", self.url, status.as_u16())))
             }
         }
     }

@@ -3,9 +3,11 @@
 #![allow(clippy::print_stderr, reason = "a command's complaints are for people")]
 
 mod actors;
+mod bridge;
 mod config;
 mod conformance;
 mod demo;
+mod dlq;
 mod keys;
 mod log;
 mod migrate;
@@ -47,6 +49,9 @@ enum Command {
     VendorCloud(vendor_cloud::VendorCloudArguments),
     /// Show the actors of a running bridge, live.
     Actors(actors::ActorsArguments),
+    /// Look at what a running bridge has set aside for good, and put it on its way again.
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -117,6 +122,7 @@ pub fn run(started: Instant) -> ExitCode {
         Command::Simulate(arguments) => simulate::run(&arguments, json),
         Command::VendorCloud(arguments) => vendor_cloud::run(&arguments, json),
         Command::Actors(arguments) => actors::run(&arguments, json),
+        Command::Dlq(command) => dlq::run(&command, json),
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),
         Command::Log(command) => log::run(&command, json),

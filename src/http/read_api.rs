@@ -70,7 +70,7 @@ pub(super) fn is_utf8(path: &str) -> bool {
     std::str::from_utf8(&bytes).is_ok()
 }
 
-fn limit(request: &HttpRequest, limit: Option<&str>) -> Result<usize, Problem> {
+pub(super) fn limit(request: &HttpRequest, limit: Option<&str>) -> Result<usize, Problem> {
     let Some(limit) = limit else { return Ok(PAGE_DEFAULT) };
     let number = limit.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
     number.ok_or_else(|| invalid(request, format!("limit must be a whole number from 1 to {PAGE_MAX}")))
@@ -225,8 +225,8 @@ pub(super) async fn look_at_state<T>(
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PageParameters {
-    limit: Option<String>,
-    cursor: Option<String>,
+    pub(super) limit: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// `GET /v1/users/{id}/mode-switches`

@@ -49,6 +49,12 @@ pub const PAGE_MAX: usize = 1_000;
 pub const ADMIN_BODY_MAX_BYTES: usize = 8 << 20;
 /// The body of a link: tokens may be long.
 pub const LINK_BODY_MAX_BYTES: usize = 64 << 10;
+/// The body that names what is to be redriven: the ids of a page and more.
+pub const REDRIVE_BODY_MAX_BYTES: usize = 128 << 10;
+/// Dead letters redriven in one transaction.
+pub const REDRIVE_CHUNK: usize = 500;
+/// Dead letters redriven in a second, at most, where a rate is asked for.
+pub const REDRIVE_RATE_MAX: u32 = 100_000;
 /// The body of a command of `/admin`.
 pub const COMMAND_BODY_MAX_BYTES: usize = 1 << 10;
 /// Connections of one HTTP thread.

@@ -24,6 +24,7 @@ mod accounts;
 mod bridge_on_redis;
 mod cache;
 mod cache_redis;
+mod dead_letters;
 mod event_log;
 mod kafka;
 mod kafka_words;

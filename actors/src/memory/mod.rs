@@ -17,6 +17,7 @@ mod accounts;
 mod cache;
 mod clock;
 mod contents;
+mod dead_letters;
 mod event_log;
 mod faults;
 mod fetch_queue;

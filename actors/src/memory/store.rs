@@ -34,6 +34,8 @@ pub enum StoreCall {
     Latest,
     ModeSwitches,
     DeadLettersLen,
+    DeadLetters,
+    RedriveLetters,
     Check,
     PutLink,
     DeleteLink,

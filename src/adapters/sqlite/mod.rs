@@ -3,6 +3,7 @@
 mod accounts;
 mod checkpoints;
 mod commit;
+mod dead_letters;
 mod latest;
 mod outbox;
 mod outlet;
