@@ -23,6 +23,8 @@ mod bridge_on_redis;
 mod cache;
 mod cache_redis;
 mod event_log;
+mod fetch_queue;
+mod fetch_queue_commits;
 mod kafka;
 mod kafka_words;
 mod postgres;
