@@ -36,12 +36,12 @@ pub struct Engines {
     pub log: Arc<dyn EventLog>,
     /// The newest events, for other programs.
     pub cache: Arc<dyn Cache>,
-    /// Messages that were set aside, in the same store.
-    pub dead_letters: Arc<dyn DeadLetters>,
-    /// What is to be fetched.
-    pub fetch_queue: Arc<dyn FetchQueue>,
     /// Links and tokens of accounts, in the same store.
     pub accounts: Arc<dyn Accounts>,
+    /// What is to be fetched from vendors' APIs, in the same store.
+    pub fetch_queue: Arc<dyn FetchQueue>,
+    /// Messages that were set aside, in the same store.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// Seals and opens tokens.
     pub vault: Arc<dyn Vault>,
     /// What they are.
@@ -52,27 +52,20 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// These, whatever they are, without links and tokens of accounts, dead letters and fetches; the caller closes what they stand on.
+    /// These, whatever they are, without accounts and dead letters and with a queue of fetches that nothing comes into;
+    /// the caller closes what they stand on.
     pub fn of(
         store: Arc<dyn Store>,
         log: Arc<dyn EventLog>,
         cache: Arc<dyn Cache>,
         kinds: EngineKinds,
     ) -> Self {
-        let others = Arc::new(MemoryStore::default());
+        let accounts = Arc::new(MemoryStore::default());
+        let fetch_queue = Arc::clone(&accounts) as Arc<dyn FetchQueue>;
+        let dead_letters = Arc::clone(&accounts) as Arc<dyn DeadLetters>;
         let vault = Arc::new(AesVault::new(Vec::new()));
-        Self {
-            store,
-            log,
-            cache,
-            dead_letters: Arc::clone(&others) as _,
-            fetch_queue: Arc::clone(&others) as _,
-            accounts: others,
-            vault,
-            kinds,
-            postgres: None,
-            file: None,
-        }
+        let (postgres, file) = (None, None);
+        Self { store, log, cache, accounts, fetch_queue, dead_letters, vault, kinds, postgres, file }
     }
 
     /// Opens them. What is on the network may be away: it is connected to when it is there.
@@ -91,22 +84,22 @@ impl Engines {
                 (Arc::new(EmbeddedLog::new(file, table)), "embedded")
             }
         };
-        let (store, accounts, dead_letters, store_kind): InStore = match &postgres {
-            Some(store) => in_store(store, "postgres"),
+        let (ports, store_kind) = match &postgres {
+            Some(store) => (Ports::of(store.clone()), "postgres"),
             None => {
                 let file = open_once(&mut file, data_dir).await?;
                 let store = match table {
                     Some(table) => SqliteStore::beside_log(file, table).await?,
                     None => SqliteStore::new(file).await?,
                 };
-                in_store(&store, "sqlite")
+                (Ports::of(store), "sqlite")
             }
         };
+        let Ports { store, accounts, fetch_queue, dead_letters } = ports;
         let (cache, cache_kind) = cache(&settings.cache)?;
         let kinds = EngineKinds { store: store_kind, log: log_kind, cache: cache_kind };
         let vault = Arc::new(open_vault(settings, postgres.is_none().then_some(data_dir))?);
-        let fetch_queue = Arc::new(MemoryStore::default());
-        Ok(Self { store, log, cache, dead_letters, fetch_queue, accounts, vault, kinds, postgres, file })
+        Ok(Self { store, log, cache, accounts, fetch_queue, dead_letters, vault, kinds, postgres, file })
     }
 
     /// Closes what is embedded, and gives back what other bridges would wait for. Later writes answer that the store
@@ -122,11 +115,24 @@ impl Engines {
     }
 }
 
-/// All that one store has, and its name.
-type InStore = (Arc<dyn Store>, Arc<dyn Accounts>, Arc<dyn DeadLetters>, &'static str);
+/// A store through each of its ports.
+struct Ports {
+    store: Arc<dyn Store>,
+    accounts: Arc<dyn Accounts>,
+    fetch_queue: Arc<dyn FetchQueue>,
+    dead_letters: Arc<dyn DeadLetters>,
+}
 
-fn in_store<S: Store + Accounts + DeadLetters + Clone>(store: &S, kind: &'static str) -> InStore {
-    (Arc::new(store.clone()), Arc::new(store.clone()), Arc::new(store.clone()), kind)
+impl Ports {
+    fn of<S: Store + Accounts + FetchQueue + DeadLetters>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self {
+            accounts: Arc::clone(&store) as _,
+            fetch_queue: Arc::clone(&store) as _,
+            dead_letters: Arc::clone(&store) as _,
+            store,
+        }
+    }
 }
 
 /// The file under all that is embedded, opened by the first that needs it.

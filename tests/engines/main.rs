@@ -26,6 +26,8 @@ mod cache;
 mod cache_redis;
 mod dead_letters;
 mod event_log;
+mod fetch_queue;
+mod fetch_queue_commits;
 mod kafka;
 mod kafka_words;
 mod postgres;

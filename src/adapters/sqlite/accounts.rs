@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{FromRow, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::SqliteStore;
+use super::{SqliteStore, fetch_queue};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::accounts::{
     AccountRow, LinkRow, TokensRow, account, after, lease_ms, link, tokens,
@@ -27,14 +27,14 @@ fn of_account(sql: &'static str, account: &Account) -> Query {
 
 impl SqliteStore {
     /// Runs one statement that changes rows, and tells how many it changed.
-    async fn change(&self, query: Query) -> JobResult<u64> {
+    pub(super) async fn change(&self, query: Query) -> JobResult<u64> {
         let run = async |connection: &mut SqliteConnection, query: Query| {
             query.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
         };
         self.file.write(move |connection| Box::pin(async move { run(connection, query).await })).await
     }
 
-    async fn rows<R>(&self, query: Query) -> JobResult<Vec<R>>
+    pub(super) async fn rows<R>(&self, query: Query) -> JobResult<Vec<R>>
     where
         R: for<'r> FromRow<'r, SqliteRow>,
     {
@@ -67,7 +67,8 @@ async fn put(connection: &mut SqliteConnection, link: &Link, tokens: Option<&New
          state_since = excluded.state_since, version = version + 1, lease_holder = NULL, lease_until = NULL",
         &link.account,
     );
-    bind_tokens(query, tokens).execute(connection).await.map(drop).map_err(store_error)
+    bind_tokens(query, tokens).execute(&mut *connection).await.map_err(store_error)?;
+    fetch_queue::release(connection, link.account.vendor, &link.whose()).await.map(drop)
 }
 
 /// The next six columns, and since when they are active.
