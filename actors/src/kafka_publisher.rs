@@ -138,7 +138,7 @@ impl Outlet {
     }
 
     /// Tells of a commit that sends `messages`: they wait in the outbox, or are on the log already.
-    pub(crate) fn committed(&self, messages: usize) {
+    pub fn committed(&self, messages: usize) {
         if self.parts.wakes.is_empty() {
             self.parts.untold.fetch_add(messages, Ordering::Relaxed);
         }

@@ -127,6 +127,8 @@ pub struct Tree {
     pub writer: ChildRef<EventWriter>,
     /// The publisher.
     pub publisher: ChildRef<KafkaPublisher>,
+    /// Who is told of commits that send messages.
+    pub outlet: Outlet,
     /// The consumer.
     pub consumer: ChildRef<LogConsumer>,
     /// The router.
@@ -152,7 +154,20 @@ pub fn start(foundation: Foundation) -> Tree {
     let tokens = stages.tokens();
     let devices = stages.devices(&writer);
     let Stages { root, threads, places, .. } = stages;
-    Tree { root, devices, tokens, writer, publisher, consumer, router, flusher, users, places, threads }
+    Tree {
+        root,
+        devices,
+        tokens,
+        writer,
+        publisher,
+        outlet,
+        consumer,
+        router,
+        flusher,
+        users,
+        places,
+        threads,
+    }
 }
 
 /// One thread a class of work: decoding, moving and folding do not wait for each other, and supervisors for none.

@@ -131,6 +131,8 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         settings,
         tree,
         store,
+        dead_letters: Arc::clone(&engines.dead_letters),
+        fetch_queue: Arc::clone(&engines.fetch_queue),
         accounts: Arc::clone(&engines.accounts),
         vault: Arc::clone(&engines.vault),
         log,

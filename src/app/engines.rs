@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actors::memory::{MemoryCache, MemoryStore};
 use actors::ports::event_log::LogError;
-use actors::ports::{Accounts, Cache, EventLog, Store, Vault};
+use actors::ports::{Accounts, Cache, DeadLetters, EventLog, FetchQueue, Store, Vault};
 
 use super::build::StartError;
 use super::data_dir::DataDir;
@@ -38,6 +38,10 @@ pub struct Engines {
     pub cache: Arc<dyn Cache>,
     /// Links and tokens of accounts, in the same store.
     pub accounts: Arc<dyn Accounts>,
+    /// What is to be fetched from vendors' APIs, in the same store.
+    pub fetch_queue: Arc<dyn FetchQueue>,
+    /// Messages that were set aside, in the same store.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// Seals and opens tokens.
     pub vault: Arc<dyn Vault>,
     /// What they are.
@@ -48,7 +52,8 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// These, whatever they are, without links and tokens of accounts; the caller closes what they stand on.
+    /// These, whatever they are, without accounts and dead letters and with a queue of fetches that nothing comes into;
+    /// the caller closes what they stand on.
     pub fn of(
         store: Arc<dyn Store>,
         log: Arc<dyn EventLog>,
@@ -56,8 +61,11 @@ impl Engines {
         kinds: EngineKinds,
     ) -> Self {
         let accounts = Arc::new(MemoryStore::default());
+        let fetch_queue = Arc::clone(&accounts) as Arc<dyn FetchQueue>;
+        let dead_letters = Arc::clone(&accounts) as Arc<dyn DeadLetters>;
         let vault = Arc::new(AesVault::new(Vec::new()));
-        Self { store, log, cache, accounts, vault, kinds, postgres: None, file: None }
+        let (postgres, file) = (None, None);
+        Self { store, log, cache, accounts, fetch_queue, dead_letters, vault, kinds, postgres, file }
     }
 
     /// Opens them. What is on the network may be away: it is connected to when it is there.
@@ -76,21 +84,22 @@ impl Engines {
                 (Arc::new(EmbeddedLog::new(file, table)), "embedded")
             }
         };
-        let (store, accounts, store_kind): (Arc<dyn Store>, Arc<dyn Accounts>, _) = match &postgres {
-            Some(store) => (Arc::new(store.clone()), Arc::new(store.clone()), "postgres"),
+        let (ports, store_kind) = match &postgres {
+            Some(store) => (Ports::of(store.clone()), "postgres"),
             None => {
                 let file = open_once(&mut file, data_dir).await?;
                 let store = match table {
                     Some(table) => SqliteStore::beside_log(file, table).await?,
                     None => SqliteStore::new(file).await?,
                 };
-                (Arc::new(store.clone()), Arc::new(store), "sqlite")
+                (Ports::of(store), "sqlite")
             }
         };
+        let Ports { store, accounts, fetch_queue, dead_letters } = ports;
         let (cache, cache_kind) = cache(&settings.cache)?;
         let kinds = EngineKinds { store: store_kind, log: log_kind, cache: cache_kind };
         let vault = Arc::new(open_vault(settings, postgres.is_none().then_some(data_dir))?);
-        Ok(Self { store, log, cache, accounts, vault, kinds, postgres, file })
+        Ok(Self { store, log, cache, accounts, fetch_queue, dead_letters, vault, kinds, postgres, file })
     }
 
     /// Closes what is embedded, and gives back what other bridges would wait for. Later writes answer that the store
@@ -102,6 +111,26 @@ impl Engines {
         }
         if let Some(file) = &self.file {
             file.close().await;
+        }
+    }
+}
+
+/// A store through each of its ports.
+struct Ports {
+    store: Arc<dyn Store>,
+    accounts: Arc<dyn Accounts>,
+    fetch_queue: Arc<dyn FetchQueue>,
+    dead_letters: Arc<dyn DeadLetters>,
+}
+
+impl Ports {
+    fn of<S: Store + Accounts + FetchQueue + DeadLetters>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self {
+            accounts: Arc::clone(&store) as _,
+            fetch_queue: Arc::clone(&store) as _,
+            dead_letters: Arc::clone(&store) as _,
+            store,
         }
     }
 }

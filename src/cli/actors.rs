@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::remote::Remote;
+use super::bridge::Bridge;
 use super::{Failure, print_line, read_settings};
-use crate::settings::{Settings, Sources};
+use crate::settings::Sources;
 
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Moves to the upper left corner and clears what is below.
 const CLEAR: &str = "\x1b[H\x1b[J";
 const HEADER: [&str; 9] =
@@ -40,59 +40,42 @@ pub(super) struct ActorsArguments {
 pub(super) fn run(arguments: &ActorsArguments, json: bool) -> Result<ExitCode, Failure> {
     let settings = read_settings(Sources::from_process())?;
     actix_rt::System::new().block_on(async {
-        let bridge = Bridge::new(&settings, arguments.path.as_deref())?;
+        let bridge = Bridge::new(&settings, REQUEST_TIMEOUT)?;
+        let path =
+            arguments.path.as_ref().map_or_else(|| "/actors".to_owned(), |path| format!("/actors/{path}"));
         if json {
-            print_line(bridge.look().await?)?;
+            print_line(bridge.get(&path).await?)?;
         } else if arguments.follow || (std::io::stdout().is_terminal() && !arguments.once) {
-            watch(&bridge, Duration::from_secs(arguments.every)).await?;
+            watch(&bridge, &path, Duration::from_secs(arguments.every)).await?;
         } else {
-            print_line(table(&read(bridge.look().await?)?, None))?;
+            print_line(table(&read(bridge.get(&path).await?)?, None))?;
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// Shows the tree again and again, until interrupted. A bridge that does not answer may come back.
-async fn watch(bridge: &Bridge, every: Duration) -> Result<(), Failure> {
+async fn watch(bridge: &Bridge, path: &str, every: Duration) -> Result<(), Failure> {
     let mut before: HashMap<String, u64> = HashMap::new();
     let mut looks = tokio::time::interval(every);
     loop {
         looks.tick().await;
-        match bridge.look().await.and_then(read) {
+        match bridge.get(path).await.and_then(read) {
             Ok(node) => {
                 let rate = Rate { before: &before, every };
                 let shown = table(&node, Some(&rate));
                 before.clear();
                 remember(&node, &mut before);
-                print_line(format_args!("{CLEAR}{} (Ctrl-C ends)\n{shown}", bridge.url))?;
+                print_line(format_args!("{CLEAR}{}{path} (Ctrl-C ends)\n{shown}", bridge.url()))?;
             }
             Err(failure) => {
                 print_line(format_args!(
-                    "{CLEAR}{} (Ctrl-C ends)\n{}",
-                    bridge.url,
+                    "{CLEAR}{}{path} (Ctrl-C ends)\n{}",
+                    bridge.url(),
                     failure.messages.join("\n")
                 ))?;
             }
         }
-    }
-}
-
-/// What is looked at, of a bridge that runs somewhere.
-struct Bridge {
-    remote: Remote,
-    url: Url,
-}
-
-impl Bridge {
-    fn new(settings: &Settings, path: Option<&str>) -> Result<Self, Failure> {
-        let remote = Remote::new(settings)?;
-        let parts: Vec<&str> = path.into_iter().flat_map(|path| path.split('/')).collect();
-        let url = remote.route(&[&["actors"], parts.as_slice()].concat())?;
-        Ok(Self { remote, url })
-    }
-
-    async fn look(&self) -> Result<Value, Failure> {
-        self.remote.get(self.url.clone()).await
     }
 }
 

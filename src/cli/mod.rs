@@ -3,13 +3,14 @@
 #![allow(clippy::print_stderr, reason = "a command's complaints are for people")]
 
 mod actors;
+mod bridge;
 mod config;
 mod conformance;
 mod demo;
+mod dlq;
 mod keys;
 mod log;
 mod migrate;
-mod remote;
 mod serve;
 mod simulate;
 mod topics;
@@ -52,6 +53,9 @@ enum Command {
     /// Say whose vendors' accounts are, to a running bridge.
     #[command(subcommand)]
     Users(users::UsersCommand),
+    /// Look at what a running bridge has set aside for good, and put it on its way again.
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -123,6 +127,7 @@ pub fn run(started: Instant) -> ExitCode {
         Command::VendorCloud(arguments) => vendor_cloud::run(&arguments, json),
         Command::Actors(arguments) => actors::run(&arguments, json),
         Command::Users(command) => users::run(&command, json),
+        Command::Dlq(command) => dlq::run(&command, json),
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),
         Command::Log(command) => log::run(&command, json),

@@ -2,18 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::remote::Remote;
+use super::bridge::Bridge;
 use super::{Failure, print_line, read_settings};
 use crate::settings::Sources;
 
 /// Accounts asked for at once.
-const PAGE: &str = "1000";
+const PAGE: usize = 1_000;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UsersCommand {
@@ -51,7 +53,7 @@ pub(super) struct LinkArguments {
 pub(super) fn run(command: &UsersCommand, json: bool) -> Result<ExitCode, Failure> {
     let settings = read_settings(Sources::from_process())?;
     actix_rt::System::new().block_on(async {
-        let bridge = Remote::new(&settings)?;
+        let bridge = Bridge::new(&settings, PATIENCE)?;
         match command {
             UsersCommand::Link(arguments) => link(&bridge, arguments, json).await?,
             UsersCommand::Reconnect => reconnect(&bridge, json).await?,
@@ -60,7 +62,7 @@ pub(super) fn run(command: &UsersCommand, json: bool) -> Result<ExitCode, Failur
     })
 }
 
-async fn link(bridge: &Remote, arguments: &LinkArguments, json: bool) -> Result<(), Failure> {
+async fn link(bridge: &Bridge, arguments: &LinkArguments, json: bool) -> Result<(), Failure> {
     let LinkArguments { vendor, vendor_user_id, user_id, timezone, expires_at, rotate, .. } = arguments;
     let mut body = Map::new();
     body.insert("user_id".to_owned(), user_id.as_str().into());
@@ -77,8 +79,8 @@ async fn link(bridge: &Remote, arguments: &LinkArguments, json: bool) -> Result<
     if *rotate {
         body.insert("rotate".to_owned(), true.into());
     }
-    let url = bridge.route(&["admin", "links", vendor, vendor_user_id])?;
-    let answer = bridge.put(url, &body.into()).await?;
+    let path = format!("/admin/links/{}/{}", escaped(vendor), escaped(vendor_user_id));
+    let answer = bridge.put(&path, &body.into()).await?;
     if json {
         return print_line(answer);
     }
@@ -92,6 +94,13 @@ async fn link(bridge: &Remote, arguments: &LinkArguments, json: bool) -> Result<
     }
 }
 
+/// As it may stand in one part of a path.
+fn escaped(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    let escape = |byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(escape).collect()
+}
+
 fn read_token(file: &Path) -> Result<Zeroizing<String>, Failure> {
     let text = std::fs::read_to_string(file).map(Zeroizing::new);
     // A word about the file, and none about what is in it.
@@ -101,16 +110,14 @@ fn read_token(file: &Path) -> Result<Zeroizing<String>, Failure> {
     })
 }
 
-async fn reconnect(bridge: &Remote, json: bool) -> Result<(), Failure> {
+async fn reconnect(bridge: &Bridge, json: bool) -> Result<(), Failure> {
     let mut links: Vec<Value> = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
-        let mut url = bridge.route(&["admin", "links"])?;
-        url.query_pairs_mut().extend_pairs([("state", "needs_reconnection"), ("limit", PAGE)]);
-        if let Some(cursor) = &cursor {
-            url.query_pairs_mut().append_pair("cursor", cursor);
-        }
-        let mut page = bridge.get(url).await?;
+        let after =
+            cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", escaped(cursor)));
+        let path = format!("/admin/links?state=needs_reconnection&limit={PAGE}{after}");
+        let mut page = bridge.get(&path).await?;
         let Some(list) = page["links"].as_array_mut() else {
             return Err(Failure::failed("what answers there is not a bridge of this version"));
         };

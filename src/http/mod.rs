@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod bound_keys;
 mod connection;
+mod dead_letters;
 mod links;
 mod operators;
 mod problem;
@@ -92,6 +93,8 @@ fn routes(services: &mut web::ServiceConfig) {
                 .route(web::delete().to(links::delete))
                 .default_service(web::to(put_or_delete_only)),
         )
+        .service(readable!("/admin/dlq", dead_letters::list))
+        .service(commanding!("/admin/dlq/redrive", dead_letters::redrive))
         .service(commanding!("/admin/inject", admin::inject))
         .service(commanding!("/admin/actors/{path:.*}/restart", tree::restart))
         .service(commanding!("/admin/actors/{path:.*}/fault", tree::fault))

@@ -225,8 +225,8 @@ pub(super) async fn look_at_state<T>(
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct PageParameters {
-    limit: Option<String>,
-    cursor: Option<String>,
+    pub(super) limit: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// `GET /v1/users/{id}/mode-switches`

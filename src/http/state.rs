@@ -6,7 +6,8 @@ use std::time::Instant;
 use actors::cognition::thresholds::Thresholds;
 use actors::domain::ids::Masker;
 use actors::domain::time::Timestamp;
-use actors::ports::{Accounts, Cache, Clock, EventLog, Store, Vault};
+use actors::ports::store::StoreError;
+use actors::ports::{Accounts, Cache, Clock, DeadLetters, EventLog, FetchQueue, Store, Vault};
 use actors::tree::Tree;
 use actors::vendors::Device;
 use arc_swap::ArcSwap;
@@ -35,6 +36,10 @@ pub struct Doors {
     pub tree: Tree,
     /// For reads.
     pub store: Arc<dyn Store>,
+    /// Messages that were set aside.
+    pub dead_letters: Arc<dyn DeadLetters>,
+    /// What is to be fetched, and what of it was given up.
+    pub fetch_queue: Arc<dyn FetchQueue>,
     /// Links and tokens of vendors' accounts.
     pub accounts: Arc<dyn Accounts>,
     /// Seals tokens.
@@ -77,10 +82,17 @@ impl Doors {
         self.devices.iter().find(|device| device.name() == name)
     }
 
+    /// How many messages were set aside and how many fetches were given up, together.
+    pub async fn dead_letters_len(&self) -> Result<u64, StoreError> {
+        let fetches = self.fetch_queue.count_fetches().await?;
+        let fetches: u64 = fetches.iter().map(|(_, counts)| counts.dead).sum();
+        Ok(self.store.dead_letters_len().await? + fetches)
+    }
+
     /// Prometheus text of this moment.
     pub async fn metrics_text(&self) -> Vec<u8> {
         let tree = self.tree.root.snapshot();
-        let dlq_depth = self.store.dead_letters_len().await.ok();
+        let dlq_depth = self.dead_letters_len().await.ok();
         self.metrics.text(&Gauges {
             slots: self.admission.counts(Size::Ordinary),
             healthkit_slots: self.admission.counts(Size::Big),

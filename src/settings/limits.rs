@@ -59,6 +59,12 @@ pub const KEY_LOOKUP_WAIT: Duration = Duration::from_secs(1);
 pub const KEYS_REMEMBERED_MAX: usize = 4_096;
 /// A key that was nobody's is not looked up again before this is over.
 pub const UNKNOWN_KEY_FOR: Duration = Duration::from_secs(60);
+/// The body that names what is to be redriven: the ids of a page and more.
+pub const REDRIVE_BODY_MAX_BYTES: usize = 128 << 10;
+/// Dead letters redriven in one transaction.
+pub const REDRIVE_CHUNK: usize = 500;
+/// Dead letters redriven in a second, at most, where a rate is asked for.
+pub const REDRIVE_RATE_MAX: u32 = 100_000;
 /// The body of a command of `/admin`.
 pub const COMMAND_BODY_MAX_BYTES: usize = 1 << 10;
 /// Connections of one HTTP thread.

@@ -12,6 +12,7 @@ mod oauth;
 mod reader;
 mod secret;
 mod token_keys;
+mod vendors;
 
 pub use engines::{CacheSettings, KafkaSettings, PostgresSettings};
 pub use limits::*;
@@ -19,6 +20,7 @@ pub use oauth::{OAuthClientSettings, OAuthSettings};
 pub use reader::{Problem, Sources, Variable};
 pub use secret::Secret;
 pub use token_keys::{TokenKey, parse_token_keys};
+pub use vendors::{VendorApiSettings, VendorSettings};
 
 use reader::Reader;
 
@@ -56,6 +58,8 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// How vendors' tokens are refreshed.
     pub oauth: OAuthSettings,
+    /// How data is fetched from vendors.
+    pub vendors: VendorSettings,
     /// What tokens are sealed with at rest, the first one first (`TOKEN_ENCRYPTION_KEYS`).
     pub token_keys: Vec<TokenKey>,
     /// Where commands find a running bridge (`BRIDGE_URL`), without a slash at its end.
@@ -225,6 +229,7 @@ impl Settings {
             },
             telemetry: read_telemetry(reader),
             oauth: oauth::read_oauth(reader),
+            vendors: vendors::read_vendors(reader),
             token_keys: token_keys::read_token_keys(reader),
             data_dir: PathBuf::from(reader.text("DATA_DIR")),
             thresholds: read_thresholds(reader),

@@ -124,6 +124,12 @@ impl Teller {
         }
     }
 
+    /// An operator has put dead letters on their way again: `what` is `messages` or `fetches`.
+    pub fn dead_letters_redriven(&self, request_id: &RequestId, what: &'static str, count: usize) {
+        self.metrics.stream.dead_letters.with_label_values(&["redriven"]).inc_by(count as u64);
+        event!(Level::INFO, %request_id, what, count, "dead letters redriven");
+    }
+
     /// Another request than a webhook is done. `route` is its pattern, never its path.
     pub fn request_done(&self, request_id: &RequestId, route: &str, status: u16, duration: Duration) {
         let duration_ms = duration.as_secs_f64() * 1e3;

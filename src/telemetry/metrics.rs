@@ -341,7 +341,9 @@ impl Metrics {
         {
             self.stream.refreshes.with_label_values(&[vendor.name(), outcome.name()]);
         }
-        self.stream.dead_letters.with_label_values(&["sent"]);
+        for outcome in ["sent", "redriven"] {
+            self.stream.dead_letters.with_label_values(&[outcome]);
+        }
         self.healthkit.errors.with_label_values(&["validation_error"]);
         self.healthkit.samples.with_label_values(&["all", "rejected"]);
     }

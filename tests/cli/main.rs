@@ -15,6 +15,7 @@ mod family;
 mod actors;
 mod config;
 mod conformance;
+mod dlq;
 mod kafka;
 mod keys;
 mod log;

@@ -7,6 +7,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/cloud.rs"]
+mod cloud;
 #[path = "../support/kafka.rs"]
 mod cluster;
 #[path = "../support/embedded.rs"]
@@ -22,7 +24,10 @@ mod accounts;
 mod bridge_on_redis;
 mod cache;
 mod cache_redis;
+mod dead_letters;
 mod event_log;
+mod fetch_queue;
+mod fetch_queue_commits;
 mod kafka;
 mod kafka_words;
 mod postgres;
@@ -34,3 +39,4 @@ mod store_commits;
 mod store_concurrency;
 mod store_flushes;
 mod store_reads;
+mod vendor_api;

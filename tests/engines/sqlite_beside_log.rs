@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use actors::domain::message::Message;
+use actors::ports::dead_letters::Letters;
 use actors::ports::event_log::{LogRecord, Places, Polled};
 use actors::ports::store::{CheckpointBatch, Claim, PositionMove};
-use actors::ports::{EventLog, Store};
+use actors::ports::{DeadLetters, EventLog, Store};
 use biometric_bridge::adapters::embedded_log::EmbeddedLog;
 use biometric_bridge::adapters::sqlite::SqliteStore;
 use biometric_bridge::adapters::sqlite_file::log_table::LogTable;
@@ -17,12 +18,14 @@ use tempfile::TempDir;
 
 use crate::event_log::{hold_all, message, poll as poll_log};
 use crate::store::{batch, commit_one, delivery, encode, is_fenced, receipts, user};
+use crate::store_flushes::letter;
 
 const PARTITIONS: u32 = 3;
 
 /// A store beside a log, in one file.
 struct Pair {
     store: Arc<dyn Store>,
+    sqlite: SqliteStore,
     log: EmbeddedLog,
     file: SqliteFile,
 }
@@ -31,8 +34,8 @@ impl Pair {
     async fn open(home: &TempDir) -> Self {
         let file = SqliteFile::open(&home.path().join("bridge.sqlite3")).await.unwrap();
         let table = LogTable::open(&file, PARTITIONS).await.unwrap().unwrap();
-        let store = Arc::new(SqliteStore::beside_log(file.clone(), table.clone()).await.unwrap());
-        Self { store, log: EmbeddedLog::new(file.clone(), table), file }
+        let sqlite = SqliteStore::beside_log(file.clone(), table.clone()).await.unwrap();
+        Self { store: Arc::new(sqlite.clone()), sqlite, log: EmbeddedLog::new(file.clone(), table), file }
     }
 
     /// All of `biometric-events`, read from the begin in pages of `page`.
@@ -84,6 +87,26 @@ async fn what_is_committed_is_on_the_log_and_in_no_outbox() {
     assert_eq!(of_user(&next.records(1).await, "a")[0], written.value);
     commit_one(&next.store, "3", batch("a", &[("w", 1, 63.0)])).await;
     assert_eq!(of_user(&next.records(10).await, "a").len(), 3);
+}
+
+#[actix_web::test]
+async fn a_dead_letter_that_is_redriven_is_on_the_log_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let pair = Pair::open(&home).await;
+    let original = message("a", 1);
+    let dead_letters = vec![letter("one", original.clone())];
+    let batch = CheckpointBatch { dead_letters, ..CheckpointBatch::default() };
+    pair.store.save_checkpoints(&batch).await.unwrap();
+    let held = hold_all(&pair.log).await;
+    let mut waiting = Box::pin(pair.log.poll(&held, 10));
+    assert!(matches!(poll!(&mut waiting), Poll::Pending), "there is nothing to read");
+    let dead: &dyn DeadLetters = &pair.sqlite;
+    assert_eq!(dead.redrive_letters(&Letters::Of(vec!["one".into()])).await, Ok(1));
+    let Polled::Records(records) = waiting.await.unwrap() else { panic!("records") };
+    assert_eq!(records.len(), 1);
+    let LogRecord { topic, key, value, headers, .. } = records[0].clone();
+    assert_eq!(Message { topic, key, value, headers }, original);
+    assert_eq!((pair.store.outbox_depth(), pair.store.dead_letters_len().await), (0, Ok(0)));
 }
 
 #[actix_web::test]

@@ -13,7 +13,7 @@ use actors::memory::MemoryStore;
 use actors::ports::store::{
     Committed, DeliveryStatus, EncodeEvent, EventQuery, NewDelivery, OutboxEntry, Receipt, StoreError,
 };
-use actors::ports::{Accounts, Store};
+use actors::ports::{Accounts, DeadLetters, FetchQueue, Store};
 use biometric_bridge::adapters::postgres::{PostgresConfig, PostgresStore};
 use biometric_bridge::adapters::sqlite::SqliteStore;
 use biometric_bridge::adapters::sqlite_file::SqliteFile;
@@ -26,6 +26,10 @@ pub(crate) struct Handles {
     pub(crate) two: Arc<dyn Store>,
     /// The same through the port of accounts.
     pub(crate) accounts: (Arc<dyn Accounts>, Arc<dyn Accounts>),
+    /// And of the queue of fetches.
+    pub(crate) queues: (Arc<dyn FetchQueue>, Arc<dyn FetchQueue>),
+    /// And of dead letters.
+    pub(crate) dead: (Arc<dyn DeadLetters>, Arc<dyn DeadLetters>),
     /// What must outlive them.
     _kept: Box<dyn Any>,
 }
@@ -50,10 +54,14 @@ impl Handles {
         Some(Self::of(postgres_store(&url, &schema), postgres_store(&url, &schema), ()))
     }
 
-    fn of<S: Store + Accounts>(one: S, two: S, kept: impl Any) -> Self {
+    fn of<S: Store + Accounts + FetchQueue + DeadLetters>(one: S, two: S, kept: impl Any) -> Self {
         let (one, two) = (Arc::new(one), Arc::new(two));
         let accounts: (Arc<dyn Accounts>, Arc<dyn Accounts>) = (Arc::clone(&one) as _, Arc::clone(&two) as _);
-        Self { one, two, accounts, _kept: Box::new(kept) }
+        let queues: (Arc<dyn FetchQueue>, Arc<dyn FetchQueue>) =
+            (Arc::clone(&one) as _, Arc::clone(&two) as _);
+        let dead: (Arc<dyn DeadLetters>, Arc<dyn DeadLetters>) =
+            (Arc::clone(&one) as _, Arc::clone(&two) as _);
+        Self { one, two, accounts, queues, dead, _kept: Box::new(kept) }
     }
 }
 

@@ -66,7 +66,7 @@ async fn all_messages_of_one_key_are_in_one_shard(stores: &Handles) {
     assert_eq!(seen.len(), 40);
 }
 
-fn letter(id: &str, original: Message) -> DeadLetter {
+pub(crate) fn letter(id: &str, original: Message) -> DeadLetter {
     DeadLetter {
         id: id.into(),
         original_topic: original.topic,

@@ -31,9 +31,9 @@ use crate::answers::{Answer, ago, assert_problem, heart_rate, read_answer, refus
 use crate::bridge::{HEALTHKIT_KEY, PATIENCE};
 
 /// Doors that are open, and what is behind them.
-struct House {
-    doors: web::Data<Doors>,
-    store: Arc<MemoryStore>,
+pub(crate) struct House {
+    pub(crate) doors: web::Data<Doors>,
+    pub(crate) store: Arc<MemoryStore>,
     address: SocketAddr,
     client: Client,
 }
@@ -66,7 +66,7 @@ impl Device for Explosive {
 }
 
 impl House {
-    fn open(settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn open(settings: &[(&str, &str)]) -> Self {
         let settings =
             [("BIND_ADDR", "127.0.0.1:0"), ("WORKERS", "1")].into_iter().chain(settings.iter().copied());
         let settings = Settings::read(Sources::from_pairs(settings)).expect("settings in order");
@@ -111,6 +111,8 @@ impl House {
             settings,
             tree,
             store: Arc::clone(&store) as _,
+            dead_letters: Arc::clone(&store) as _,
+            fetch_queue: Arc::clone(&store) as _,
             accounts: Arc::clone(&store) as _,
             vault: Arc::new(MemoryVault::default()),
             log,
@@ -132,7 +134,7 @@ impl House {
         Self { doors, store, address, client }
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
 
@@ -144,12 +146,12 @@ impl House {
         self.doors.admission.counts(size)
     }
 
-    async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         send(self.request(Method::GET, "/metrics")).await.text()
     }
 
     /// Waits for what becomes true by itself.
-    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let asking = async {
             while !holds(self) {
                 tokio::task::yield_now().await;

@@ -12,6 +12,7 @@ mod aftermath;
 mod answers;
 mod bodies;
 mod checks;
+mod dead_letters;
 mod doors;
 mod encodings;
 mod forgeries;

@@ -133,7 +133,14 @@ fn page<'r>(
 #[async_trait]
 impl Accounts for MemoryStore {
     async fn put_link(&self, link: &Link, tokens: Option<&NewTokens>) -> Result<(), StoreError> {
-        self.transact(StoreCall::PutLink, |contents| contents.accounts.put(link, tokens)).await
+        self.transact(StoreCall::PutLink, |contents| {
+            contents.accounts.put(link, tokens)?;
+            if tokens.is_some() {
+                contents.fetches.release(link.account.vendor, &link.whose());
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn delete_link(&self, account: &Account) -> Result<bool, StoreError> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::accounts::AccountRows;
+use super::fetch_queue::FetchRows;
 use crate::domain::admission::Known;
 use crate::domain::event::{Event, Reading};
 use crate::domain::ids::{EventId, Identity, UserId};
@@ -71,9 +72,14 @@ pub struct Contents {
     pub dead_letters: BTreeMap<Arc<str>, DeadLetter>,
     /// Links and tokens.
     pub accounts: AccountRows,
+    /// What is to be fetched, and the budgets.
+    pub fetches: FetchRows,
     facts: HashMap<Identity, Known>,
     delivery_places: HashMap<[u8; 32], usize>,
     last_outbox_id: i64,
+    /// Which letter was set aside when, by place.
+    dead_letter_places: BTreeMap<i64, Arc<str>>,
+    last_dead_letter: i64,
 }
 
 impl Contents {
@@ -94,6 +100,8 @@ impl Contents {
                 self.deliveries.push(delivery.clone());
             }
         }
+        delivery.ends.iter().for_each(|end| self.fetches.end(end));
+        self.fetches.add(&delivery.fetches);
         let mut receipts = Vec::with_capacity(delivery.drafts.len());
         for draft in &delivery.drafts {
             let (given_id, user_id) = (draft.event_id.clone(), draft.user_id.clone());
@@ -167,10 +175,7 @@ impl Contents {
         }
         batch.states.iter().for_each(|message| self.send(message.clone()));
         for letter in &batch.dead_letters {
-            if !self.dead_letters.contains_key(&letter.id) {
-                self.dead_letters.insert(Arc::clone(&letter.id), letter.clone());
-                self.send(letter.to_message());
-            }
+            self.set_aside(letter);
         }
         Ok((self.last_outbox_id - sent_before) as usize)
     }
@@ -203,13 +208,33 @@ impl Contents {
     /// Moves what the log refuses from the outbox to the dead letters.
     pub(super) fn bury(&mut self, refused: &[(i64, DeadLetter)]) {
         for (id, letter) in refused {
-            if self.outbox.remove(id).is_some()
-                && letter.original_topic != Topic::DeadLetters
-                && !self.dead_letters.contains_key(&letter.id)
-            {
-                self.dead_letters.insert(Arc::clone(&letter.id), letter.clone());
-                self.send(letter.to_message());
+            if self.outbox.remove(id).is_some() && letter.original_topic != Topic::DeadLetters {
+                self.set_aside(letter);
             }
+        }
+    }
+
+    fn set_aside(&mut self, letter: &DeadLetter) {
+        if self.dead_letters.contains_key(&letter.id) {
+            return;
+        }
+        self.last_dead_letter += 1;
+        self.dead_letter_places.insert(self.last_dead_letter, Arc::clone(&letter.id));
+        self.dead_letters.insert(Arc::clone(&letter.id), letter.clone());
+        self.send(letter.to_message());
+    }
+
+    /// The dead letters with their places, oldest first.
+    pub(super) fn kept_letters(&self) -> impl DoubleEndedIterator<Item = (i64, &DeadLetter)> {
+        let letter = |(place, id): (&i64, &Arc<str>)| Some((*place, self.dead_letters.get(id)?));
+        self.dead_letter_places.iter().filter_map(letter)
+    }
+
+    /// Puts the message of a dead letter on its way again.
+    pub(super) fn redrive(&mut self, place: i64) {
+        let id = self.dead_letter_places.remove(&place);
+        if let Some(letter) = id.and_then(|id| self.dead_letters.remove(&id)) {
+            self.send(letter.message);
         }
     }
 

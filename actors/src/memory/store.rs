@@ -34,6 +34,8 @@ pub enum StoreCall {
     Latest,
     ModeSwitches,
     DeadLettersLen,
+    DeadLetters,
+    RedriveLetters,
     Check,
     PutLink,
     DeleteLink,
@@ -49,6 +51,15 @@ pub enum StoreCall {
     ToReconnect,
     SealedOtherwise,
     Reseal,
+    ClaimFetches,
+    TakeRequest,
+    RestVendor,
+    PutBack,
+    DropLeases,
+    ReleaseFetches,
+    CountFetches,
+    DeadFetches,
+    RedriveFetches,
 }
 
 /// A handle to a store in memory. What it holds lives as long as any handle to it.

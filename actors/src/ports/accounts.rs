@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::store::StoreError;
 use super::vault::SealedPair;
 use crate::domain::account::Account;
+use crate::domain::fetch::Whose;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
@@ -25,6 +26,13 @@ pub struct Link {
     pub timezone: Option<String>,
     /// The SHA-256 of a key that speaks for this user alone.
     pub key_hash: Option<[u8; 32]>,
+}
+
+impl Link {
+    /// Whose data the tokens of this link open: fetches name them either way.
+    pub fn whose(&self) -> [Whose; 2] {
+        [Whose::Vendor(self.account.id.clone()), Whose::User(self.user_id.clone())]
+    }
 }
 
 /// Whether an account's tokens are of use.
@@ -98,8 +106,12 @@ pub enum Leased {
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
     /// Links an account, in place of the link that it had; with tokens, these take the place of those that it had, and are
-    /// active. Their version is the microsecond of the store's clock, or one more than the version they replace if that is
-    /// more: a link that was deleted and put anew has no version that a refresh under way may still know.
+    /// active, and what the fetch queue keeps for this account or this user until there are tokens is released in the same
+    /// transaction ([`release_fetches`]). Their version is the microsecond of the store's clock, or one more than the
+    /// version they replace if that is more: a link that was deleted and put anew has no version that a refresh under way
+    /// may still know.
+    ///
+    /// [`release_fetches`]: super::fetch_queue::FetchQueue::release_fetches
     ///
     /// # Errors
     /// [`StoreError::Refused`] if another account has the same key.

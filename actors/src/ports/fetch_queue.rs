@@ -41,9 +41,9 @@ pub struct ClaimedFetch {
     pub ids: Vec<i64>,
     /// What to do: that of the first row, with the newest `changed_at` and the oldest `received_at` of them all.
     pub job: NewFetch,
-    /// Tries that have failed.
+    /// Tries that have failed; of rows that differ, the fewest, since the question was asked anew.
     pub attempts: u32,
-    /// How often the record was not there or not computed yet.
+    /// How often the record was not there or not computed yet; of rows that differ, the fewest.
     pub looks: u32,
     /// For how long the oldest of its rows has been in the queue.
     pub waited: Duration,
@@ -92,7 +92,8 @@ pub enum FetchFate {
     /// It is due again.
     Again(Again),
     /// Its account has no tokens that are of use: it waits for [`FetchQueue::release_fetches`], and is due again when it
-    /// has been in the queue for so long.
+    /// has been in the queue for so long. If its account was released while it was in somebody's hands, it is due at
+    /// once: who found no tokens had looked before there were some.
     AwaitAccount {
         /// Since it came into the queue.
         until_waited: Duration,
@@ -178,7 +179,8 @@ pub trait FetchQueue: Send + Sync + 'static {
     /// Everything of a vendor that `holder` has in its hands is due again at once: it has died and come back.
     async fn drop_leases(&self, vendor: Vendor, holder: Uuid) -> Result<(), StoreError>;
 
-    /// What waits for one of these accounts is due at once. How much there was.
+    /// What waits for one of these accounts is due at once. How much there was. What is in somebody's hands just then
+    /// does not begin to wait for it ([`FetchFate::AwaitAccount`]).
     async fn release_fetches(&self, vendor: Vendor, whose: &[Whose]) -> Result<u64, StoreError>;
 
     /// How many there are of each vendor that has any.

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod cache;
 pub mod clock;
+pub mod dead_letters;
 pub mod event_log;
 pub mod fetch_queue;
 pub mod store;
@@ -13,6 +14,7 @@ pub mod vendor_api;
 pub use accounts::Accounts;
 pub use cache::Cache;
 pub use clock::Clock;
+pub use dead_letters::DeadLetters;
 pub use event_log::EventLog;
 pub use fetch_queue::FetchQueue;
 pub use store::Store;

@@ -1,13 +1,15 @@
 //! Actors that die while deliveries flow: nothing is lost, nothing counts twice, and `/actors` shows it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actors::domain::delivery::{DecodeError, Decoded, VerifyError};
 use actors::domain::event::DeviceType;
 use actors::domain::message::Topic;
 use actors::domain::time::Timestamp;
 use actors::messages::{CommitError, Outcome};
+use actors::ports::DeadLetters;
+use actors::ports::dead_letters::Letters;
 use actors::ports::telemetry::{PipelineEvent, Skipped};
 use actors::supervision::{CommandError, Fault};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
@@ -163,6 +165,43 @@ async fn an_event_whose_fold_dies_twice_is_set_aside_and_its_neighbours_are_appl
             bridge.log.read(|topics| topics.records(Topic::DeadLetters).count()) == 1
         })
         .await;
+}
+
+#[actix::test]
+async fn an_event_that_was_set_aside_is_applied_when_it_is_redriven() {
+    let is_deadly = Arc::new(AtomicBool::new(true));
+    let strikes = Arc::clone(&is_deadly);
+    let bridge = Bridge::with(striking(move |event| match event {
+        PipelineEvent::Applied { event } => {
+            strikes.load(Ordering::SeqCst) && event.readings.iter().any(|reading| reading.value == 62.0)
+        }
+        _ => false,
+    }));
+    for number in 0..5 {
+        bridge.deliver(heart_rate("a", number)).await;
+    }
+    bridge.until("one is set aside", |bridge| bridge.recorder.tally().dead_lettered == 1).await;
+    bridge.until("the others are applied", |bridge| bridge.state_seq("a") == 4).await;
+    bridge.tree.flush().await.unwrap();
+    let redrive = async || {
+        let kept = bridge.store.dead_letters(None, 10).await.unwrap();
+        let ids = kept.into_iter().map(|letter| letter.id).collect();
+        let redriven = bridge.store.redrive_letters(&Letters::Of(ids)).await.unwrap();
+        bridge.tree.outlet.committed(redriven);
+        redriven
+    };
+    // As long as it is deadly it is set aside anew, and never lost.
+    assert_eq!(redrive().await, 1);
+    bridge.until("it is set aside again", |bridge| bridge.recorder.tally().dead_lettered == 2).await;
+    bridge.tree.flush().await.unwrap();
+    is_deadly.store(false, Ordering::SeqCst);
+    assert_eq!(redrive().await, 1);
+    bridge.until("it is applied", |bridge| bridge.state_seq("a") == 5).await;
+    bridge.deliver(heart_rate("a", 5)).await;
+    bridge.until("the partition goes on", |bridge| bridge.state_seq("a") == 6).await;
+    bridge.tree.flush().await.unwrap();
+    assert_positions_are_covered(&bridge);
+    assert_eq!((redrive().await, bridge.recorder.tally().dead_lettered), (0, 2));
 }
 
 #[actix::test]

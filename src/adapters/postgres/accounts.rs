@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::fault::Fault;
 use super::instant::PgInstant;
 use super::pool::{Lease, Share, within};
-use super::{ANSWER_PATIENCE, PostgresStore};
+use super::{ANSWER_PATIENCE, PostgresStore, fetch_queue};
 use crate::adapters::stored::accounts::{LinkRow, TokensRow, after, lease_ms, link, tokens};
 
 type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
@@ -36,7 +36,7 @@ impl PostgresStore {
         Ok(lease.finish(outcome).await?)
     }
 
-    async fn rows<R>(&self, share: Share, query: Query) -> Result<Vec<R>, StoreError>
+    pub(super) async fn rows<R>(&self, share: Share, query: Query) -> Result<Vec<R>, StoreError>
     where
         R: for<'r> FromRow<'r, PgRow> + Send,
     {
@@ -47,7 +47,7 @@ impl PostgresStore {
     }
 }
 
-async fn select<R>(connection: &mut PgConnection, query: Query) -> Result<Vec<R>, Fault>
+pub(super) async fn select<R>(connection: &mut PgConnection, query: Query) -> Result<Vec<R>, Fault>
 where
     R: for<'r> FromRow<'r, PgRow>,
 {
@@ -81,6 +81,7 @@ async fn put(lease: &mut Lease, link: &Link, tokens: Option<&NewTokens>) -> Resu
             &link.account,
         );
         bind_tokens(query, tokens).execute(&mut **lease).await?;
+        fetch_queue::release(lease, link.account.vendor, &link.whose()).await?;
     }
     lease.commit().await
 }

@@ -17,7 +17,8 @@ use sqlx::PgConnection;
 use super::fault::Fault;
 use super::instant::PgInstant;
 use super::pool::Lease;
-use super::{events, latest, outbox};
+use super::{events, fetch_queue, latest, outbox};
+use crate::adapters::stored::fetch_queue::QueueChange;
 use crate::adapters::stored::plan::{Held, Plan};
 
 /// How often a transaction that lost against another one is begun.
@@ -137,8 +138,8 @@ async fn write(
     let known: HashSet<Identity> = facts.keys().copied().collect();
     let ids = events::stored_ids(connection, drafts()).await?;
     let seqs = events::numbers(connection, drafts().count()).await?;
-    let (read_at_last, events) = (Vec::new(), Vec::new());
-    let mut plan = Plan { deliveries, facts, ids, seqs, read_at_last, events };
+    let (read_at_last, events, queue) = (Vec::new(), Vec::new(), QueueChange::default());
+    let mut plan = Plan { deliveries, facts, ids, seqs, read_at_last, events, queue };
     let mut committed = Vec::with_capacity(batch.len());
     for packed in batch {
         committed.push(plan.take(packed.delivery, encode)?);
@@ -159,6 +160,7 @@ async fn write_plan(
             .execute(&mut *connection)
             .await?;
     }
+    fetch_queue::change(connection, &plan.queue).await?;
     if plan.events.is_empty() {
         return Ok(());
     }

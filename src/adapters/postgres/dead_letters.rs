@@ -1,14 +1,22 @@
-//! Messages that were set aside.
+//! Messages that were set aside, and their way back.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use actors::domain::message::Message;
-use actors::ports::store::DeadLetter;
+use actors::domain::message::{Message, Topic};
+use actors::domain::time::Timestamp;
+use actors::ports::DeadLetters;
+use actors::ports::dead_letters::{KeptLetter, Letters};
+use actors::ports::store::{DeadLetter, StoreError};
+use async_trait::async_trait;
 use sqlx::PgConnection;
+use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::instant::PgInstant;
-use crate::adapters::stored::encode_headers;
+use super::pool::{Lease, Share, within};
+use super::{ANSWER_PATIENCE, PostgresStore, outbox};
+use crate::adapters::stored::{damaged, decode_headers, encode_headers};
 
 /// Keeps dead letters, and gives back the messages of those that were not kept before.
 pub(super) async fn insert(
@@ -46,4 +54,89 @@ pub(super) async fn insert(
 /// Text as PostgreSQL takes it: a NUL, of which it has none, must not keep a message from being set aside.
 fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+/// Its columns: seq, id, original_topic, key, error_type, error_message, failed_at in milliseconds, retry_count.
+type KeptRow = (i64, String, String, Vec<u8>, String, String, i64, i64);
+/// Its columns: seq, original_topic, key, value, headers.
+type MessageRow = (i64, String, Vec<u8>, Vec<u8>, Vec<u8>);
+
+#[async_trait]
+impl DeadLetters for PostgresStore {
+    async fn dead_letters(&self, before: Option<i64>, limit: usize) -> Result<Vec<KeptLetter>, StoreError> {
+        let deadline = Instant::now() + ANSWER_PATIENCE;
+        let mut lease = self.lease(Share::Queries, deadline).await?;
+        let outcome = within(deadline, read(&mut lease, before, limit)).await;
+        Ok(lease.finish(outcome).await?)
+    }
+
+    async fn redrive_letters(&self, letters: &Letters) -> Result<usize, StoreError> {
+        let _changing = self.inner.depth.changing();
+        let deadline = Instant::now() + ANSWER_PATIENCE;
+        let mut lease = self.lease(Share::Pipeline, deadline).await?;
+        let outcome = within(deadline, redrive(&mut lease, letters)).await;
+        let messages = lease.finish(outcome).await?;
+        self.inner.depth.grow(messages as u64);
+        Ok(messages)
+    }
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<Vec<KeptLetter>, Fault> {
+    let rows: Vec<KeptRow> = sqlx::query_as(
+        "SELECT seq, id, original_topic, key, error_type, error_message, \
+         (extract(epoch FROM failed_at) * 1000)::bigint, retry_count FROM kafka_dlq \
+         WHERE seq < $1 ORDER BY seq DESC LIMIT $2",
+    )
+    .bind(before.unwrap_or(i64::MAX))
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    let kept = |(place, id, original_topic, key, error_type, error_message, failed_at, retries): KeptRow| {
+        Ok(KeptLetter {
+            place,
+            id: id.into(),
+            original_topic,
+            key: String::from_utf8(key).map_err(damaged)?,
+            error_type,
+            error_message,
+            failed_at: Timestamp::from_ms(failed_at),
+            retry_count: u32::try_from(retries).unwrap_or(u32::MAX),
+        })
+    };
+    rows.into_iter().map(kept).collect()
+}
+
+/// In one transaction; what another call has in hand is left to it.
+async fn redrive(lease: &mut Lease, letters: &Letters) -> Result<usize, Fault> {
+    lease.begin().await?;
+    let query = match letters {
+        Letters::Of(ids) => sqlx::query_as(
+            "DELETE FROM kafka_dlq WHERE id IN \
+             (SELECT id FROM kafka_dlq WHERE id = ANY($1) FOR UPDATE SKIP LOCKED) \
+             RETURNING seq, original_topic, key, value, headers",
+        )
+        .bind(ids.iter().map(|id| text(id)).collect::<Vec<_>>()),
+        Letters::Oldest { until, limit } => sqlx::query_as(
+            "DELETE FROM kafka_dlq WHERE id IN \
+             (SELECT id FROM kafka_dlq WHERE seq <= $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED) \
+             RETURNING seq, original_topic, key, value, headers",
+        )
+        .bind(*until)
+        .bind(i64::try_from(*limit).unwrap_or(i64::MAX)),
+    };
+    let mut rows: Vec<MessageRow> = query.fetch_all(&mut **lease).await?;
+    rows.sort_unstable_by_key(|(seq, ..)| *seq);
+    let mut messages = Vec::with_capacity(rows.len());
+    for (_, topic, key, value, headers) in rows {
+        let topic = Topic::from_name(&topic).ok_or_else(|| damaged("an unknown topic"))?;
+        let key = Arc::from(String::from_utf8(key).map_err(damaged)?);
+        messages.push(Message { topic, key, value, headers: decode_headers(&headers)? });
+    }
+    outbox::insert(lease, messages.iter()).await?;
+    lease.commit().await?;
+    Ok(messages.len())
 }

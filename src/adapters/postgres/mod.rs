@@ -14,6 +14,8 @@ mod config;
 mod dead_letters;
 mod events;
 mod fault;
+mod fetch_claims;
+mod fetch_queue;
 mod instant;
 mod latest;
 pub mod migrations;

@@ -13,7 +13,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{FromRow, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::SqliteStore;
+use super::{SqliteStore, fetch_queue};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::accounts::{LinkRow, TokensRow, after, lease_ms, link, tokens};
 
@@ -26,14 +26,14 @@ fn of_account(sql: &'static str, account: &Account) -> Query {
 
 impl SqliteStore {
     /// Runs one statement that changes rows, and tells how many it changed.
-    async fn change(&self, query: Query) -> JobResult<u64> {
+    pub(super) async fn change(&self, query: Query) -> JobResult<u64> {
         let run = async |connection: &mut SqliteConnection, query: Query| {
             query.execute(connection).await.map(|done| done.rows_affected()).map_err(store_error)
         };
         self.file.write(move |connection| Box::pin(async move { run(connection, query).await })).await
     }
 
-    async fn rows<R>(&self, query: Query) -> JobResult<Vec<R>>
+    pub(super) async fn rows<R>(&self, query: Query) -> JobResult<Vec<R>>
     where
         R: for<'r> FromRow<'r, SqliteRow>,
     {
@@ -67,7 +67,9 @@ async fn put(connection: &mut SqliteConnection, link: &Link, tokens: Option<&New
          lease_until = NULL",
         &link.account,
     );
-    bind_tokens(query, tokens).bind(first_version()).execute(connection).await.map(drop).map_err(store_error)
+    let query = bind_tokens(query, tokens).bind(first_version());
+    query.execute(&mut *connection).await.map_err(store_error)?;
+    fetch_queue::release(connection, link.account.vendor, &link.whose()).await.map(drop)
 }
 
 /// The version of a pair that follows no other.

@@ -8,10 +8,11 @@ use actors::domain::ids::{EventId, Identity};
 use actors::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError, WrittenEvent};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::latest;
 use super::outlet::{Outlet, Sent};
+use super::{fetch_queue, latest};
 use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, insert, push_list};
 use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error, undo};
+use crate::adapters::stored::fetch_queue::{QueueChange, columns};
 use crate::adapters::stored::newest::Newest;
 use crate::adapters::stored::plan::{EventRow, Held, Plan};
 use crate::adapters::stored::{encode_headers, metrics_column};
@@ -114,8 +115,8 @@ async fn read_plan(
         });
     }
     let seqs = (last_event + 1..).take(drafts().count()).collect();
-    let (read_at_last, events) = (Vec::new(), Vec::new());
-    Ok((Plan { deliveries: deliveries_held, facts, ids, seqs, read_at_last, events }, new))
+    let (read_at_last, events, queue) = (Vec::new(), Vec::new(), QueueChange::default());
+    Ok((Plan { deliveries: deliveries_held, facts, ids, seqs, read_at_last, events, queue }, new))
 }
 
 /// What the tables hold of a batch.
@@ -198,10 +199,18 @@ async fn write_plan(
     let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
     let newest = latest::candidates(&newest)?;
     let outgoing = outlet.place(connection, plan.events.iter().map(|row| &row.written.message)).await?;
-    let tables =
-        [delivery_rows(new), event_rows(&events), fact_rows(&facts), latest::rows(&newest), outgoing.rows()];
+    let fetches = columns(&plan.queue.fetches)?;
+    let tables = [
+        delivery_rows(new),
+        event_rows(&events),
+        fact_rows(&facts),
+        latest::rows(&newest),
+        outgoing.rows(),
+        fetch_queue::rows(&fetches),
+    ];
     insert(connection, &tables).await?;
     drop(tables);
+    fetch_queue::end(connection, &plan.queue.ends).await?;
     for (id, status) in &plan.read_at_last {
         sqlx::query("UPDATE deliveries SET status = ? WHERE id = ?")
             .bind(status.name())

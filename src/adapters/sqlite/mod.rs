@@ -3,6 +3,8 @@
 mod accounts;
 mod checkpoints;
 mod commit;
+mod dead_letters;
+mod fetch_queue;
 mod latest;
 mod outbox;
 mod outlet;
@@ -49,6 +51,7 @@ impl SqliteStore {
     /// A store in `file`, which has the schema. Its messages wait in the outbox.
     pub async fn new(file: SqliteFile) -> Result<Self, StoreError> {
         let outbox_depth = Arc::new(AtomicU64::new(outbox::count(file.readers()).await?));
+        fetch_queue::drop_all_leases(&file).await?;
         Ok(Self { file, outlet: Outlet::Outbox, outbox_depth, last_check: Arc::default() })
     }
 

@@ -3,6 +3,7 @@
 //! It is no adapter of a port. The stores share it, so that a rule stands in one place whatever the engine.
 
 pub(crate) mod accounts;
+pub(crate) mod fetch_queue;
 pub(crate) mod newest;
 pub(crate) mod plan;
 

@@ -9,6 +9,8 @@ use actors::ports::store::{
     Committed, DeliveryStatus, EncodeEvent, NewDelivery, Receipt, StoreError, WrittenEvent,
 };
 
+use super::fetch_queue::QueueChange;
+
 /// A delivery's row, as the batch finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Held {
@@ -46,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) read_at_last: Vec<(i64, DeliveryStatus)>,
     /// In the order of the batch.
     pub(crate) events: Vec<EventRow>,
+    /// What comes into the queue of fetches and leaves it; of nearly all batches nothing.
+    pub(crate) queue: QueueChange,
 }
 
 impl Plan {
@@ -67,6 +71,8 @@ impl Plan {
         }
         *held = Held::Known { quarantined };
         let delivery_id = *delivery_id;
+        self.queue.fetches.extend_from_slice(&delivery.fetches);
+        self.queue.ends.extend(delivery.ends.clone());
         let mut receipts = Vec::with_capacity(delivery.drafts.len());
         for draft in &delivery.drafts {
             let (given_id, user_id) = (draft.event_id.clone(), draft.user_id.clone());

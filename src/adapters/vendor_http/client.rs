@@ -2,17 +2,22 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use actix_web::http::header::HttpDate;
+use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
 /// How long a request may take in all …
-const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_PATIENCE: Duration = Duration::from_secs(30);
 /// … and how much of it a new connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// No vendor is believed to ask for more: it is far more than is obeyed, and no sum with it overflows.
+const REST_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why there is no answer, for people; without addresses, which may hold what is secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +95,28 @@ pub(super) async fn read(mut response: Response, max_bytes: usize) -> Result<Vec
         body.extend_from_slice(&piece);
     }
     Ok(body)
+}
+
+/// How long a vendor asks to wait: `Retry-After`, in seconds or as a date, or WHOOP's `X-RateLimit-Reset`, in seconds
+/// (vendors.md §3, Limits).
+pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let retry_after = text("retry-after").and_then(|text| seconds(text).or_else(|| until(text, headers)));
+    retry_after.or_else(|| seconds(text("x-ratelimit-reset")?))
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // Digits that are no `u64` are too many seconds, and not none.
+    is_number.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)).min(REST_MAX))
+}
+
+/// From the vendor's own now, where it tells that too: its clock need not be ours.
+fn until(date: &str, headers: &HeaderMap) -> Option<Duration> {
+    let read = |text: &str| text.parse::<HttpDate>().ok().map(SystemTime::from);
+    let now = headers.get("date").and_then(|date| read(date.to_str().ok()?.trim()));
+    let left = read(date)?.duration_since(now.unwrap_or_else(SystemTime::now));
+    Some(left.unwrap_or_default().min(REST_MAX))
 }
 
 fn told(error: &reqwest::Error) -> HttpError {

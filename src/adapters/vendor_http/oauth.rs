@@ -7,12 +7,11 @@ use actors::domain::account::{Token, TokenPair, Vendor};
 use actors::ports::OAuth;
 use actors::ports::vendor_api::{Grant, OAuthError};
 use async_trait::async_trait;
-use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::client::{VendorClient, read, send};
+use super::client::{VendorClient, patience, read, send};
 
 /// Answers with tokens are short.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
@@ -96,12 +95,6 @@ impl OAuth for HttpOAuth {
             status => Err(OAuthError::Unavailable(format!("it answers {}", status.as_u16()))),
         }
     }
-}
-
-/// How long a vendor asks to wait: `Retry-After`, or WHOOP's `X-RateLimit-Reset`, both in seconds (vendors.md §3, Limits).
-fn patience(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = |name| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
-    seconds("retry-after").or_else(|| seconds("x-ratelimit-reset")).map(Duration::from_secs)
 }
 
 fn granted(body: &[u8]) -> Result<Grant, OAuthError> {

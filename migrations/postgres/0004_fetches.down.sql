@@ -1,0 +1,2 @@
+DROP TABLE vendor_budgets;
+DROP TABLE vendor_fetches;

@@ -1,0 +1,374 @@
+//! The queue of fetches.
+
+use std::time::Duration;
+
+use actors::domain::account::Vendor;
+use actors::domain::fetch::Whose;
+use actors::domain::rate_budget::{RateBudget, RateLimit};
+use actors::domain::time::Timestamp;
+use actors::ports::clock::{Clock as _, SystemClock};
+use actors::ports::fetch_queue::{
+    Again, ClaimFetches, ClaimedFetches, DeadFetch, FetchCounts, FetchEnd, FetchFate, FetchQueue, PutBack,
+};
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::SqliteStore;
+use crate::adapters::sqlite_file::rows::{Insert, Rows};
+use crate::adapters::sqlite_file::{JobResult, SqliteFile, store_error};
+use crate::adapters::stored::damaged_json;
+use crate::adapters::stored::fetch_queue::{
+    Claiming, CountRow, DAMAGED, DeadRow, DueRow, FetchColumns, Head, LeasedRow, budget, budget_text, counts,
+    dead, duration_ms, heads, vendors,
+};
+
+static FETCHES: Insert = Insert {
+    into: "vendor_fetches (vendor, whose, question, changed_at, received_at, request_id, is_backfill, created_at, due_at)",
+    columns: 9,
+    tail: "",
+};
+
+/// New fetches, due at once.
+pub(super) fn rows<'r>(fetches: &'r [FetchColumns<'r>]) -> Rows<'r> {
+    let now_ms = SystemClock.now().as_ms();
+    Rows::new(&FETCHES, fetches, move |FetchColumns { job, vendor, whose, fetch }, values| {
+        values.push(*vendor).push(whose.as_str()).push(fetch.as_str());
+        values.push(job.changed_at.as_ms()).push(job.received_at.as_ms()).push(job.request_id.as_str());
+        values.push(job.is_backfill).push(now_ms).push(now_ms);
+    })
+}
+
+fn holder_bytes(holder: Uuid) -> Vec<u8> {
+    holder.as_bytes().to_vec()
+}
+
+/// Numbers as one argument.
+fn list(ids: &[i64]) -> JobResult<String> {
+    serde_json::to_string(ids).map_err(|error| damaged_json(&error))
+}
+
+/// Lets go what deliveries answer.
+pub(super) async fn end(connection: &mut SqliteConnection, ends: &[FetchEnd]) -> JobResult<()> {
+    let now_ms = SystemClock.now().as_ms();
+    for FetchEnd { ids, again } in ends {
+        let ids = list(ids)?;
+        let of_ids = |sql: &'static str| sqlx::query(sql).bind(&ids);
+        let query = match again {
+            None => of_ids("DELETE FROM vendor_fetches WHERE id IN (SELECT value FROM json_each(?1))"),
+            Some(Again { delay, attempts, looks }) => of_ids(
+                "UPDATE vendor_fetches SET state = 'waiting', lease_holder = NULL, due_at = ?2, attempts = ?3, \
+                 looks = ?4 WHERE id IN (SELECT value FROM json_each(?1))",
+            )
+            .bind(now_ms + duration_ms(*delay))
+            .bind(attempts)
+            .bind(looks),
+        };
+        query.execute(&mut *connection).await.map_err(store_error)?;
+    }
+    Ok(())
+}
+
+/// One process has the file: what was in the hands of the one before is in nobody's.
+pub(super) async fn drop_all_leases(file: &SqliteFile) -> JobResult<()> {
+    file.write(|connection| {
+        Box::pin(async move {
+            sqlx::query(
+                "UPDATE vendor_fetches SET lease_holder = NULL, due_at = min(due_at, ?) \
+                 WHERE lease_holder IS NOT NULL",
+            )
+            .bind(SystemClock.now().as_ms())
+            .execute(connection)
+            .await
+            .map(drop)
+            .map_err(store_error)
+        })
+    })
+    .await
+}
+
+/// What waits for one of these accounts is due, and what is in somebody's hands will be when it comes back.
+pub(super) async fn release(
+    connection: &mut SqliteConnection,
+    vendor: Vendor,
+    whose: &[Whose],
+) -> JobResult<u64> {
+    let (now_ms, mut released) = (SystemClock.now().as_ms(), 0);
+    for whose in whose.iter().map(Whose::to_text) {
+        let due = sqlx::query(
+            "UPDATE vendor_fetches SET state = 'waiting', lease_holder = NULL, due_at = ?3 \
+             WHERE vendor = ?1 AND whose = ?2 AND state = 'awaiting_account' \
+             AND (lease_holder IS NULL OR due_at <= ?3)",
+        );
+        let due = due.bind(vendor.name()).bind(&whose).bind(now_ms);
+        released += due.execute(&mut *connection).await.map_err(store_error)?.rows_affected();
+        let held = sqlx::query(
+            "UPDATE vendor_fetches SET is_released = 1 WHERE vendor = ? AND whose = ? AND lease_holder IS NOT NULL",
+        );
+        held.bind(vendor.name()).bind(whose).execute(&mut *connection).await.map_err(store_error)?;
+    }
+    Ok(released)
+}
+
+async fn read_budget(connection: &mut SqliteConnection, vendor: Vendor) -> JobResult<RateBudget> {
+    let row: Option<(String,)> = sqlx::query_as("SELECT budget FROM vendor_budgets WHERE vendor = ?")
+        .bind(vendor.name())
+        .fetch_optional(connection)
+        .await
+        .map_err(store_error)?;
+    row.map_or_else(|| Ok(RateBudget::default()), |(text,)| budget(&text))
+}
+
+async fn write_budget(
+    connection: &mut SqliteConnection,
+    vendor: Vendor,
+    budget: &RateBudget,
+) -> JobResult<()> {
+    sqlx::query(
+        "INSERT INTO vendor_budgets (vendor, budget) VALUES (?, ?) \
+         ON CONFLICT (vendor) DO UPDATE SET budget = excluded.budget",
+    )
+    .bind(vendor.name())
+    .bind(budget_text(budget)?)
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(store_error)
+}
+
+async fn claim(connection: &mut SqliteConnection, claim: &ClaimFetches) -> JobResult<ClaimedFetches> {
+    let budget = read_budget(connection, claim.vendor).await?;
+    let mut claiming = Claiming::new(claim, SystemClock.now(), budget);
+    for is_backfill in [false, true] {
+        // Those that ask the same are one: as long as there are more, a page may come to less than is wanted.
+        while claiming.wants() > 0 {
+            let page = due(connection, &claiming, is_backfill).await?;
+            let is_last = page.len() < claiming.wants();
+            let (heads, unreadable) = heads(page);
+            bury(connection, &unreadable).await?;
+            for head in claiming.give(heads, is_backfill) {
+                let rows = lease(connection, &claiming, &head, is_backfill).await?;
+                claiming.hand_out(head, is_backfill, &rows)?;
+            }
+            if is_last {
+                break;
+            }
+        }
+    }
+    if let Some(budget) = claiming.changed_budget() {
+        write_budget(connection, claim.vendor, budget).await?;
+    }
+    let mut due_at = Vec::new();
+    for is_backfill in claiming.looks_ahead() {
+        let next: (Option<i64>,) = sqlx::query_as(
+            "SELECT min(due_at) FROM vendor_fetches WHERE vendor = ? AND is_backfill = ? AND state <> 'dead'",
+        )
+        .bind(claim.vendor.name())
+        .bind(is_backfill)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        due_at.extend(next.0);
+    }
+    Ok(claiming.finish(&due_at))
+}
+
+/// Rows that are due, longest first.
+async fn due(
+    connection: &mut SqliteConnection,
+    claiming: &Claiming<'_>,
+    is_backfill: bool,
+) -> JobResult<Vec<DueRow>> {
+    sqlx::query_as(
+        "SELECT id, whose, question FROM vendor_fetches WHERE vendor = ? AND is_backfill = ? AND state <> 'dead' \
+         AND due_at <= ? ORDER BY due_at, id LIMIT ?",
+    )
+    .bind(claiming.claim.vendor.name())
+    .bind(is_backfill)
+    .bind(claiming.now.as_ms())
+    .bind(i64::try_from(claiming.wants()).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)
+}
+
+/// Leases a row and those that ask the same.
+async fn lease(
+    connection: &mut SqliteConnection,
+    claiming: &Claiming<'_>,
+    head: &Head,
+    is_backfill: bool,
+) -> JobResult<Vec<LeasedRow>> {
+    let (whose, fetch) = &head.key;
+    let now_ms = claiming.now.as_ms();
+    // The plus keeps SQLite from walking all that is live or backfill: the rows of one account are fewer.
+    sqlx::query_as(
+        "UPDATE vendor_fetches SET lease_holder = ?1, due_at = ?2, is_released = 0 \
+         WHERE vendor = ?3 AND whose = ?4 AND question = ?5 AND +is_backfill = ?6 AND state <> 'dead' \
+         AND (lease_holder IS NULL OR due_at <= ?7) \
+         RETURNING id, changed_at, received_at, request_id, created_at, attempts, looks",
+    )
+    .bind(holder_bytes(claiming.claim.holder))
+    .bind(now_ms + duration_ms(claiming.claim.lease))
+    .bind(claiming.claim.vendor.name())
+    .bind(whose)
+    .bind(fetch)
+    .bind(is_backfill)
+    .bind(now_ms)
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)
+}
+
+/// Gives up rows that cannot be read, so that they do not stand before those that can.
+async fn bury(connection: &mut SqliteConnection, ids: &[i64]) -> JobResult<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let [error_type, error_message] = DAMAGED;
+    sqlx::query(
+        "UPDATE vendor_fetches SET state = 'dead', lease_holder = NULL, error_type = ?, error_message = ?, \
+         failed_at = ? WHERE id IN (SELECT value FROM json_each(?))",
+    )
+    .bind(error_type)
+    .bind(error_message)
+    .bind(SystemClock.now().as_ms())
+    .bind(list(ids)?)
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(store_error)
+}
+
+async fn put_back(connection: &mut SqliteConnection, fetch: &PutBack) -> JobResult<()> {
+    let now_ms = SystemClock.now().as_ms();
+    let (ids, holder) = (list(&fetch.ids)?, holder_bytes(fetch.holder));
+    let of_holder = |sql: &'static str| sqlx::query(sql).bind(&ids).bind(&holder);
+    let query = match &fetch.fate {
+        FetchFate::Again(Again { delay, attempts, looks }) => of_holder(
+            "UPDATE vendor_fetches SET state = 'waiting', lease_holder = NULL, due_at = ?3, attempts = ?4, looks = ?5 \
+             WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",
+        )
+        .bind(now_ms + duration_ms(*delay))
+        .bind(attempts)
+        .bind(looks),
+        FetchFate::AwaitAccount { until_waited } => of_holder(
+            "UPDATE vendor_fetches SET lease_holder = NULL, \
+             state = CASE WHEN is_released THEN 'waiting' ELSE 'awaiting_account' END, \
+             due_at = CASE WHEN is_released THEN ?3 ELSE created_at + ?4 END \
+             WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",
+        )
+        .bind(now_ms)
+        .bind(duration_ms(*until_waited)),
+        FetchFate::GiveUp { error_type, error_message } => of_holder(
+            "UPDATE vendor_fetches SET state = 'dead', lease_holder = NULL, failed_at = ?3, error_type = ?4, \
+             error_message = ?5 WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",
+        )
+        .bind(now_ms)
+        .bind(*error_type)
+        .bind(error_message.as_str()),
+    };
+    query.execute(connection).await.map(drop).map_err(store_error)
+}
+
+/// Changes a vendor's budget.
+async fn with_budget<T>(
+    connection: &mut SqliteConnection,
+    vendor: Vendor,
+    change: impl FnOnce(&mut RateBudget, Timestamp) -> T,
+) -> JobResult<T> {
+    let mut budget = read_budget(connection, vendor).await?;
+    let came_to = change(&mut budget, SystemClock.now());
+    write_budget(connection, vendor, &budget).await?;
+    Ok(came_to)
+}
+
+async fn redrive(connection: &mut SqliteConnection, ids: &[i64]) -> JobResult<Vec<Vendor>> {
+    let rows = sqlx::query_as(
+        "UPDATE vendor_fetches SET state = 'waiting', attempts = 0, looks = 0, created_at = ?2, due_at = ?2 \
+         WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'dead' RETURNING id, vendor",
+    );
+    let rows = rows.bind(list(ids)?).bind(SystemClock.now().as_ms()).fetch_all(connection).await;
+    rows.map(vendors).map_err(store_error)
+}
+
+#[async_trait]
+impl FetchQueue for SqliteStore {
+    async fn claim_fetches(&self, wanted: &ClaimFetches) -> JobResult<ClaimedFetches> {
+        let wanted = wanted.clone();
+        self.file.write(move |connection| Box::pin(async move { claim(connection, &wanted).await })).await
+    }
+
+    async fn take_request(&self, vendor: Vendor, rate_limits: &[RateLimit]) -> JobResult<bool> {
+        let limits = rate_limits.to_vec();
+        self.file
+            .write(move |connection| {
+                Box::pin(async move {
+                    let take =
+                        |budget: &mut RateBudget, now| budget.take(&limits, now, 1, false).requests > 0;
+                    with_budget(connection, vendor, take).await
+                })
+            })
+            .await
+    }
+
+    async fn rest_vendor(&self, vendor: Vendor, rest: Duration) -> JobResult<()> {
+        self.file
+            .write(move |connection| {
+                Box::pin(async move {
+                    let until = |now: Timestamp| now.plus_ms(duration_ms(rest));
+                    with_budget(connection, vendor, |budget, now| budget.rest(until(now))).await
+                })
+            })
+            .await
+    }
+
+    async fn put_back(&self, fetches: &[PutBack]) -> JobResult<()> {
+        let fetches = fetches.to_vec();
+        self.file
+            .write(move |connection| {
+                Box::pin(async move {
+                    for fetch in &fetches {
+                        put_back(connection, fetch).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn drop_leases(&self, vendor: Vendor, holder: Uuid) -> JobResult<()> {
+        let query = sqlx::query(
+            "UPDATE vendor_fetches SET lease_holder = NULL, due_at = min(due_at, ?3) \
+             WHERE vendor = ?1 AND lease_holder = ?2 AND state <> 'dead'",
+        );
+        let query = query.bind(vendor.name()).bind(holder_bytes(holder)).bind(SystemClock.now().as_ms());
+        self.change(query).await.map(drop)
+    }
+
+    async fn release_fetches(&self, vendor: Vendor, whose: &[Whose]) -> JobResult<u64> {
+        let whose = whose.to_vec();
+        self.file
+            .write(move |connection| Box::pin(async move { release(connection, vendor, &whose).await }))
+            .await
+    }
+
+    async fn count_fetches(&self) -> JobResult<Vec<(Vendor, FetchCounts)>> {
+        let query = sqlx::query("SELECT vendor, state, count(*) FROM vendor_fetches GROUP BY vendor, state");
+        Ok(counts(self.rows::<CountRow>(query).await?))
+    }
+
+    async fn dead_fetches(&self, before: Option<i64>, limit: usize) -> JobResult<Vec<DeadFetch>> {
+        let query = sqlx::query(
+            "SELECT id, whose, question, error_type, error_message, failed_at, attempts FROM vendor_fetches \
+             WHERE state = 'dead' AND id < ? ORDER BY id DESC LIMIT ?",
+        );
+        let query = query.bind(before.unwrap_or(i64::MAX)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        Ok(self.rows::<DeadRow>(query).await?.into_iter().filter_map(dead).collect())
+    }
+
+    async fn redrive_fetches(&self, ids: &[i64]) -> JobResult<Vec<Vendor>> {
+        let ids = ids.to_vec();
+        self.file.write(move |connection| Box::pin(async move { redrive(connection, &ids).await })).await
+    }
+}

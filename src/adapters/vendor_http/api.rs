@@ -1,0 +1,110 @@
+//! Asking vendors' APIs for data (vendors.md §2 and §3, Fetch).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actors::domain::account::{Token, Vendor};
+use actors::domain::api_request::ApiRequest;
+use actors::ports::VendorApi;
+use actors::ports::vendor_api::{ApiAnswer, ApiError};
+use async_trait::async_trait;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{StatusCode, Url};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::client::{HttpError, REQUEST_PATIENCE, VendorClient, patience, read, send};
+
+/// The longest answer: the samples of some days' heart rate take a few MiB.
+const ANSWER_MAX_BYTES: usize = 8 << 20;
+
+/// The APIs of vendors. Refreshes of tokens are not among the requests that it counts: a fetch may be waiting for one.
+pub struct HttpVendorApi {
+    vendors: BTreeMap<Vendor, (Url, VendorClient)>,
+    slots: Semaphore,
+    /// For a call in all, the wait for its turn included.
+    patience: Duration,
+}
+
+impl HttpVendorApi {
+    /// Those at these base addresses, of which one with a path keeps it. At most `requests_max` requests are under way
+    /// at once, to all of them together; further ones wait. Nothing is connected to before its first use.
+    pub fn new(bases: impl IntoIterator<Item = (Vendor, Url)>, requests_max: usize) -> Self {
+        let entry = |(vendor, base)| (vendor, (base, VendorClient::default()));
+        Self {
+            vendors: bases.into_iter().map(entry).collect(),
+            slots: Semaphore::new(requests_max),
+            patience: REQUEST_PATIENCE,
+        }
+    }
+
+    async fn ask(
+        &self,
+        vendor: Vendor,
+        request: &ApiRequest,
+        bearer: HeaderValue,
+    ) -> Result<ApiAnswer, ApiError> {
+        let unset = || ApiError::Unavailable(format!("no address of {}'s API is set", vendor.name()));
+        let (base, http) = self.vendors.get(&vendor).ok_or_else(unset)?;
+        let url = address(base, request);
+        // It is never closed.
+        let _slot = self.slots.acquire().await.map_err(|_| unavailable(HttpError::Late))?;
+        let http = http.get(base).await.map_err(unavailable)?;
+        let response = send(http.get(url).header(AUTHORIZATION, bearer)).await.map_err(unavailable)?;
+        check(response.status(), response.headers())?;
+        let rest = rest(response.headers());
+        let body = read(response, ANSWER_MAX_BYTES).await.map_err(unavailable)?;
+        Ok(ApiAnswer { body: body.into(), rest })
+    }
+}
+
+#[async_trait]
+impl VendorApi for HttpVendorApi {
+    async fn get(&self, vendor: Vendor, request: &ApiRequest, token: &Token) -> Result<ApiAnswer, ApiError> {
+        let bearer = Zeroizing::new(format!("Bearer {}", token.expose()));
+        // A token that no header can carry opens nothing.
+        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| ApiError::Unauthorized)?;
+        bearer.set_sensitive(true);
+        let asked = tokio::time::timeout(self.patience, self.ask(vendor, request, bearer)).await;
+        asked.unwrap_or_else(|_| Err(unavailable(HttpError::Late)))
+    }
+}
+
+fn unavailable(error: HttpError) -> ApiError {
+    ApiError::Unavailable(error.to_string())
+}
+
+fn address(base: &Url, request: &ApiRequest) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), request.path));
+    if !request.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(&request.query);
+    }
+    url
+}
+
+/// What a status means, of an answer that is not the data.
+fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), ApiError> {
+    match status {
+        status if status.is_success() => Ok(()),
+        StatusCode::UNAUTHORIZED => Err(ApiError::Unauthorized),
+        StatusCode::NOT_FOUND => Err(ApiError::Missing),
+        StatusCode::TOO_MANY_REQUESTS => Err(ApiError::RateLimited { retry_after: patience(headers) }),
+        // The vendor was too slow, or thinks that we were.
+        StatusCode::REQUEST_TIMEOUT => Err(ApiError::Unavailable("it answers 408".to_owned())),
+        status if status.is_client_error() || status.is_redirection() => {
+            Err(ApiError::Refused { status: status.as_u16() })
+        }
+        status => Err(ApiError::Unavailable(format!("it answers {}", status.as_u16()))),
+    }
+}
+
+/// How long nothing more is taken, if this was the last request of a window (vendors.md §3, Limits).
+fn rest(headers: &HeaderMap) -> Option<Duration> {
+    let left = headers.get("x-ratelimit-remaining")?.to_str().ok()?;
+    (left.trim() == "0").then(|| patience(headers)).flatten()
+}
+
+#[cfg(test)]
+#[path = "api_tests.rs"]
+mod tests;
