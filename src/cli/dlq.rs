@@ -53,7 +53,7 @@ pub(super) struct RedriveArguments {
     #[arg(long)]
     all: bool,
     /// With --all: at most so many a second.
-    #[arg(long, requires = "all", value_parser = clap::value_parser!(u32).range(1..=i64::from(REDRIVE_RATE_MAX)))]
+    #[arg(long, conflicts_with = "ids", value_parser = clap::value_parser!(u32).range(1..=i64::from(REDRIVE_RATE_MAX)))]
     rate: Option<u32>,
 }
 
@@ -107,12 +107,11 @@ async fn redrive(bridge: &Bridge, arguments: &RedriveArguments, json: bool) -> R
     let bar = bar(ids.len() as u64, json || !arguments.all);
     let (mut redriven, mut failed) = (0, 0);
     let chunk_len = arguments.rate.map_or(PAGE_MAX, |rate| (rate as usize).min(PAGE_MAX));
-    let begun = Instant::now();
-    for (number, chunk) in ids.chunks(chunk_len).enumerate() {
-        if let Some(rate) = arguments.rate {
-            let before = Duration::from_secs_f64((number * chunk_len) as f64 / f64::from(rate));
-            tokio::time::sleep_until(begun + before).await;
-        }
+    let takes = arguments.rate.map(|rate| Duration::from_secs_f64(chunk_len as f64 / f64::from(rate)));
+    let mut next = Instant::now();
+    for chunk in ids.chunks(chunk_len) {
+        tokio::time::sleep_until(next).await;
+        next = Instant::now() + takes.unwrap_or_default();
         let answer = bridge.post("/admin/dlq/redrive", &json!({"ids": chunk})).await;
         let answer = answer.map_err(|failure| told_with(failure, redriven))?;
         redriven += answer["redriven"].as_u64().unwrap_or_default();

@@ -110,19 +110,20 @@ async fn read(
     rows.into_iter().map(kept).collect()
 }
 
-/// In one transaction; what another call has in hand is left to it.
+/// In one transaction; what another call has in hand is left to it. The choice stands in an array, so that it is made
+/// once.
 async fn redrive(lease: &mut Lease, letters: &Letters) -> Result<usize, Fault> {
     lease.begin().await?;
     let query = match letters {
         Letters::Of(ids) => sqlx::query_as(
-            "DELETE FROM kafka_dlq WHERE id IN \
-             (SELECT id FROM kafka_dlq WHERE id = ANY($1) FOR UPDATE SKIP LOCKED) \
+            "DELETE FROM kafka_dlq WHERE id = ANY(ARRAY( \
+             SELECT id FROM kafka_dlq WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)) \
              RETURNING seq, original_topic, key, value, headers",
         )
         .bind(ids.iter().map(|id| text(id)).collect::<Vec<_>>()),
         Letters::Oldest { until, limit } => sqlx::query_as(
-            "DELETE FROM kafka_dlq WHERE id IN \
-             (SELECT id FROM kafka_dlq WHERE seq <= $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED) \
+            "DELETE FROM kafka_dlq WHERE id = ANY(ARRAY( \
+             SELECT id FROM kafka_dlq WHERE seq <= $1 ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)) \
              RETURNING seq, original_topic, key, value, headers",
         )
         .bind(*until)
