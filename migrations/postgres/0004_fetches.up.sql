@@ -32,7 +32,7 @@ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 CREATE INDEX vendor_fetches_by_due ON vendor_fetches (vendor, is_backfill, due_at, id) WHERE state <> 'dead';
 -- Who else asks the same; what an account with new tokens releases; erasure. The question itself may be longer than an
 -- index takes, and of one account there are few.
-CREATE INDEX vendor_fetches_by_whose ON vendor_fetches (vendor, whose);
+CREATE INDEX vendor_fetches_by_whose ON vendor_fetches (whose, vendor);
 -- A page of what was given up.
 CREATE INDEX vendor_fetches_dead ON vendor_fetches (id) WHERE state = 'dead';
 

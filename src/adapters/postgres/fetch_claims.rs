@@ -121,12 +121,15 @@ async fn lease(
     if heads.is_empty() {
         return Ok(leased);
     }
+    // Written so that the planner has no choice, also while the table is empty: question by question, and each by whose
+    // it is. The index of what is due, which it would walk from end to end, is of no use for `IS FALSE`.
     let until = claiming.now.plus_ms(duration_ms(claiming.claim.lease));
     let rows: Vec<PlacedRow> = sqlx::query_as(
         "WITH held AS (SELECT id, place FROM \
-         unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (whose, question, place) \
-         JOIN vendor_fetches USING (whose, question) WHERE vendor = $3 AND is_backfill = $4 AND state <> 'dead' \
-         AND (lease_holder IS NULL OR due_at <= $5) FOR UPDATE OF vendor_fetches SKIP LOCKED) \
+         unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (whose, question, place), \
+         LATERAL (SELECT id FROM vendor_fetches AS other WHERE other.whose = asked.whose AND vendor = $3 \
+         AND other.question = asked.question AND is_backfill = $4 AND (state = 'dead') IS FALSE \
+         AND (lease_holder IS NULL OR due_at <= $5) FOR UPDATE SKIP LOCKED) AS same) \
          UPDATE vendor_fetches AS ours SET lease_holder = $6, due_at = $7, is_released = false FROM held \
          WHERE ours.id = held.id RETURNING ours.id, floor(extract(epoch FROM changed_at) * 1000)::bigint, \
          floor(extract(epoch FROM received_at) * 1000)::bigint, request_id, \
