@@ -15,11 +15,12 @@ use crate::domain::ids::UserId;
 use crate::domain::time::MS_PER_HOUR;
 use crate::event_writer::EventWriter;
 use crate::linked_users::LinkedUsers;
-use crate::messages::{CommitDelivery, CommitError, HandleDelivery, Outcome, PendingOutcome};
+use crate::messages::{CommitDelivery, CommitError, FetchesQueued, HandleDelivery, Outcome, PendingOutcome};
 use crate::ports::Accounts;
 use crate::ports::fetch_queue::NewFetch;
 use crate::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use crate::supervision::{AskError, ChildRef};
+use crate::vendor_fetch::VendorFetch;
 use crate::vendors::{Device, delivery_key, key_within};
 
 /// A notification without a time of its own that comes again within the same hour is a vendor's retry; later it tells
@@ -31,12 +32,19 @@ pub struct DeviceHandler {
     device: Arc<dyn Device>,
     accounts: Arc<dyn Accounts>,
     writer: ChildRef<EventWriter>,
+    fetcher: Option<ChildRef<VendorFetch>>,
 }
 
 impl DeviceHandler {
-    /// A handler of `device` in front of `writer`; the links in `accounts` tell whose the vendor's ids are.
-    pub fn new(device: Arc<dyn Device>, accounts: Arc<dyn Accounts>, writer: ChildRef<EventWriter>) -> Self {
-        Self { device, accounts, writer }
+    /// A handler of `device` in front of `writer`; the links in `accounts` tell whose the vendor's ids are, and what
+    /// notifications ask for is done by `fetcher`.
+    pub fn new(
+        device: Arc<dyn Device>,
+        accounts: Arc<dyn Accounts>,
+        writer: ChildRef<EventWriter>,
+        fetcher: Option<ChildRef<VendorFetch>>,
+    ) -> Self {
+        Self { device, accounts, writer, fetcher }
     }
 
     fn users(&self, format: Format) -> LinkedUsers {
@@ -80,12 +88,17 @@ impl Handler<HandleDelivery> for DeviceHandler {
                 if !is_dated {
                     delivery.key = key_within(delivery.key, message.received_at, UNDATED_WITHIN_MS);
                 }
+                let fetcher = self.fetcher.clone();
                 Box::pin(async move {
                     if let Err(error) = users.resolve(&mut user_id).await {
                         return Outcome::NotCommitted(error.into());
                     }
                     let user = user_id.clone();
-                    outcome(commit(&writer, delivery).await, Some(user_id), |_| Outcome::Accepted { user })
+                    outcome(commit(&writer, delivery).await, Some(user_id), |_| {
+                        // A full mailbox means that it is awake already.
+                        fetcher.map(|fetcher| fetcher.try_tell(FetchesQueued).ok());
+                        Outcome::Accepted { user }
+                    })
                 })
             }
             Ok(Decoded::Events { drafts, rejected }) => {

@@ -7,6 +7,8 @@
 //! committed outbox → [`kafka_publisher`] → log → [`log_consumer`] → [`user_router`] → [`user_state`] →
 //! [`checkpoint_flusher`] → store
 //!
+//! notification → queue of fetches, with its commit → [`vendor_fetch`] → vendor's API → [`event_writer`], as above
+//!
 //! # Layers
 //!
 //! Imports go down only: actors → [`cognition`], [`vendors`], [`ports`] → [`domain`].
@@ -35,4 +37,5 @@ pub mod tree;
 pub mod user_directory;
 pub mod user_router;
 pub mod user_state;
+pub mod vendor_fetch;
 pub mod vendors;

@@ -102,6 +102,15 @@ impl Message for EventsCommitted {
     type Result = ();
 }
 
+/// To a fetcher: something came into the queue, or what waited for an account is due. It may be lost: the fetcher also looks
+/// by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchesQueued;
+
+impl Message for FetchesQueued {
+    type Result = ();
+}
+
 /// From the consumer to the router: apply these, in order.
 #[derive(Clone)]
 pub struct ApplyRecords {

@@ -11,6 +11,8 @@ mod caching;
 mod deaths;
 #[path = "tree/dice.rs"]
 mod dice;
+#[path = "tree/fetches.rs"]
+mod fetches;
 #[path = "tree/judge.rs"]
 mod judge;
 #[path = "tree/links.rs"]

@@ -1,17 +1,20 @@
 //! From settings to a running tree behind closed doors.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::web;
 use actors::domain::account::{Token, Vendor};
 use actors::domain::ids::Masker;
+use actors::domain::rate_budget::RateLimit;
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
 use actors::ports::event_log::LogError;
 use actors::ports::store::StoreError;
 use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
+use actors::vendor_fetch::RetryPolicy;
 use actors::vendors::Device;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::oura::{Oura, OuraConfig};
@@ -23,10 +26,11 @@ use super::engines::Engines;
 use super::warnings::warnings;
 use crate::adapters::redis::RedisUrlError;
 use crate::adapters::vault::KeyFileError;
-use crate::adapters::vendor_http::{HttpOAuth, OAuthClient};
+use crate::adapters::vendor_http::{HttpOAuth, HttpVendorApi, OAuthClient};
 use crate::http::{Admission, BoundKeys, Doors, Entrance};
 use crate::settings::{
     ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
+    VendorSettings,
 };
 use crate::telemetry::{Metrics, Teller};
 
@@ -106,6 +110,8 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         accounts: Arc::clone(&engines.accounts),
         vault: Arc::clone(&engines.vault),
         oauth: Arc::new(HttpOAuth::new(oauth_clients(&settings.oauth))),
+        fetch_queue: Arc::clone(&engines.fetch_queue),
+        vendor_api: Arc::new(vendor_api(&settings.vendors)),
         oura_token: settings.oauth.oura_access_token.as_ref().map(token),
         clock: Arc::clone(&clock),
         telemetry: Arc::new(teller.clone()),
@@ -117,6 +123,12 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
             group: settings.stream.group_id.as_str().into(),
             outbox_max_entries: settings.stream.outbox_max,
             checkpoint_interval: settings.stream.checkpoint_interval,
+            rate_limits: rate_limits(&settings.vendors),
+            vendor_retry: RetryPolicy {
+                base: settings.vendors.retry_base,
+                attempts: settings.vendors.retry_attempts,
+            },
+            answers_shared_for: settings.cache.ttl,
             token_lease: settings.oauth.lease,
             backoff: Backoff::default(),
             hung_after: ACTOR_HUNG_AFTER,
@@ -172,6 +184,19 @@ fn oauth_clients(settings: &OAuthSettings) -> Vec<OAuthClient> {
         .into_iter()
         .filter_map(client)
         .collect()
+}
+
+/// Where the vendors' data is fetched.
+fn vendor_api(settings: &VendorSettings) -> HttpVendorApi {
+    let bases = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
+    // The settings have been checked: they are URLs.
+    let bases = bases.into_iter().filter_map(|(vendor, api)| Some((vendor, api.api_base.parse().ok()?)));
+    HttpVendorApi::new(bases, settings.requests_max)
+}
+
+fn rate_limits(settings: &VendorSettings) -> BTreeMap<Vendor, Vec<RateLimit>> {
+    let limits = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
+    limits.into_iter().map(|(vendor, api)| (vendor, api.rate_limits.clone())).collect()
 }
 
 fn exposed(secret: Option<&Secret>) -> String {

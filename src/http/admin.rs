@@ -69,7 +69,7 @@ pub(super) async fn inject(
     };
     let delivery = NewDelivery {
         // Every request is a delivery of its own; its events tell by their ids whether they are new.
-        key: delivery_key(),
+        key: NewDelivery::key_of_its_own(),
         device: "inject",
         request_id: request_id(&request),
         received_at,
@@ -110,13 +110,6 @@ fn choice(request: &HttpRequest, name: &str, given: Option<&str>, known: &str) -
             Err(Problem::new(request, ErrorType::ValidationError, detail))
         }
     }
-}
-
-fn delivery_key() -> [u8; 32] {
-    let mut key = [0; 32];
-    key[..16].copy_from_slice(uuid::Uuid::now_v7().as_bytes());
-    key[16..].copy_from_slice(uuid::Uuid::now_v7().as_bytes());
-    key
 }
 
 /// The mode of the last event's user once all events have been applied; `None` if that took too long.

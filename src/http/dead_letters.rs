@@ -225,11 +225,14 @@ async fn redrive_fetches(request: &HttpRequest, doors: &Doors, ids: &[i64]) -> R
     if ids.is_empty() {
         return Ok(0);
     }
-    let redriven = doors.fetch_queue.redrive_fetches(ids).await?.len();
-    if redriven > 0 {
-        doors.teller.dead_letters_redriven(&request_id(request), "fetches", redriven);
+    let redriven = doors.fetch_queue.redrive_fetches(ids).await?;
+    for vendor in BTreeSet::from_iter(&redriven) {
+        doors.tree.wake_fetcher(*vendor);
     }
-    Ok(redriven)
+    if !redriven.is_empty() {
+        doors.teller.dead_letters_redriven(&request_id(request), "fetches", redriven.len());
+    }
+    Ok(redriven.len())
 }
 
 /// Everything that is there now, oldest messages first; how much of it was redriven, and how much there was. An outage

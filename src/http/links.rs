@@ -82,6 +82,10 @@ pub(super) async fn put(
     let link = Link { account, user_id, timezone, key_hash };
     let put = doors.accounts.put_link(&link, tokens.as_ref()).await;
     put.map_err(|error| store_down(&request, &error))?;
+    if tokens.is_some() {
+        // What has waited for them is due.
+        doors.tree.wake_fetcher(link.account.vendor);
+    }
     let mut answer = json!({
         "vendor": link.account.vendor.name(),
         "vendor_user_id": link.account.id.as_str(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actors::domain::delivery::VerifyError;
 use actors::domain::ids::{MaskedUserId, RequestId};
 use actors::ports::Telemetry;
-use actors::ports::telemetry::{PipelineEvent, RefreshOutcome, Skipped};
+use actors::ports::telemetry::{FetchEvent, PipelineEvent, RefreshOutcome, Skipped};
 use actors::supervision::{Change, Observer, SupervisionEvent};
 use tracing::{Level, event};
 
@@ -171,6 +171,24 @@ impl Teller {
     }
 }
 
+impl Teller {
+    fn fetch(&self, vendor: &'static str, event: FetchEvent<'_>) {
+        match event {
+            FetchEvent::Fetched { request_id, user, events, readings, rejected } => {
+                event!(Level::INFO, %request_id, vendor, masked_user_id = %user, events, readings, rejected, "data fetched");
+            }
+            FetchEvent::Waits { request_id, why, again_in } => {
+                let again_in_ms = again_in.map(|again_in| again_in.as_millis() as u64);
+                event!(Level::INFO, %request_id, vendor, why, again_in_ms, "a fetch waits");
+            }
+            FetchEvent::GivenUp { request_id, why, error_type } => {
+                self.metrics.stream.dead_letters.with_label_values(&["sent"]).inc();
+                event!(Level::ERROR, %request_id, vendor, why, error_type, "a fetch was given up: it is a dead letter");
+            }
+        }
+    }
+}
+
 impl Telemetry for Teller {
     fn emit(&self, event: PipelineEvent<'_>) {
         let metrics = &self.metrics;
@@ -212,6 +230,7 @@ impl Telemetry for Teller {
                     event!(Level::WARN, request_id = "none", vendor, "an account must be connected again");
                 }
             }
+            PipelineEvent::Fetch { vendor, event } => self.fetch(vendor.name(), event),
             PipelineEvent::Lag { messages } => metrics.stream.lag.set(messages),
             PipelineEvent::Retrying { actor, error } => {
                 event!(Level::WARN, request_id = "none", actor, error, "trying again");

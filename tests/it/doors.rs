@@ -1,6 +1,7 @@
 //! The doors on ports in memory, inside the test's own process: what a device that panics and a store that stands
 //! still do to them. The HTTP server, its routes and its limits are those of the program.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +12,14 @@ use actors::domain::delivery::{DecodeError, Decoded, Header, VerifyError};
 use actors::domain::event::DeviceType;
 use actors::domain::ids::Masker;
 use actors::domain::time::Timestamp;
-use actors::memory::{MemoryCache, MemoryLog, MemoryOAuth, MemoryStore, MemoryVault, Moment, StoreCall};
+use actors::memory::{
+    MemoryCache, MemoryLog, MemoryOAuth, MemoryStore, MemoryVault, MemoryVendorApi, Moment, StoreCall,
+};
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
 use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
+use actors::vendor_fetch::RetryPolicy;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 use arc_swap::ArcSwap;
@@ -80,6 +84,8 @@ impl House {
             HealthKitConfig { api_keys: vec![HEALTHKIT_KEY.to_owned()], ..HealthKitConfig::default() };
         let devices: Vec<Arc<dyn Device>> = vec![Arc::new(Explosive(HealthKit::new(&config)))];
         let tree = tree::start(Foundation {
+            fetch_queue: Arc::new(MemoryStore::default()),
+            vendor_api: Arc::new(MemoryVendorApi::default()),
             store: Arc::clone(&store) as _,
             log: Arc::clone(&log) as _,
             cache: Arc::clone(&cache) as _,
@@ -94,6 +100,9 @@ impl House {
             thresholds: Arc::clone(&thresholds),
             devices: devices.clone(),
             limits: TreeLimits {
+                rate_limits: BTreeMap::new(),
+                vendor_retry: RetryPolicy::default(),
+                answers_shared_for: Duration::from_secs(300),
                 group: "bridge".into(),
                 outbox_max_entries: 1_000,
                 checkpoint_interval: Duration::from_secs(3_600),

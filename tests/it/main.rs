@@ -5,6 +5,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/cloud.rs"]
+mod cloud;
 #[path = "../support/embedded.rs"]
 mod family;
 
@@ -15,6 +17,7 @@ mod checks;
 mod dead_letters;
 mod doors;
 mod encodings;
+mod fetches;
 mod forgeries;
 mod healthkit;
 mod hostile;

@@ -5,6 +5,8 @@
 
 #[path = "../support/bridge.rs"]
 mod bridge;
+#[path = "../support/cloud.rs"]
+mod cloud;
 #[path = "../support/kafka.rs"]
 mod cluster;
 #[path = "../support/production.rs"]
@@ -20,6 +22,8 @@ mod services;
 mod aftermath;
 #[path = "../it/answers.rs"]
 mod answers;
+#[path = "../it/fetches.rs"]
+mod fetches;
 #[path = "../it/healthkit.rs"]
 mod healthkit;
 #[path = "../it/injection.rs"]

@@ -218,6 +218,17 @@ impl Bridge {
         answer(request.body(body)).await
     }
 
+    /// Sends a WHOOP notification in WHOOP's own format, signed now: status and answer.
+    pub(crate) async fn whoop(&self, body: &Value) -> (u16, Value) {
+        let (body, timestamp_ms) = (body.to_string(), now_ms());
+        let signature = signing::whoop(WHOOP_SECRET, timestamp_ms, body.as_bytes());
+        let request = self
+            .request(Method::POST, "/webhook/whoop")
+            .header("x-whoop-signature-timestamp", timestamp_ms)
+            .header("x-whoop-signature", signature);
+        answer(request.body(body)).await
+    }
+
     /// Injects events; `query` is empty or begins with a question mark.
     pub(crate) async fn inject(&self, query: &str, events: &Value) -> (u16, Value) {
         let path = format!("/admin/inject{query}");

@@ -130,6 +130,14 @@ impl UtcOffset {
     }
 }
 
+/// The offset from UTC that a time zone has at a moment, by the zone's IANA name; none for a zone that nobody knows. The
+/// rules are compiled in: bare machines have none.
+pub fn offset_of_zone(name: &str, at: Timestamp) -> Option<UtcOffset> {
+    let zone = jiff::tz::TimeZoneDatabase::bundled().get(name).ok()?;
+    let at = jiff::Timestamp::from_millisecond(at.as_ms()).ok()?;
+    UtcOffset::from_minutes(zone.to_offset(at).seconds() / 60)
+}
+
 impl fmt::Display for UtcOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 0 {
@@ -156,6 +164,16 @@ impl<'de> Deserialize<'de> for UtcOffset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_zone_has_the_offset_of_its_season() {
+        let at = |text| Timestamp::parse_rfc3339(text).unwrap();
+        let offset = |zone, text| offset_of_zone(zone, at(text)).map(|offset| offset.to_string());
+        assert_eq!(offset("Europe/Berlin", "2026-07-01T00:00:00Z").as_deref(), Some("+02:00"));
+        assert_eq!(offset("Europe/Berlin", "2026-12-01T00:00:00Z").as_deref(), Some("+01:00"));
+        assert_eq!(offset("America/St_Johns", "2026-12-01T00:00:00Z").as_deref(), Some("-03:30"));
+        assert_eq!(offset("Nowhere/Atlantis", "2026-12-01T00:00:00Z"), None);
+    }
 
     #[test]
     fn what_is_read_as_a_time_can_be_written_and_read_back() {

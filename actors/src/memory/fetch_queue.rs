@@ -225,6 +225,7 @@ impl FetchRows {
             let row = self.rows.get_mut(id).filter(|row| row.holder == Some(fetch.holder));
             let Some(row) = row else { continue };
             match &fetch.fate {
+                FetchFate::Answered => drop(self.rows.remove(id)),
                 FetchFate::Again(again) => row.wait_again(*again, now),
                 FetchFate::AwaitAccount { .. } if row.is_released => row.wait(now),
                 FetchFate::AwaitAccount { until_waited } => {

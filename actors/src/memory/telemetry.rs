@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio::sync::watch;
 
 use crate::ports::Telemetry;
-use crate::ports::telemetry::{CacheOutcome, PipelineEvent, RefreshOutcome, Skipped};
+use crate::ports::telemetry::{CacheOutcome, FetchEvent, PipelineEvent, RefreshOutcome, Skipped};
 
 /// What has been told so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,12 @@ pub struct Tally {
     pub cached: HashMap<CacheOutcome, usize>,
     /// Access tokens that had to be refreshed, by what became of them.
     pub refreshes: HashMap<RefreshOutcome, usize>,
+    /// Fetches whose data became durable.
+    pub fetched: usize,
+    /// Fetches that went back into the queue, by why.
+    pub put_back: HashMap<String, usize>,
+    /// Fetches that were given up, by their `error_type`.
+    pub given_up: HashMap<&'static str, usize>,
     /// Paths of the actors that had to try again, one for each time.
     pub retrying: Vec<&'static str>,
 }
@@ -63,6 +69,13 @@ impl Telemetry for Recorder {
             PipelineEvent::Published { messages } => tally.published += messages,
             PipelineEvent::Cached { outcome, events } => *tally.cached.entry(outcome).or_default() += events,
             PipelineEvent::TokenRefresh { outcome, .. } => *tally.refreshes.entry(outcome).or_default() += 1,
+            PipelineEvent::Fetch { event, .. } => match event {
+                FetchEvent::Fetched { .. } => tally.fetched += 1,
+                FetchEvent::Waits { why, .. } => *tally.put_back.entry(why.to_owned()).or_default() += 1,
+                FetchEvent::GivenUp { error_type, .. } => {
+                    *tally.given_up.entry(error_type).or_default() += 1;
+                }
+            },
             PipelineEvent::Lag { .. } => {}
             PipelineEvent::Retrying { actor, .. } => tally.retrying.push(actor),
         });

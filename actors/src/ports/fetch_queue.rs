@@ -98,6 +98,8 @@ pub enum FetchFate {
         /// Since it came into the queue.
         until_waited: Duration,
     },
+    /// It leaves the queue: an answer that was committed for another fetch serves it.
+    Answered,
     /// It is a dead letter, until somebody redrives it.
     GiveUp {
         /// An `error_type`, as `rate_limit_too_long`.

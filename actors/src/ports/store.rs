@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::domain::admission::EventDraft;
 use crate::domain::event::{DeviceType, Event};
@@ -73,6 +74,15 @@ pub struct NewDelivery {
     pub fetches: Vec<NewFetch>,
     /// What it answers, and leaves the queue with it.
     pub ends: Option<FetchEnd>,
+}
+
+impl NewDelivery {
+    /// A key for what is a delivery of its own whatever it holds.
+    pub fn key_of_its_own() -> [u8; 32] {
+        let mut key = [0; 32];
+        key.chunks_exact_mut(16).for_each(|half| half.copy_from_slice(Uuid::now_v7().as_bytes()));
+        key
+    }
 }
 
 /// An event that a commit has made, and the message that carries it.

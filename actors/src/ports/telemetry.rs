@@ -1,9 +1,11 @@
 //! What the actors tell about themselves: one typed event each, from which the shell makes the log line and the
 //! metric.
 
+use std::time::Duration;
+
 use crate::domain::account::Vendor;
 use crate::domain::event::Event;
-use crate::domain::ids::MaskedUserId;
+use crate::domain::ids::{MaskedUserId, RequestId};
 
 /// Why a message of the log was not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,42 @@ impl RefreshOutcome {
     }
 }
 
+/// What happened to a fetch.
+#[derive(Debug, Clone, Copy)]
+pub enum FetchEvent<'a> {
+    /// Its data is durable.
+    Fetched {
+        /// Of the request that brought the notification.
+        request_id: &'a RequestId,
+        /// Whose data, masked.
+        user: MaskedUserId,
+        /// New events.
+        events: usize,
+        /// New readings.
+        readings: usize,
+        /// Refused fields.
+        rejected: usize,
+    },
+    /// It goes back into the queue.
+    Waits {
+        /// As above.
+        request_id: &'a RequestId,
+        /// For people.
+        why: &'a str,
+        /// When it is due again; none while it waits for its account.
+        again_in: Option<Duration>,
+    },
+    /// It is a dead letter.
+    GivenUp {
+        /// As above.
+        request_id: &'a RequestId,
+        /// For people.
+        why: &'a str,
+        /// For programs.
+        error_type: &'static str,
+    },
+}
+
 /// Something that happened in the pipeline.
 #[derive(Debug)]
 pub enum PipelineEvent<'a> {
@@ -141,6 +179,13 @@ pub enum PipelineEvent<'a> {
         vendor: Vendor,
         /// What became of it.
         outcome: RefreshOutcome,
+    },
+    /// Something happened to a fetch from a vendor's API.
+    Fetch {
+        /// From whose.
+        vendor: Vendor,
+        /// What.
+        event: FetchEvent<'a>,
     },
     /// An actor could not go on and tries again; nothing is lost by it.
     Retrying {

@@ -1,22 +1,27 @@
 //! A bridge under test: the tree on memory ports, and a sender of HealthKit deliveries.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::cognition::state::UserState;
 use actors::cognition::thresholds::Thresholds;
+use actors::domain::account::Vendor;
 use actors::domain::delivery::{Header, Headers};
 use actors::domain::ids::{Masker, RequestId, UserId};
 use actors::domain::message::Topic;
+use actors::domain::rate_budget::RateLimit;
 use actors::domain::time::Timestamp;
-use actors::memory::{ManualClock, MemoryCache, MemoryLog, MemoryOAuth, MemoryStore, MemoryVault, Recorder};
+use actors::memory::{
+    ManualClock, MemoryCache, MemoryLog, MemoryOAuth, MemoryStore, MemoryVault, MemoryVendorApi, Recorder,
+};
 use actors::messages::{ApplyRecords, CommitDelivery, CommitError, HandleDelivery, Outcome};
 use actors::ports::event_log::LogError;
 use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use actors::ports::{Cache, Clock as _, Telemetry};
 use actors::supervision::{Backoff, Change, Observer, SupervisionEvent};
 use actors::tree::{self, Foundation, Tree, TreeLimits};
+use actors::vendor_fetch::RetryPolicy;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::{Device, RawDelivery, Verified};
 use arc_swap::ArcSwap;
@@ -72,6 +77,11 @@ pub struct Setup {
     pub device: Arc<dyn Device>,
     /// The vendors' OAuth server.
     pub oauth: Arc<MemoryOAuth>,
+    /// The vendors' APIs.
+    pub api: Arc<MemoryVendorApi>,
+    /// What each of them allows.
+    pub rate_limits: BTreeMap<Vendor, Vec<RateLimit>>,
+    pub vendor_retry: RetryPolicy,
     pub token_lease: Duration,
     /// Instead of the memory cache.
     pub cache: Option<Arc<dyn Cache>>,
@@ -87,6 +97,9 @@ impl Default for Setup {
             telemetry: None,
             device: healthkit(),
             oauth: Arc::new(MemoryOAuth::new(Duration::from_secs(3_600))),
+            api: Arc::default(),
+            rate_limits: [Vendor::Oura, Vendor::Whoop].map(|vendor| (vendor, Vec::new())).into(),
+            vendor_retry: RetryPolicy::default(),
             token_lease: DEADLINE,
             cache: None,
         }
@@ -139,6 +152,8 @@ impl Bridge {
             accounts: Arc::clone(&store) as _,
             vault: Arc::new(MemoryVault::default()),
             oauth: Arc::clone(&setup.oauth) as _,
+            fetch_queue: Arc::clone(&store) as _,
+            vendor_api: Arc::clone(&setup.api) as _,
             oura_token: None,
             clock: Arc::clone(&clock) as _,
             telemetry: setup.telemetry.clone().unwrap_or_else(|| Arc::clone(&recorder) as _),
@@ -150,6 +165,9 @@ impl Bridge {
                 group: GROUP.into(),
                 outbox_max_entries: setup.outbox_max_entries,
                 checkpoint_interval: setup.checkpoint_interval,
+                rate_limits: setup.rate_limits.clone(),
+                vendor_retry: setup.vendor_retry,
+                answers_shared_for: Duration::from_secs(300),
                 token_lease: setup.token_lease,
                 backoff: BACKOFF,
                 hung_after: HUNG_AFTER,

@@ -132,6 +132,9 @@ async fn put_back(connection: &mut PgConnection, fetch: &PutBack) -> Result<(), 
              WHERE id = ANY($1) AND lease_holder = $2",
         )
         .bind(duration_ms(*until_waited)),
+        FetchFate::Answered => {
+            of_holder("DELETE FROM vendor_fetches WHERE id = ANY($1) AND lease_holder = $2")
+        }
         FetchFate::GiveUp { error_type, error_message } => of_holder(
             "UPDATE vendor_fetches SET state = 'dead', lease_holder = NULL, failed_at = now(), error_type = $3, \
              error_message = $4 WHERE id = ANY($1) AND lease_holder = $2",

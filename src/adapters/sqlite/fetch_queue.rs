@@ -260,6 +260,9 @@ async fn put_back(connection: &mut SqliteConnection, fetch: &PutBack) -> JobResu
         )
         .bind(now_ms)
         .bind(duration_ms(*until_waited)),
+        FetchFate::Answered => of_holder(
+            "DELETE FROM vendor_fetches WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",
+        ),
         FetchFate::GiveUp { error_type, error_message } => of_holder(
             "UPDATE vendor_fetches SET state = 'dead', lease_holder = NULL, failed_at = ?3, error_type = ?4, \
              error_message = ?5 WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",

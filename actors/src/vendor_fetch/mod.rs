@@ -1,0 +1,242 @@
+//! One actor a vendor: takes fetches from the durable queue as far as the budget, the breaker and its own hands allow, and
+//! has each done by a task of its own.
+//!
+//! What waits holds nothing here: it is in the queue, with its due time. If the process dies, the leases of what was in hand
+//! end, and whoever claims next goes on; a new life of the actor takes them back at once.
+
+mod job;
+mod recent;
+mod schedule;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use self::job::Job;
+use self::recent::Recent;
+pub use self::schedule::RetryPolicy;
+use self::schedule::Setback;
+use crate::domain::account::Vendor;
+use crate::domain::ids::Masker;
+use crate::domain::rate_budget::RateLimit;
+use crate::event_writer::EventWriter;
+use crate::messages::FetchesQueued;
+use crate::ports::fetch_queue::{ClaimFetches, ClaimedFetch};
+use crate::ports::store::StoreError;
+use crate::ports::telemetry::{FetchEvent, PipelineEvent};
+use crate::ports::{Accounts, Clock, FetchQueue, Telemetry, VendorApi};
+use crate::supervision::{Backoff, Breaker, BreakerState, ChildRef, idle, waiting};
+use crate::token_refresh::TokenRefresh;
+
+/// Fetches of one vendor in hand at once.
+pub const IN_HAND_MAX: usize = 64;
+/// While more is due than fits in hand, so many hands must be free before more is claimed: a claim is a transaction.
+const CLAIM_MIN: usize = IN_HAND_MAX / 4;
+/// How long a fetch is one bridge's; longer than any fetch takes.
+const LEASE: Duration = Duration::from_secs(90);
+/// How long the queue goes unwatched when nobody says that there is something in it: as another bridge's commits do not.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A claim that has brought nothing is not repeated earlier.
+const NEXT_MIN: Duration = Duration::from_millis(2);
+/// After so long without a failure, delays begin with the shortest again.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// What a fetcher works with; all of it outlives the fetcher.
+pub struct FetchParts {
+    /// Whose API it asks.
+    pub vendor: Vendor,
+    /// What is to be fetched.
+    pub queue: Arc<dyn FetchQueue>,
+    /// Whose accounts are whose.
+    pub accounts: Arc<dyn Accounts>,
+    /// Who is asked.
+    pub api: Arc<dyn VendorApi>,
+    /// Who gives out access tokens.
+    pub tokens: ChildRef<TokenRefresh>,
+    /// Who makes answers durable.
+    pub writer: ChildRef<EventWriter>,
+    /// By which answers are dated.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Masks users' ids.
+    pub masker: Masker,
+    /// Opens when the vendor fails.
+    pub breaker: Breaker,
+    /// How many requests all bridges together may send.
+    pub rate_limits: Vec<RateLimit>,
+    /// How the vendor is asked again.
+    pub retry: RetryPolicy,
+    /// What its lives have in common.
+    pub common: Common,
+}
+
+/// What the lives of one fetcher have in common.
+pub struct Common {
+    holder: Uuid,
+    wake: Notify,
+    recent: Mutex<Recent>,
+}
+
+impl Common {
+    /// For a fetcher that asks nothing twice within `shared_for` that has the same answer.
+    pub fn new(shared_for: Duration) -> Self {
+        Self { holder: Uuid::now_v7(), wake: Notify::new(), recent: Mutex::new(Recent::new(shared_for)) }
+    }
+}
+
+/// The fetches in hand. Dropped, they are aborted, wherever they are.
+#[derive(Default)]
+struct Hands {
+    tasks: JoinSet<()>,
+    held: HashMap<Id, ClaimedFetch>,
+}
+
+impl Hands {
+    fn take(&mut self, parts: &Arc<FetchParts>, claimed: ClaimedFetch) {
+        let job = Job { parts: Arc::clone(parts), claimed: claimed.clone() };
+        self.held.insert(self.tasks.spawn(job.run()).id(), claimed);
+    }
+
+    /// Waits for the next end of a fetch, for ever when there is none; gives back one that panicked.
+    async fn ended(&mut self) -> Option<ClaimedFetch> {
+        match self.tasks.join_next_with_id().await {
+            None => std::future::pending().await,
+            Some(Ok((id, ()))) => {
+                self.held.remove(&id);
+                None
+            }
+            Some(Err(error)) => self.held.remove(&error.id()).filter(|_| JoinError::is_panic(&error)),
+        }
+    }
+}
+
+/// When to look into the queue again.
+struct Look {
+    /// At the latest.
+    at: Instant,
+    /// More is due than has been claimed: as soon as enough hands are free.
+    is_more_due: bool,
+}
+
+impl FetchParts {
+    fn tell(&self, event: FetchEvent<'_>) {
+        self.telemetry.emit(PipelineEvent::Fetch { vendor: self.vendor, event });
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut delays = Backoff::default().delays(QUIET);
+        let mut hands = Hands::default();
+        // What an earlier life has left.
+        while let Err(error) = waiting(self.queue.drop_leases(self.vendor, self.common.holder)).await {
+            self.retry_after(&error);
+            idle(sleep(delays.next(Instant::now()))).await;
+        }
+        let mut look = Look { at: Instant::now(), is_more_due: false };
+        loop {
+            let is_time = look.at <= Instant::now();
+            let free = IN_HAND_MAX - hands.held.len();
+            if (is_time && free > 0) || (look.is_more_due && free >= CLAIM_MIN) {
+                look = match self.claim(&mut hands, free).await {
+                    Ok(look) => look,
+                    Err(error) => {
+                        self.retry_after(&error);
+                        Look { at: Instant::now() + delays.next(Instant::now()), is_more_due: false }
+                    }
+                };
+            }
+            self.await_work(&mut hands, &mut look).await;
+        }
+    }
+
+    fn retry_after(&self, error: &StoreError) {
+        let error = error.to_string();
+        self.telemetry.emit(PipelineEvent::Retrying { actor: "fetch", error });
+    }
+
+    /// Claims what may be asked now, and begins with it.
+    async fn claim(self: &Arc<Self>, hands: &mut Hands, free: usize) -> Result<Look, StoreError> {
+        let now = Instant::now();
+        let breaker = self.breaker.snapshot();
+        let limit = match breaker.state {
+            BreakerState::Closed => free,
+            // One at a time finds out whether it works again.
+            BreakerState::HalfOpen if hands.held.is_empty() => 1,
+            BreakerState::HalfOpen => return Ok(Look { at: now + LOOK_AGAIN, is_more_due: true }),
+            BreakerState::Open => {
+                let open_for = Duration::from_millis(breaker.retry_in_ms.max(1));
+                return Ok(Look { at: now + open_for.min(LOOK_AGAIN), is_more_due: false });
+            }
+        };
+        let claim = ClaimFetches {
+            vendor: self.vendor,
+            holder: self.common.holder,
+            limit,
+            lease: LEASE,
+            rate_limits: self.rate_limits.clone(),
+        };
+        let claimed = waiting(self.queue.claim_fetches(&claim)).await?;
+        let shortest = if claimed.fetches.is_empty() { NEXT_MIN } else { Duration::ZERO };
+        claimed.fetches.into_iter().for_each(|fetch| hands.take(self, fetch));
+        let next_in = claimed.next_in.unwrap_or(LOOK_AGAIN).clamp(shortest, LOOK_AGAIN);
+        Ok(Look { at: now + next_in, is_more_due: next_in.is_zero() })
+    }
+
+    /// Waits until there may be something to do.
+    async fn await_work(self: &Arc<Self>, hands: &mut Hands, look: &mut Look) {
+        let died = idle(async {
+            tokio::select! {
+                () = self.common.wake.notified() => {
+                    look.at = Instant::now();
+                    None
+                }
+                died = hands.ended() => died,
+                () = tokio::time::sleep_until(look.at), if hands.held.len() < IN_HAND_MAX => None,
+            }
+        })
+        .await;
+        if let Some(claimed) = died {
+            let job = Job { parts: Arc::clone(self), claimed };
+            // A task of its own like every fetch: it may wait for the store.
+            let claimed = job.claimed.clone();
+            let failed = Setback::Failed("processing its answer panicked".to_owned());
+            let id = hands.tasks.spawn(async move { job.put_back(failed).await }).id();
+            hands.held.insert(id, claimed);
+        }
+    }
+}
+
+/// The fetcher of one vendor.
+pub struct VendorFetch {
+    parts: Arc<FetchParts>,
+}
+
+impl VendorFetch {
+    /// A fetcher over `parts`.
+    pub fn new(parts: Arc<FetchParts>) -> Self {
+        Self { parts }
+    }
+}
+
+impl Actor for VendorFetch {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.spawn(Arc::clone(&self.parts).run().into_actor(self));
+    }
+}
+
+impl Handler<FetchesQueued> for VendorFetch {
+    type Result = ();
+
+    fn handle(&mut self, FetchesQueued: FetchesQueued, _: &mut Self::Context) {
+        self.parts.common.wake.notify_one();
+    }
+}
