@@ -116,7 +116,7 @@ async fn give_up(house: &House, whose: &[Whose]) {
     let claimed = house.store.claim_fetches(&claim).await.expect("claimed").fetches;
     assert_eq!(claimed.len(), whose.len());
     let fate = || FetchFate::GiveUp {
-        error_type: "rate_limit_too_long",
+        error_type: "rate_limit_error",
         error_message: "Oura asked for more than an hour".to_owned(),
     };
     let given_up: Vec<PutBack> =
@@ -184,7 +184,7 @@ async fn both_kinds_of_dead_letters_are_listed_newest_first_with_masked_users() 
         })
     );
     assert!(items[1]["id"].as_str().is_some_and(|id| id.starts_with("fetch-")), "{shown}");
-    assert_eq!(items[1]["error_type"], "rate_limit_too_long");
+    assert_eq!(items[1]["error_type"], "rate_limit_error");
     assert!(!shown.to_string().contains("someone") && !shown.to_string().contains("ALONE"), "{shown}");
     assert!(house.metrics().await.contains("\nauren_dlq_depth 5\n"));
 

@@ -102,7 +102,7 @@ pub enum FetchFate {
     Answered,
     /// It is a dead letter, until somebody redrives it.
     GiveUp {
-        /// An `error_type`, as `rate_limit_too_long`.
+        /// An `error_type` of the contract's, as `rate_limit_error`.
         error_type: &'static str,
         /// For people; without ids or readings.
         error_message: String,

@@ -154,8 +154,8 @@ impl Job {
                 error => Err(Setback::Failed(error.to_string())),
             },
             Ok(Err(TokenError::Store(error))) => Err(not_now(&error)),
-            Ok(Err(error @ TokenError::Vault(_))) => Err(Setback::Failed(error.to_string())),
-            Err(AskError::Died { .. }) => Err(Setback::Failed("giving out its token failed".to_owned())),
+            Ok(Err(error @ TokenError::Vault(_))) => Err(Setback::Crashed(error.to_string())),
+            Err(AskError::Died { .. }) => Err(Setback::Crashed("giving out its token failed".to_owned())),
             Err(_) => Err(Setback::NotNow(SOON)),
         }
     }
@@ -282,7 +282,7 @@ impl Job {
                 }
                 Err(CommitError::Stopping) => return Err(Setback::NotNow(SOON)),
                 Err(error @ (CommitError::Store(_) | CommitError::Crashed)) => {
-                    return Err(Setback::Failed(format!("its data cannot be stored: {error}")));
+                    return Err(Setback::Crashed(format!("its data cannot be stored: {error}")));
                 }
             }
         }

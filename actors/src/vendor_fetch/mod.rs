@@ -206,7 +206,7 @@ impl FetchParts {
             let job = Job { parts: Arc::clone(self), claimed };
             // A task of its own like every fetch: it may wait for the store.
             let claimed = job.claimed.clone();
-            let failed = Setback::Failed("processing its answer panicked".to_owned());
+            let failed = Setback::Crashed("processing its answer panicked".to_owned());
             let id = hands.tasks.spawn(async move { job.put_back(failed).await }).id();
             hands.held.insert(id, claimed);
         }

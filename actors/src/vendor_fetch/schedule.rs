@@ -57,9 +57,12 @@ impl Default for RetryPolicy {
 /// Why a fetch brought no data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Setback {
-    /// This uses up an attempt.
+    /// The vendor's side failed: this uses up an attempt.
     #[error("it failed: {0}")]
     Failed(String),
+    /// Our side did, and this does too.
+    #[error("it failed on our side: {0}")]
+    Crashed(String),
     /// Or not yet.
     #[error("the vendor has no such record")]
     Missing,
@@ -124,36 +127,40 @@ impl RetryPolicy {
         let unchanged =
             |delay| FetchFate::Again(Again { delay, attempts: claimed.attempts, looks: claimed.looks });
         match setback {
-            Setback::Failed(reason) => {
+            Setback::Failed(ref reason) | Setback::Crashed(ref reason) => {
                 let attempts = claimed.attempts.saturating_add(1);
                 if attempts >= self.attempts {
-                    return give_up(
-                        "vendor_error",
-                        format!("tried {attempts} times; the last time: {reason}"),
-                    );
+                    let is_ours = matches!(setback, Setback::Crashed(_));
+                    let error_type = if is_ours { "processing_error" } else { "wearable_api_error" };
+                    return give_up(error_type, format!("tried {attempts} times; the last time: {reason}"));
                 }
                 let delay = self.after_failure(attempts);
                 FetchFate::Again(Again { delay, attempts, looks: claimed.looks })
             }
             Setback::Missing => self.look(claimed, MISSING_FOR).map_or_else(
-                || give_up("record_missing", "the vendor has had no such record for a day".to_owned()),
+                || give_up("wearable_api_error", "the vendor has had no such record for a day".to_owned()),
                 FetchFate::Again,
             ),
             Setback::Pending => self.look(claimed, PENDING_FOR).map_or_else(
-                || give_up("record_pending", "the vendor has not computed the record in two days".to_owned()),
+                || {
+                    give_up(
+                        "wearable_api_error",
+                        "the vendor has not computed the record in two days".to_owned(),
+                    )
+                },
                 FetchFate::Again,
             ),
             Setback::NotNow(delay) => unchanged(delay),
             Setback::RateLimited(rest) if rest > REST_LONGEST => give_up(
-                "rate_limit_too_long",
+                "rate_limit_error",
                 format!("rate limit too long: the vendor asks for {} s", rest.as_secs()),
             ),
             Setback::RateLimited(rest) => unchanged(rest),
             Setback::NoAccount if claimed.waited >= ACCOUNT_FOR => {
-                give_up("account_missing", "nobody has connected the account in 30 days".to_owned())
+                give_up("authentication_error", "nobody has connected the account in 30 days".to_owned())
             }
             Setback::NoAccount => FetchFate::AwaitAccount { until_waited: ACCOUNT_FOR },
-            Setback::Refused(reason) => give_up("vendor_refused", reason),
+            Setback::Refused(reason) => give_up("wearable_api_error", reason),
         }
     }
 }

@@ -45,7 +45,9 @@ fn delays_after_failures_double_up_to_five_minutes_and_the_last_try_is_the_last(
         assert!((low..=high).contains(&delay), "after {failures}: {delay:?}");
         assert_eq!((attempts, looks), (failures as u32 + 1, 3));
     }
-    assert_eq!(given_up(policy.fate(&claimed(11, 0, Duration::ZERO), failed())), "vendor_error");
+    assert_eq!(given_up(policy.fate(&claimed(11, 0, Duration::ZERO), failed())), "wearable_api_error");
+    let ours = Setback::Crashed("a panic".to_owned());
+    assert_eq!(given_up(policy.fate(&claimed(11, 0, Duration::ZERO), ours)), "processing_error");
 }
 
 #[test]
@@ -58,9 +60,9 @@ fn what_is_not_there_yet_is_looked_for_again_ever_more_seldom_and_uses_up_no_att
     let nearly = |patience: Duration| claimed(0, 30, patience - MS);
     let enough = |patience: Duration| claimed(0, 30, patience);
     again(policy.fate(&nearly(DAY), Setback::Missing));
-    assert_eq!(given_up(policy.fate(&enough(DAY), Setback::Missing)), "record_missing");
+    assert_eq!(given_up(policy.fate(&enough(DAY), Setback::Missing)), "wearable_api_error");
     again(policy.fate(&nearly(2 * DAY), Setback::Pending));
-    assert_eq!(given_up(policy.fate(&enough(2 * DAY), Setback::Pending)), "record_pending");
+    assert_eq!(given_up(policy.fate(&enough(2 * DAY), Setback::Pending)), "wearable_api_error");
     assert_eq!(policy.look_again(&enough(2 * DAY)), None);
 }
 
@@ -72,7 +74,7 @@ fn all_of_it_is_scaled_by_the_base_delay() {
     assert!((9 * MS..=11 * MS).contains(&delay), "{delay:?}");
     assert_eq!(policy.rest(None), 600 * MS);
     let missing = claimed(0, 9, policy.scaled(DAY));
-    assert_eq!(given_up(policy.fate(&missing, Setback::Missing)), "record_missing");
+    assert_eq!(given_up(policy.fate(&missing, Setback::Missing)), "wearable_api_error");
 }
 
 #[test]
@@ -81,7 +83,7 @@ fn patience_that_a_vendor_asks_for_is_obeyed_up_to_an_hour_and_uses_up_no_attemp
     let (fetch, hour) = (claimed(7, 2, Duration::ZERO), HOUR);
     let unchanged = Again { delay: hour, attempts: 7, looks: 2 };
     assert_eq!(again(policy.fate(&fetch, Setback::RateLimited(hour))), unchanged);
-    assert_eq!(given_up(policy.fate(&fetch, Setback::RateLimited(hour + MS))), "rate_limit_too_long");
+    assert_eq!(given_up(policy.fate(&fetch, Setback::RateLimited(hour + MS))), "rate_limit_error");
     assert_eq!(RetryPolicy::obeyed(2 * hour), hour);
     assert_eq!(policy.rest(Some(5 * MINUTE)), 5 * MINUTE);
     assert_eq!(again(policy.fate(&fetch, Setback::NotNow(MINUTE))).attempts, 7);
@@ -92,9 +94,9 @@ fn a_fetch_waits_thirty_days_for_its_account() {
     let policy = RetryPolicy::default();
     let wait = FetchFate::AwaitAccount { until_waited: 30 * DAY };
     assert_eq!(policy.fate(&claimed(0, 0, 30 * DAY - MS), Setback::NoAccount), wait);
-    assert_eq!(given_up(policy.fate(&claimed(0, 0, 30 * DAY), Setback::NoAccount)), "account_missing");
+    assert_eq!(given_up(policy.fate(&claimed(0, 0, 30 * DAY), Setback::NoAccount)), "authentication_error");
     assert_eq!(
         given_up(policy.fate(&claimed(0, 0, MS), Setback::Refused("422".to_owned()))),
-        "vendor_refused"
+        "wearable_api_error"
     );
 }

@@ -192,7 +192,7 @@ async fn a_vendor_that_fails_is_asked_again_and_what_fails_for_good_is_a_dead_le
     cloud.until_done(Vendor::Oura).await;
     assert_eq!(cloud.counts(Vendor::Oura).await, FetchCounts { dead: 1, ..FetchCounts::default() });
     let dead = cloud.bridge.store.dead_fetches(None, 10).await.unwrap();
-    assert_eq!((dead[0].error_type.as_str(), dead[0].attempts), ("vendor_refused", 0));
+    assert_eq!((dead[0].error_type.as_str(), dead[0].attempts), ("wearable_api_error", 0));
     assert_eq!(cloud.api.calls(), 5);
 
     // What is mended is redriven.
@@ -211,7 +211,7 @@ async fn after_the_last_attempt_a_fetch_is_a_dead_letter() {
     cloud.bridge.until("it is given up", |bridge| !bridge.recorder.tally().given_up.is_empty()).await;
     cloud.until_done(Vendor::Oura).await;
     let dead = cloud.bridge.store.dead_fetches(None, 10).await.unwrap();
-    assert_eq!(dead[0].error_type, "vendor_error");
+    assert_eq!(dead[0].error_type, "wearable_api_error");
     assert!(dead[0].error_message.contains("tried 3 times") && dead[0].error_message.contains("503"));
     assert_eq!(cloud.api.calls(), 3);
 }
@@ -267,7 +267,7 @@ async fn patience_beyond_an_hour_is_not_had() {
     cloud.bridge.until("it is given up", |bridge| !bridge.recorder.tally().given_up.is_empty()).await;
     cloud.until_done(Vendor::Oura).await;
     let dead = cloud.bridge.store.dead_fetches(None, 10).await.unwrap();
-    assert_eq!(dead[0].error_type, "rate_limit_too_long");
+    assert_eq!(dead[0].error_type, "rate_limit_error");
     assert!(dead[0].error_message.contains("rate limit too long"), "{}", dead[0].error_message);
 }
 
@@ -344,7 +344,7 @@ async fn a_breaker_opens_for_one_vendor_and_its_fetches_wait_without_using_up_at
     cloud.api.put(RECOVERY_PATH, whoop_recovery());
     cloud.bridge.tree.root.breakers().iter().for_each(|breaker| breaker.reset());
     cloud.until_events("ann", 1).await;
-    assert!(!cloud.bridge.recorder.tally().given_up.contains_key("vendor_error"));
+    assert!(!cloud.bridge.recorder.tally().given_up.contains_key("wearable_api_error"));
 }
 
 #[actix::test]
