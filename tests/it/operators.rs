@@ -117,7 +117,9 @@ async fn the_tree_shows_every_actor_by_its_path() {
             (&json!("running"), &json!(0), &Value::Null),
             "{node}"
         );
-        assert_eq!(node["breaker"], Value::Null, "{node}");
+        let vendor = node["path"].as_str().and_then(|path| path.strip_prefix("fetch/"));
+        let closed = |name| json!({"name": name, "state": "closed", "retry_in_ms": 0});
+        assert_eq!(node["breaker"], vendor.map_or(Value::Null, closed), "{node}");
         assert!(node["mailbox"]["depth"].is_u64() && node["mailbox"]["capacity"].is_u64(), "{node}");
         assert!(node["kind"].is_string() && node["handled"].is_u64() && node["oldest_ms"].is_u64(), "{node}");
         assert_eq!(node.get("live").is_some(), node["path"] == "users", "{node}");

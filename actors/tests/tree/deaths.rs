@@ -182,6 +182,7 @@ async fn an_event_that_was_set_aside_is_applied_when_it_is_redriven() {
     }
     bridge.until("one is set aside", |bridge| bridge.recorder.tally().dead_lettered == 1).await;
     bridge.until("the others are applied", |bridge| bridge.state_seq("a") == 4).await;
+    bridge.finish_batch().await;
     bridge.tree.flush().await.unwrap();
     let redrive = async || {
         let kept = bridge.store.dead_letters(None, 10).await.unwrap();
@@ -193,6 +194,7 @@ async fn an_event_that_was_set_aside_is_applied_when_it_is_redriven() {
     // As long as it is deadly it is set aside anew, and never lost.
     assert_eq!(redrive().await, 1);
     bridge.until("it is set aside again", |bridge| bridge.recorder.tally().dead_lettered == 2).await;
+    bridge.finish_batch().await;
     bridge.tree.flush().await.unwrap();
     is_deadly.store(false, Ordering::SeqCst);
     assert_eq!(redrive().await, 1);
