@@ -29,7 +29,7 @@ use crate::supervision::{Backoff, ChildRef, Observer, StateCell, Supervisor};
 use crate::token_refresh::TokenRefresh;
 use crate::user_directory::UserDirectory;
 use crate::user_router::UserRouter;
-use crate::vendor_fetch::{RetryPolicy, VendorFetch};
+use crate::vendor_fetch::{FetchParts, RetryPolicy, VendorFetch};
 use crate::vendors::Device;
 
 /// What the tree stands on.
@@ -120,6 +120,7 @@ pub struct Tree {
     pub users: Arc<UserDirectory>,
     /// The partitions that this bridge holds, each with the next offset to read.
     pub places: StateCell<Places>,
+    fetching: Vec<Arc<FetchParts>>,
     threads: Threads,
 }
 
@@ -133,7 +134,7 @@ pub fn start(foundation: Foundation) -> Tree {
     let consumer = stages.consumer(&router, &flusher);
     let writer = stages.writer(&outlet);
     let tokens = stages.tokens();
-    let fetchers = stages.fetchers(&tokens, &writer);
+    let (fetchers, fetching) = stages.fetchers(&tokens, &writer);
     let devices = stages.devices(&writer, &fetchers);
     let Stages { root, threads, places, .. } = stages;
     Tree {
@@ -149,6 +150,7 @@ pub fn start(foundation: Foundation) -> Tree {
         flusher,
         users,
         places,
+        fetching,
         threads,
     }
 }
@@ -171,6 +173,9 @@ impl Tree {
     /// Stops the tree, in the order that is the reverse of its start. What is dirty is not flushed: ask for it before.
     pub async fn stop(&self) {
         self.root.stop().await;
+        for parts in &self.fetching {
+            parts.give_back_leases().await;
+        }
         self.threads.stop();
     }
 }

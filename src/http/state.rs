@@ -84,9 +84,7 @@ impl Doors {
 
     /// How many messages were set aside and how many fetches were given up, together.
     pub async fn dead_letters_len(&self) -> Result<u64, StoreError> {
-        let fetches = self.fetch_queue.count_fetches().await?;
-        let fetches: u64 = fetches.iter().map(|(_, counts)| counts.dead).sum();
-        Ok(self.store.dead_letters_len().await? + fetches)
+        Ok(self.store.dead_letters_len().await? + self.fetch_queue.dead_fetches_len().await?)
     }
 
     /// Prometheus text of this moment.

@@ -282,24 +282,35 @@ async fn many_that_ask_the_same_do_not_stand_before_others(handles: &Handles) {
     assert_eq!((records(&claimed.fetches), ids(&claimed.fetches).len()), (vec!["a", "b"], 51));
 }
 
-async fn what_awaits_an_account_is_released_by_its_tokens_alone(handles: &Handles) {
+async fn what_awaits_an_account_is_released_by_its_link_whatever_it_was_called(handles: &Handles) {
     let (one, two, all) = (&handles.queues.0, &handles.queues.1, claim(10));
     let [ann, bob] = ["ann at oura", "bob at oura"].map(of_vendor);
-    let fetches = [sleep(&ann, "a"), sleep(&Whose::User(user("ann")), "b"), sleep(&bob, "c")];
+    let user_named = |text: &str| Whose::User(user(text));
+    let fetches = [
+        sleep(&ann, "a"),
+        sleep(&user_named("ann"), "b"),
+        sleep(&user_named("oura:ann at oura"), "c"),
+        sleep(&user_named("ann at oura"), "d"),
+        sleep(&bob, "e"),
+    ];
     ask(&handles.one, "1", fetches).await;
     let claimed = take(one, &all).await;
     put_back(one, ids(&claimed), all.holder, await_account(LONG)).await;
-    assert_eq!(counts(two).await, counted(0, 3, 0));
+    assert_eq!(counts(two).await, counted(0, 5, 0));
     let waiting = two.claim_fetches(&claim(10)).await.unwrap();
     assert!(waiting.fetches.is_empty() && is_nearly(waiting.next_in, LONG), "{:?}", waiting.next_in);
-    put_link(&handles.accounts.1, "ann at oura", "ann", false).await;
-    assert!(take(one, &claim(10)).await.is_empty(), "a link without tokens opens nothing");
     put_link(&handles.accounts.1, "ann at oura", "ann", true).await;
-    assert_eq!(counts(one).await, counted(2, 1, 0));
-    assert_eq!(records(&take(one, &claim(10)).await), ["a", "b"]);
+    assert_eq!(counts(one).await, counted(4, 1, 0));
+    let again = claim(10);
+    let claimed = take(one, &again).await;
+    assert_eq!(records(&claimed), ["a", "b", "c", "d"]);
+    // Without tokens, too: those that are there may be another user's from now on.
+    put_back(one, ids(&claimed), again.holder, await_account(LONG)).await;
+    put_link(&handles.accounts.1, "ann at oura", "eve", false).await;
+    assert_eq!(records(&take(one, &claim(10)).await), ["a", "c", "d"]);
     assert_eq!(two.release_fetches(Vendor::Whoop, std::slice::from_ref(&bob)).await.unwrap(), 0);
     assert_eq!(two.release_fetches(Vendor::Oura, &[ann, bob]).await.unwrap(), 1);
-    assert_eq!(records(&take(one, &claim(10)).await), ["c"]);
+    assert_eq!(records(&take(one, &claim(10)).await), ["e"]);
 }
 
 async fn tokens_that_come_while_a_fetch_is_in_hand_are_not_missed(handles: &Handles) {
@@ -356,6 +367,18 @@ async fn what_was_given_up_is_listed_by_pages_and_redriven_as_new(handles: &Hand
     assert_eq!(one.dead_fetches(None, 10).await.unwrap().len(), 1);
 }
 
+async fn a_request_that_was_not_sent_is_given_out_again(handles: &Handles) {
+    let (one, two) = (&handles.queues.0, &handles.queues.1);
+    let limits = [RateLimit { requests: 1, window: LONG }];
+    assert!(one.take_request(Vendor::Oura, &limits).await.unwrap());
+    assert!(!two.take_request(Vendor::Oura, &limits).await.unwrap());
+    two.return_request(Vendor::Whoop, Duration::ZERO).await.unwrap();
+    assert!(!two.take_request(Vendor::Oura, &limits).await.unwrap());
+    two.return_request(Vendor::Oura, Duration::ZERO).await.unwrap();
+    assert!(one.take_request(Vendor::Oura, &limits).await.unwrap());
+    assert!(!one.take_request(Vendor::Oura, &limits).await.unwrap());
+}
+
 async fn a_vendor_that_asks_for_rest_is_left_alone(handles: &Handles) {
     let (one, two) = (&handles.queues.0, &handles.queues.1);
     ask(&handles.one, "1", [sleep(&of_vendor("ann"), "a")]).await;
@@ -375,10 +398,11 @@ on_every_store! {
     a_lease_that_has_ended_is_taken_over_and_its_former_holder_changes_nothing
     of_many_who_claim_at_once_each_row_has_one_holder_and_the_budget_is_kept
     a_request_is_given_out_once_over_all_handles
+    a_request_that_was_not_sent_is_given_out_again
     backfill_leaves_a_part_of_the_budget_to_what_is_live
     those_that_ask_the_same_are_one_fetch_and_use_up_one_request
     many_that_ask_the_same_do_not_stand_before_others
-    what_awaits_an_account_is_released_by_its_tokens_alone
+    what_awaits_an_account_is_released_by_its_link_whatever_it_was_called
     tokens_that_come_while_a_fetch_is_in_hand_are_not_missed
     who_awaits_an_account_is_due_when_the_time_has_come
     what_was_given_up_is_listed_by_pages_and_redriven_as_new

@@ -71,6 +71,14 @@ pub enum Fetch {
 }
 
 impl Fetch {
+    /// Whether it asks for what every account has, if only as an empty list.
+    pub const fn is_list(&self) -> bool {
+        match self {
+            Self::Oura(fetch) => !matches!(fetch, OuraFetch::Record { .. }),
+            Self::Whoop(fetch) => matches!(fetch, WhoopFetch::Records { .. }),
+        }
+    }
+
     /// To whom the question goes.
     pub const fn vendor(&self) -> Vendor {
         match self {

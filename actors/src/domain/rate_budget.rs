@@ -24,6 +24,10 @@ pub struct RateLimit {
 const SLOTS: i64 = 100;
 /// For how many slots a request may be on its way.
 const SLACK_SLOTS: i64 = 2;
+/// The same as a part of the window.
+pub const SLACK_PART: u32 = 50;
+/// A rest that seems to last longer is of a clock that has been set back.
+const REST_LONGEST: Duration = Duration::from_secs(3_600);
 /// Of each limit, what is left to live requests: a part in so many.
 const RESERVE: u32 = 10;
 
@@ -62,10 +66,13 @@ impl Used {
         SLOTS + SLACK_SLOTS + 1
     }
 
-    /// Forgets what counts no more. Slots of the future stay: a clock that was set back gives nothing twice.
+    /// Forgets what counts no more. What lies in the future, since the clock was set back, is as if it had been now:
+    /// nothing is given twice, and nothing is kept for longer than a window.
     fn forget(&mut self, now_ms: i64) {
-        let oldest = now_ms.div_euclid(self.slot_ms()) - self.counts_for() + 1;
+        let now = now_ms.div_euclid(self.slot_ms());
+        let oldest = now - self.counts_for() + 1;
         self.slots.retain(|(slot, _)| *slot >= oldest);
+        self.slots.iter_mut().for_each(|(slot, _)| *slot = (*slot).min(now));
     }
 
     fn count(&self) -> u32 {
@@ -90,8 +97,9 @@ impl RateBudget {
     /// Takes up to `wanted` requests under all of `limits`; for backfill, so that a tenth of each is left.
     pub fn take(&mut self, limits: &[RateLimit], now: Timestamp, wanted: u32, is_backfill: bool) -> Given {
         let now_ms = now.as_ms();
-        self.keep_only(limits);
-        if let Some(until) = self.rests_until.filter(|until| *until > now) {
+        self.arrange(limits, now_ms);
+        let longest = now.plus_ms(i64::try_from(REST_LONGEST.as_millis()).unwrap_or(i64::MAX));
+        if let Some(until) = self.rests_until.filter(|until| *until > now && *until <= longest) {
             return Given { requests: 0, more_in: Some(from_ms(until.as_ms() - now_ms)) };
         }
         self.rests_until = None;
@@ -111,20 +119,35 @@ impl RateBudget {
         Given { requests, more_in }
     }
 
+    /// Gives one request back that was taken `held` ago and has not been sent. Out of the oldest slot, which counts for the
+    /// shortest time still: until then the count is right, and later one too high. One that may count no more is gone.
+    pub fn give_back(&mut self, held: Duration) {
+        let is_young = |used: &&mut Used| held.as_millis() < used.window_ms.unsigned_abs().into();
+        for used in self.used.iter_mut().filter(is_young) {
+            if let Some((_, count)) = used.slots.iter_mut().find(|(_, count)| *count > 0) {
+                *count -= 1;
+            }
+        }
+    }
+
     /// Nothing is sent before `until`.
     pub fn rest(&mut self, until: Timestamp) {
         self.rests_until = self.rests_until.max(Some(until));
     }
 
-    /// One count for each limit, in their order. A limit of another length begins anew.
-    fn keep_only(&mut self, limits: &[RateLimit]) {
+    /// First one count for each limit, in their order.
+    fn arrange(&mut self, limits: &[RateLimit], now_ms: i64) {
         let window_ms = |limit: &RateLimit| i64::try_from(limit.window.as_millis()).unwrap_or(i64::MAX);
-        let kept = limits.iter().map(|limit| {
-            let window_ms = window_ms(limit);
-            let held = self.used.iter().find(|used| used.window_ms == window_ms).cloned();
-            held.unwrap_or(Used { window_ms, slots: Vec::new() })
-        });
-        self.used = kept.collect();
+        let mut kept: Vec<Used> = Vec::with_capacity(self.used.len());
+        for window_ms in limits.iter().map(window_ms) {
+            let held = self.used.iter().position(|used| used.window_ms == window_ms);
+            let held = held.map(|place| self.used.swap_remove(place));
+            kept.push(held.unwrap_or(Used { window_ms, slots: Vec::new() }));
+        }
+        // Those of another bridge with other limits: during a deploy nobody's count is lost.
+        self.used.iter_mut().for_each(|used| used.forget(now_ms));
+        kept.extend(self.used.drain(..).filter(|used| !used.slots.is_empty()));
+        self.used = kept;
     }
 }
 
@@ -179,6 +202,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_sent_is_given_back_once_and_while_it_counts() {
+        let (mut budget, limits) = (RateBudget::default(), [limit(3, 1_000), limit(3, 60_000)]);
+        assert_eq!(budget.take(&limits, at(0), 3, false).requests, 3);
+        budget.give_back(Duration::from_millis(10));
+        assert_eq!(budget.take(&limits, at(20), 3, false).requests, 1);
+        budget.give_back(Duration::from_secs(2));
+        assert_eq!(
+            budget.take(&limits, at(30), 3, false).requests,
+            0,
+            "the short window keeps what is too old"
+        );
+        assert_eq!(budget.take(&limits, at(5_000), 3, false).requests, 1);
+        (0..9).for_each(|_| budget.give_back(Duration::ZERO));
+        assert_eq!(budget.take(&limits, at(5_010), 9, false).requests, 3);
+    }
+
+    #[test]
     fn a_vendor_that_asks_for_rest_has_it_and_a_shorter_rest_shortens_none() {
         let (mut budget, limits) = (RateBudget::default(), [limit(100, 60_000)]);
         budget.rest(at(5_000));
@@ -189,10 +229,24 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_gives_nothing_twice() {
+    fn a_clock_that_was_set_back_gives_nothing_twice_and_holds_up_nothing_for_long() {
         let (mut budget, limits) = (RateBudget::default(), [limit(100, 60_000)]);
         assert_eq!(budget.take(&limits, at(0), 100, false).requests, 100);
-        assert_eq!(budget.take(&limits, at(-3_600_000), 1, false).requests, 0);
+        budget.rest(at(10_000));
+        let before = -86_400_000;
+        let given = budget.take(&limits, at(before), 1, false);
+        assert!(given.requests == 0 && given.more_in.unwrap() < Duration::from_secs(62), "{given:?}");
+        assert_eq!(budget.take(&limits, at(before + 62_000), 1, false).requests, 1);
+    }
+
+    #[test]
+    fn bridges_with_other_limits_keep_each_others_counts() {
+        let (mut budget, ours) = (RateBudget::default(), [limit(10, 1_000), limit(15, 86_400_000)]);
+        let theirs = [limit(20, 60_000), limit(10, 1_000)];
+        assert_eq!(budget.take(&ours, at(0), 10, false).requests, 10);
+        assert_eq!(budget.take(&theirs, at(2_000), 10, false).requests, 10);
+        assert_eq!(budget.take(&ours, at(4_000), 10, false).requests, 0, "theirs count in our day");
+        assert_eq!(budget.take(&theirs, at(4_000), 30, false).requests, 10);
     }
 
     #[test]

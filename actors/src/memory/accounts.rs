@@ -135,9 +135,7 @@ impl Accounts for MemoryStore {
     async fn put_link(&self, link: &Link, tokens: Option<&NewTokens>) -> Result<(), StoreError> {
         self.transact(StoreCall::PutLink, |contents| {
             contents.accounts.put(link, tokens)?;
-            if tokens.is_some() {
-                contents.fetches.release(link.account.vendor, &link.whose());
-            }
+            contents.fetches.release(link.account.vendor, &link.whose());
             Ok(())
         })
         .await

@@ -194,7 +194,7 @@ impl FetchRows {
     /// Hands out a row and those that ask the same.
     fn lease(&mut self, head: i64, claim: &ClaimFetches, now: Timestamp) -> ClaimedFetch {
         let mut job = self.rows[&head].job.clone();
-        let (mut ids, mut attempts, mut looks, mut created_at) = (vec![head], u32::MAX, u32::MAX, now);
+        let (mut ids, mut attempts, mut looks, mut created_at) = (vec![head], u32::MAX, u32::MAX, BEGINNING);
         for (id, row) in &mut self.rows {
             if !row.asks_the_same_as(&job) || row.is_held(now) {
                 continue;
@@ -206,7 +206,7 @@ impl FetchRows {
             job.changed_at = job.changed_at.max(row.job.changed_at);
             job.received_at = job.received_at.min(row.job.received_at);
             (attempts, looks) = (attempts.min(row.attempts), looks.min(row.looks));
-            created_at = created_at.min(row.created_at);
+            created_at = created_at.max(row.created_at);
         }
         ClaimedFetch { ids, job, attempts, looks, waited: until(now, created_at) }
     }
@@ -295,6 +295,14 @@ impl FetchQueue for MemoryStore {
         .await
     }
 
+    async fn return_request(&self, vendor: Vendor, held: Duration) -> Result<(), StoreError> {
+        self.transact(StoreCall::ReturnRequest, |contents| {
+            contents.fetches.budgets.entry(vendor).or_default().give_back(held);
+            Ok(())
+        })
+        .await
+    }
+
     async fn rest_vendor(&self, vendor: Vendor, rest: Duration) -> Result<(), StoreError> {
         self.transact(StoreCall::RestVendor, |contents| {
             let until = later(contents.fetches.now(), rest);
@@ -325,6 +333,13 @@ impl FetchQueue for MemoryStore {
 
     async fn release_fetches(&self, vendor: Vendor, whose: &[Whose]) -> Result<u64, StoreError> {
         self.transact(StoreCall::ReleaseFetches, |contents| Ok(contents.fetches.release(vendor, whose))).await
+    }
+
+    async fn dead_fetches_len(&self) -> Result<u64, StoreError> {
+        self.look(StoreCall::CountFetches, |contents| {
+            contents.fetches.rows.values().filter(|row| row.is_dead()).count() as u64
+        })
+        .await
     }
 
     async fn count_fetches(&self) -> Result<Vec<(Vendor, FetchCounts)>, StoreError> {

@@ -53,6 +53,7 @@ pub enum StoreCall {
     Reseal,
     ClaimFetches,
     TakeRequest,
+    ReturnRequest,
     RestVendor,
     PutBack,
     DropLeases,

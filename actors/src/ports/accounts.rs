@@ -29,9 +29,14 @@ pub struct Link {
 }
 
 impl Link {
-    /// Whose data the tokens of this link open: fetches name them either way.
-    pub fn whose(&self) -> [Whose; 2] {
-        [Whose::Vendor(self.account.id.clone()), Whose::User(self.user_id.clone())]
+    /// Whose data the tokens of this link open, by every name that fetches have for them: the account, the user, and the
+    /// account as a user of ours before it had a link.
+    pub fn whose(&self) -> Vec<Whose> {
+        let id = self.account.id.as_str();
+        let unlinked = [format!("{}:{id}", self.account.vendor.name()), id.to_owned()];
+        let unlinked = unlinked.iter().filter_map(|text| UserId::parse(text).ok()).map(Whose::User);
+        let own = [Whose::Vendor(self.account.id.clone()), Whose::User(self.user_id.clone())];
+        own.into_iter().chain(unlinked).collect()
     }
 }
 
@@ -106,8 +111,8 @@ pub enum Leased {
 #[async_trait]
 pub trait Accounts: Send + Sync + 'static {
     /// Links an account, in place of the link that it had; with tokens, these take the place of those that it had, and are
-    /// active, and what the fetch queue keeps for this account or this user until there are tokens is released in the same
-    /// transaction ([`release_fetches`]). Their version is the microsecond of the store's clock, or one more than the
+    /// active. What the fetch queue keeps for this account or this user until there are tokens is released in the same
+    /// transaction ([`release_fetches`]), also without tokens: those that are there may be good. Their version is the microsecond of the store's clock, or one more than the
     /// version they replace if that is more: a link that was deleted and put anew has no version that a refresh under way
     /// may still know.
     ///

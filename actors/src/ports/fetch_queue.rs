@@ -45,7 +45,7 @@ pub struct ClaimedFetch {
     pub attempts: u32,
     /// How often the record was not there or not computed yet; of rows that differ, the fewest.
     pub looks: u32,
-    /// For how long the oldest of its rows has been in the queue.
+    /// For how long the youngest of its rows has been in the queue: whoever asks anew has all the patience there is.
     pub waited: Duration,
 }
 
@@ -172,6 +172,9 @@ pub trait FetchQueue: Send + Sync + 'static {
     /// Takes one more request from the budget, for a fetch that is in the caller's hands. Whether there was one.
     async fn take_request(&self, vendor: Vendor, rate_limits: &[RateLimit]) -> Result<bool, StoreError>;
 
+    /// Gives a request back to the budget that came with a claim `held` ago and was not sent.
+    async fn return_request(&self, vendor: Vendor, held: Duration) -> Result<(), StoreError>;
+
     /// Nobody sends the vendor a request before `rest` is over: it has asked for that.
     async fn rest_vendor(&self, vendor: Vendor, rest: Duration) -> Result<(), StoreError>;
 
@@ -185,7 +188,10 @@ pub trait FetchQueue: Send + Sync + 'static {
     /// does not begin to wait for it ([`FetchFate::AwaitAccount`]).
     async fn release_fetches(&self, vendor: Vendor, whose: &[Whose]) -> Result<u64, StoreError>;
 
-    /// How many there are of each vendor that has any.
+    /// How many were given up; cheap, however many wait.
+    async fn dead_fetches_len(&self) -> Result<u64, StoreError>;
+
+    /// How many there are of each vendor that has any. It looks at all of them.
     async fn count_fetches(&self) -> Result<Vec<(Vendor, FetchCounts)>, StoreError>;
 
     /// What was given up, newest first, with ids below `before`.

@@ -73,13 +73,19 @@ pub enum ApiError {
         /// How long, if it says.
         retry_after: Option<Duration>,
     },
+    /// 5xx, with the word when to come again.
+    #[error("the vendor gives no data, and asks for patience")]
+    Overloaded {
+        /// For so long.
+        retry_after: Duration,
+    },
     /// Another 4xx: the same request would be answered the same again.
     #[error("the vendor refuses the request: it answers {status}")]
     Refused {
         /// Its status.
         status: u16,
     },
-    /// It could not be reached, was too slow, answered 5xx or too much.
+    /// It could not be reached, was too slow, answered 5xx, 3xx or too much.
     #[error("the vendor gives no data: {0}")]
     Unavailable(String),
 }

@@ -245,11 +245,12 @@ impl Stages {
         &self,
         tokens: &ChildRef<TokenRefresh>,
         writer: &ChildRef<EventWriter>,
-    ) -> BTreeMap<Vendor, ChildRef<VendorFetch>> {
+    ) -> (BTreeMap<Vendor, ChildRef<VendorFetch>>, Vec<Arc<FetchParts>>) {
+        let mut all_parts = Vec::new();
         let Foundation { fetch_queue, accounts, vendor_api, clock, telemetry, masker, limits, .. } =
             &self.foundation;
         let group = self.root.group("fetch", GroupSpec::new(Strategy::OneForOne).backoff(limits.backoff));
-        let start = |(vendor, rate_limits): (&Vendor, &Vec<RateLimit>)| {
+        let mut start = |(vendor, rate_limits): (&Vendor, &Vec<RateLimit>)| {
             let breaker = Breaker::new(vendor.name(), BreakerSpec::default());
             let parts = Arc::new(FetchParts {
                 vendor: *vendor,
@@ -266,13 +267,15 @@ impl Stages {
                 retry: limits.vendor_retry,
                 common: Common::new(limits.answers_shared_for),
             });
+            all_parts.push(Arc::clone(&parts));
             let spec = ChildSpec::new(vendor.name(), "vendor_fetch", FETCH_MAILBOX, move || {
                 VendorFetch::new(Arc::clone(&parts))
             });
             let spec = self.stage(spec).self_driven().breaker(breaker);
             (*vendor, group.start(&self.threads.decoding.handle(), spec))
         };
-        limits.rate_limits.iter().map(start).collect()
+        let fetchers = limits.rate_limits.iter().map(&mut start).collect();
+        (fetchers, all_parts)
     }
 
     pub(super) fn devices(

@@ -4,6 +4,7 @@
 //! again when the lease has ended, and what it brings twice counts once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,47 +12,51 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::FetchParts;
 use super::schedule::{RetryPolicy, Setback};
+use super::target::Target;
 use crate::device_handler::commit;
-use crate::domain::account::{Account, VendorUserId};
+use crate::domain::account::Account;
 use crate::domain::api_request::ApiRequest;
-use crate::domain::fetch::Whose;
-use crate::domain::ids::UserId;
-use crate::domain::time::{UtcOffset, offset_of_zone};
+use crate::domain::time::UtcOffset;
 use crate::messages::{AccessToken, CommitError, GiveToken, TokenError};
-use crate::ports::accounts::{Link, TokenState};
+use crate::ports::accounts::TokenState;
 use crate::ports::fetch_queue::{ClaimedFetch, FetchEnd, FetchFate, NewFetch, PutBack};
 use crate::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use crate::ports::telemetry::FetchEvent;
-use crate::ports::vendor_api::{ApiAnswer, ApiError, OAuthError};
+use crate::ports::vendor_api::{ApiAnswer, ApiError};
 use crate::supervision::{AskError, Backoff, CircuitOpen, Permit};
 use crate::vendors::fetch::{read, request};
 use crate::vendors::{Fetched, Owner};
 
-/// How long a fetch may be in hand, tokens and commit included; shorter than its lease.
-const PATIENCE: Duration = Duration::from_secs(75);
+/// How long a fetch may take up to its answer, and then its commit; together shorter than its lease.
+const PATIENCE: Duration = Duration::from_secs(65);
+const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a fetch that is over is told to a store that is away. Then its lease ends.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
-/// What waits for the store or another part of this process is due again after so long.
+/// What waits for the store or another part of this process is due again after so long …
 const SOON: Duration = Duration::from_secs(1);
+/// … and what the store has not taken in all its patience.
+const LATER: Duration = Duration::from_secs(30);
 /// The largest answer that is kept raw; larger ones are kept as what they hold.
 const RAW_MAX_BYTES: usize = 1 << 20;
-
-/// Whose data is fetched.
-struct Target {
-    account: Account,
-    user_id: UserId,
-    zone: UtcOffset,
-}
 
 pub(super) struct Job {
     pub(super) parts: Arc<FetchParts>,
     pub(super) claimed: ClaimedFetch,
+    claimed_at: Instant,
+    /// The request that came with the claim was sent or given back.
+    is_settled: AtomicBool,
 }
 
 impl Job {
+    pub(super) fn new(parts: Arc<FetchParts>, claimed: ClaimedFetch) -> Self {
+        Self { parts, claimed, claimed_at: Instant::now(), is_settled: AtomicBool::new(false) }
+    }
+
     pub(super) async fn run(self) {
-        let late = || Err(Setback::Failed("it takes too long".to_owned()));
-        if let Err(setback) = timeout(PATIENCE, self.fetch()).await.unwrap_or_else(|_| late()) {
+        let fetched = self.fetch().await;
+        // Those that nobody has connected must not use up what the others need.
+        self.return_request().await;
+        if let Err(setback) = fetched {
             self.put_back(setback).await;
         }
     }
@@ -60,13 +65,23 @@ impl Job {
         if self.parts.common.recent.lock().serves(&self.claimed.job) {
             return self.tell(FetchFate::Answered).await.map_err(|error| not_now(&error));
         }
-        let account = self.target().await?.account;
+        let late = |_| Err(Setback::Failed("it takes too long".to_owned()));
+        let (target, body, fetched) = timeout(PATIENCE, self.answer()).await.unwrap_or_else(late)?;
+        // Nobody but us is to blame for a commit that takes long.
+        let committed = timeout(COMMIT_PATIENCE, self.commit(&target, body, fetched)).await;
+        committed.unwrap_or(Err(Setback::NotNow(LATER)))
+    }
+
+    /// What the vendor says, read, and whose it is.
+    async fn answer(&self) -> Result<(Target, Bytes, Fetched), Setback> {
+        let account = self.account().await?.0;
         let token = self.token(&account, None).await?;
-        // Not before: a link is made with its tokens, and what they open is that user's.
-        let target = self.target().await?;
-        let (answer, permit) = self.ask(&target, token).await?;
-        let fetched = read(&self.claimed.job.fetch, &answer.body, &self.owner(&target));
-        let fetched = match fetched {
+        // Not before: a link is made with its tokens.
+        let zone = self.target(&account).await?.zone;
+        let (answer, permit) = self.ask(&account, zone, token).await?;
+        // Not before: whose the account is now, when its data is stored, and not when it was asked.
+        let target = self.target(&account).await?;
+        let fetched = match read(&self.claimed.job.fetch, &answer.body, &self.owner(&target)) {
             Ok(fetched) => {
                 permit.succeeded();
                 fetched
@@ -82,64 +97,55 @@ impl Job {
         }
         if let Some(refused) = fetched.rejected.listed.first().filter(|_| has_nothing) {
             let place = if refused.path.is_empty() { "the answer" } else { &refused.path };
-            return Err(Setback::Failed(format!(
-                "nothing in its answer can be used: {place} {}",
-                refused.detail
-            )));
+            let reason = format!("nothing in its answer can be used: {place} {}", refused.detail);
+            return Err(Setback::Failed(reason));
         }
-        self.commit(&target, answer.body, fetched).await
-    }
-
-    /// Whose account it is, and whose that is to us.
-    async fn target(&self) -> Result<Target, Setback> {
-        let Self { parts, claimed } = self;
-        let vendor = parts.vendor;
-        let unheard = |error: StoreError| not_now(&error);
-        let (account, link) = match &claimed.job.whose {
-            Whose::Vendor(id) => {
-                let account = Account { vendor, id: id.clone() };
-                let link = parts.accounts.link(&account).await.map_err(unheard)?;
-                (account, link)
-            }
-            Whose::User(user_id) => {
-                let links = parts.accounts.links_of(user_id).await.map_err(unheard)?;
-                match links.into_iter().find(|link| link.account.vendor == vendor) {
-                    Some(link) => (link.account.clone(), Some(link)),
-                    None => (Account { vendor, id: unlinked(vendor.name(), user_id)? }, None),
-                }
-            }
-        };
-        let user_id = match (&link, &claimed.job.whose) {
-            (Some(link), _) => link.user_id.clone(),
-            (None, Whose::User(user_id)) => user_id.clone(),
-            (None, Whose::Vendor(id)) => {
-                let text = format!("{}:{}", vendor.name(), id.as_str());
-                UserId::parse(&text).map_err(|error| Setback::Refused(format!("the account's id {error}")))?
-            }
-        };
-        let at = claimed.job.changed_at;
-        let zone = link.and_then(|Link { timezone, .. }| offset_of_zone(&timezone?, at)).unwrap_or_default();
-        Ok(Target { account, user_id, zone })
+        Ok((target, answer.body, fetched))
     }
 
     /// The vendor's answer, and the permit that has still to be told how it went.
-    async fn ask(&self, target: &Target, token: AccessToken) -> Result<(ApiAnswer, Permit), Setback> {
-        let (parts, question) = (&self.parts, &request(&self.claimed.job.fetch, target.zone));
+    async fn ask(
+        &self,
+        account: &Account,
+        zone: UtcOffset,
+        token: AccessToken,
+    ) -> Result<(ApiAnswer, Permit), Setback> {
+        let question = &request(&self.claimed.job.fetch, zone);
+        if self.claimed_at.elapsed() > self.parts.budget_slack() {
+            // It was counted when it was claimed: the vendor would count it in another window.
+            self.return_request().await;
+            self.take_request().await?;
+        }
         match self.ask_once(question, &token).await {
-            Err(Asked::Refused) => {}
+            Err(Asked::Refused(permit)) => permit.succeeded(),
             Err(Asked::Setback(setback)) => return Err(setback),
             Ok(answered) => return Ok(answered),
         }
         // The token has ended before its time: one refresh, and one more request.
-        let token = self.token(&target.account, Some(token.version)).await?;
-        let request = parts.queue.take_request(parts.vendor, &parts.rate_limits).await;
-        if !request.map_err(|error| not_now(&error))? {
-            return Err(Setback::NotNow(Duration::ZERO));
-        }
+        let token = self.token(account, Some(token.version)).await?;
+        self.take_request().await?;
         self.ask_once(question, &token).await.map_err(|asked| match asked {
-            Asked::Refused => Setback::Failed("it refuses a new access token, too".to_owned()),
+            Asked::Refused(permit) => {
+                // Tokens are not to be refreshed on and on for a vendor that takes none.
+                permit.failed();
+                Setback::Failed("it refuses a new access token, too".to_owned())
+            }
             Asked::Setback(setback) => setback,
         })
+    }
+
+    async fn take_request(&self) -> Result<(), Setback> {
+        let Self { parts, .. } = self;
+        let taken = parts.queue.take_request(parts.vendor, &parts.rate_limits).await;
+        // Without one it is due at once, and is claimed when the budget allows.
+        if taken.map_err(|error| not_now(&error))? { Ok(()) } else { Err(Setback::NotNow(Duration::ZERO)) }
+    }
+
+    /// Gives back what came with the claim. If it fails, that much of the budget goes unused.
+    async fn return_request(&self) {
+        if !self.is_settled.swap(true, Ordering::Relaxed) {
+            let _ = self.parts.queue.return_request(self.parts.vendor, self.claimed_at.elapsed()).await;
+        }
     }
 
     async fn token(&self, account: &Account, refused: Option<i64>) -> Result<AccessToken, Setback> {
@@ -149,10 +155,8 @@ impl Job {
             Ok(Err(TokenError::NoTokens | TokenError::NeedsReconnection)) => {
                 Err(self.without_tokens(account).await)
             }
-            Ok(Err(TokenError::Vendor { error, retry_in })) => match error {
-                OAuthError::RateLimited { .. } => Err(Setback::NotNow(retry_in)),
-                error => Err(Setback::Failed(error.to_string())),
-            },
+            // It rests, for this account or for all: that is no fault of this fetch.
+            Ok(Err(TokenError::Vendor { retry_in, .. })) => Err(Setback::NotNow(retry_in.max(SOON))),
             Ok(Err(TokenError::Store(error))) => Err(not_now(&error)),
             Ok(Err(error @ TokenError::Vault(_))) => Err(Setback::Crashed(error.to_string())),
             Err(AskError::Died { .. }) => Err(Setback::Crashed("giving out its token failed".to_owned())),
@@ -179,6 +183,7 @@ impl Job {
         // Due at once: while the breaker is open nothing is claimed, and whoever closes it is not kept waiting.
         let refused = |_: CircuitOpen| Asked::Setback(Setback::NotNow(Duration::ZERO));
         let permit = parts.breaker.permit().map_err(refused)?;
+        self.is_settled.store(true, Ordering::Relaxed);
         let error = match parts.api.get(parts.vendor, question, &token.token).await {
             Ok(answer) => {
                 self.rest(answer.rest).await;
@@ -197,13 +202,26 @@ impl Job {
                 self.rest(Some(rest)).await;
                 Err(Asked::Setback(Setback::RateLimited(rest)))
             }
-            ApiError::Unauthorized => {
-                permit.succeeded();
-                Err(Asked::Refused)
+            ApiError::Overloaded { retry_after } => {
+                permit.failed();
+                Err(Asked::Setback(Setback::Overloaded(retry_after)))
+            }
+            ApiError::Unauthorized => Err(Asked::Refused(permit)),
+            // A list is never missing: somebody else has answered.
+            ApiError::Missing if self.claimed.job.fetch.is_list() => {
+                permit.failed();
+                Err(Asked::Setback(Setback::Failed(
+                    "it has no such list: is {VENDOR}_API_BASE right?".to_owned(),
+                )))
             }
             ApiError::Missing => {
                 permit.succeeded();
                 Err(Asked::Setback(Setback::Missing))
+            }
+            // The member's subscription, or something in between that lets nobody through for a while.
+            error @ ApiError::Refused { status: 403 } => {
+                permit.succeeded();
+                Err(Asked::Setback(Setback::Failed(error.to_string())))
             }
             error @ ApiError::Refused { .. } => {
                 permit.succeeded();
@@ -234,7 +252,7 @@ impl Job {
 
     /// Makes the answer durable, in the transaction that takes the fetch out of the queue.
     async fn commit(&self, target: &Target, body: Bytes, fetched: Fetched) -> Result<(), Setback> {
-        let Self { parts, claimed } = self;
+        let Self { parts, claimed, .. } = self;
         let Fetched { drafts, rejected, next, is_pending } = fetched;
         let again = is_pending.then(|| parts.retry.look_again(claimed)).flatten();
         let follow_up = next.map(|fetch| NewFetch { fetch, ..claimed.job.clone() });
@@ -290,7 +308,7 @@ impl Job {
 
     /// Gives the fetch back to the queue.
     pub(super) async fn put_back(&self, setback: Setback) {
-        let Self { parts, claimed } = self;
+        let Self { parts, claimed, .. } = self;
         let fate = parts.retry.fate(claimed, setback.clone());
         let (request_id, why) = (&claimed.job.request_id, &setback.to_string());
         parts.tell(match &fate {
@@ -306,7 +324,7 @@ impl Job {
 
     /// Tells the queue what has become of the fetch.
     async fn tell(&self, fate: FetchFate) -> Result<(), StoreError> {
-        let Self { parts, claimed } = self;
+        let Self { parts, claimed, .. } = self;
         let put_back = [PutBack { ids: claimed.ids.clone(), holder: parts.common.holder, fate }];
         let (mut delays, until) =
             (Backoff::default().delays(STORE_PATIENCE), Instant::now() + STORE_PATIENCE);
@@ -324,19 +342,11 @@ impl Job {
 /// How one request went that brought no data.
 enum Asked {
     /// The access token was refused.
-    Refused,
+    Refused(Permit),
     /// Anything else.
     Setback(Setback),
 }
 
-/// The account of a user of ours whom nobody has linked: ids of accounts without a link are `oura:A1B2`, and before there
-/// were links the vendor's own id was the user's.
-fn unlinked(vendor: &str, user_id: &UserId) -> Result<VendorUserId, Setback> {
-    let text = user_id.as_str();
-    let id = text.strip_prefix(vendor).and_then(|rest| rest.strip_prefix(':')).unwrap_or(text);
-    VendorUserId::parse(id).map_err(|error| Setback::Refused(format!("the account's id {error}")))
-}
-
-fn not_now(_: &StoreError) -> Setback {
+pub(super) fn not_now(_: &StoreError) -> Setback {
     Setback::NotNow(SOON)
 }

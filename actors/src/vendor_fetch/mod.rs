@@ -7,6 +7,7 @@
 mod job;
 mod recent;
 mod schedule;
+mod target;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use self::job::Job;
@@ -25,7 +26,7 @@ pub use self::schedule::RetryPolicy;
 use self::schedule::Setback;
 use crate::domain::account::Vendor;
 use crate::domain::ids::Masker;
-use crate::domain::rate_budget::RateLimit;
+use crate::domain::rate_budget::{RateLimit, SLACK_PART};
 use crate::event_writer::EventWriter;
 use crate::messages::FetchesQueued;
 use crate::ports::fetch_queue::{ClaimFetches, ClaimedFetch};
@@ -35,8 +36,9 @@ use crate::ports::{Accounts, Clock, FetchQueue, Telemetry, VendorApi};
 use crate::supervision::{Backoff, Breaker, BreakerState, ChildRef, idle, waiting};
 use crate::token_refresh::TokenRefresh;
 
-/// Fetches of one vendor in hand at once.
-pub const IN_HAND_MAX: usize = 64;
+/// Fetches of one vendor in hand at once: two vendors stay below the usual `AIOHTTP_CONNECTOR_LIMIT`, and neither waits for
+/// the other's connections.
+pub const IN_HAND_MAX: usize = 48;
 /// While more is due than fits in hand, so many hands must be free before more is claimed: a claim is a transaction.
 const CLAIM_MIN: usize = IN_HAND_MAX / 4;
 /// How long a fetch is one bridge's; longer than any fetch takes.
@@ -45,6 +47,8 @@ const LEASE: Duration = Duration::from_secs(90);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A claim that has brought nothing is not repeated earlier.
 const NEXT_MIN: Duration = Duration::from_millis(2);
+/// How long a stop waits for a store that is away.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// After so long without a failure, delays begin with the shortest again.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -101,7 +105,7 @@ struct Hands {
 
 impl Hands {
     fn take(&mut self, parts: &Arc<FetchParts>, claimed: ClaimedFetch) {
-        let job = Job { parts: Arc::clone(parts), claimed: claimed.clone() };
+        let job = Job::new(Arc::clone(parts), claimed.clone());
         self.held.insert(self.tasks.spawn(job.run()).id(), claimed);
     }
 
@@ -127,6 +131,19 @@ struct Look {
 }
 
 impl FetchParts {
+    /// How long after its claim a request may be sent without being counted anew: half of what the budget bears.
+    fn budget_slack(&self) -> Duration {
+        let shortest = self.rate_limits.iter().map(|limit| limit.window).min();
+        shortest.map_or(Duration::MAX, |window| window / SLACK_PART / 2)
+    }
+
+    /// Lets others have at once what is in hand, when nothing is in hand any more: the bridge is stopping.
+    pub async fn give_back_leases(&self) {
+        let dropping = self.queue.drop_leases(self.vendor, self.common.holder);
+        // Otherwise they end by themselves.
+        let _ = timeout(STOP_PATIENCE, dropping).await;
+    }
+
     fn tell(&self, event: FetchEvent<'_>) {
         self.telemetry.emit(PipelineEvent::Fetch { vendor: self.vendor, event });
     }
@@ -203,9 +220,8 @@ impl FetchParts {
         })
         .await;
         if let Some(claimed) = died {
-            let job = Job { parts: Arc::clone(self), claimed };
             // A task of its own like every fetch: it may wait for the store.
-            let claimed = job.claimed.clone();
+            let job = Job::new(Arc::clone(self), claimed.clone());
             let failed = Setback::Crashed("processing its answer panicked".to_owned());
             let id = hands.tasks.spawn(async move { job.put_back(failed).await }).id();
             hands.held.insert(id, claimed);

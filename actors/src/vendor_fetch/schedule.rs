@@ -60,6 +60,9 @@ pub(super) enum Setback {
     /// The vendor's side failed: this uses up an attempt.
     #[error("it failed: {0}")]
     Failed(String),
+    /// The same, and the vendor has said for how long.
+    #[error("it failed and asks for patience")]
+    Overloaded(Duration),
     /// Our side did, and this does too.
     #[error("it failed on our side: {0}")]
     Crashed(String),
@@ -91,7 +94,7 @@ impl RetryPolicy {
 
     /// How long a vendor rests that has answered 429.
     pub(super) fn rest(&self, asked: Option<Duration>) -> Duration {
-        asked.unwrap_or_else(|| self.base * UNTOLD_REST)
+        asked.unwrap_or_else(|| self.base * UNTOLD_REST).max(self.base)
     }
 
     /// The same, as far as it is obeyed.
@@ -127,6 +130,12 @@ impl RetryPolicy {
         let unchanged =
             |delay| FetchFate::Again(Again { delay, attempts: claimed.attempts, looks: claimed.looks });
         match setback {
+            Setback::Overloaded(rest) => match self.fate(claimed, Setback::Failed(setback.to_string())) {
+                FetchFate::Again(again) => {
+                    FetchFate::Again(Again { delay: again.delay.max(Self::obeyed(rest)), ..again })
+                }
+                given_up => given_up,
+            },
             Setback::Failed(ref reason) | Setback::Crashed(ref reason) => {
                 let attempts = claimed.attempts.saturating_add(1);
                 if attempts >= self.attempts {

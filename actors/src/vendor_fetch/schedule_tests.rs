@@ -86,6 +86,9 @@ fn patience_that_a_vendor_asks_for_is_obeyed_up_to_an_hour_and_uses_up_no_attemp
     assert_eq!(given_up(policy.fate(&fetch, Setback::RateLimited(hour + MS))), "rate_limit_error");
     assert_eq!(RetryPolicy::obeyed(2 * hour), hour);
     assert_eq!(policy.rest(Some(5 * MINUTE)), 5 * MINUTE);
+    assert_eq!(policy.rest(Some(Duration::ZERO)), policy.base, "never at once");
+    let overloaded = again(policy.fate(&fetch, Setback::Overloaded(2 * hour)));
+    assert_eq!((overloaded.delay, overloaded.attempts), (hour, 8));
     assert_eq!(again(policy.fate(&fetch, Setback::NotNow(MINUTE))).attempts, 7);
 }
 

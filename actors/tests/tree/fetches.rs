@@ -7,12 +7,14 @@ use actors::domain::account::{Account, Vendor, VendorUserId};
 use actors::domain::fetch::{Fetch, OuraDataType, OuraFetch, WhoopFetch, Whose};
 use actors::domain::ids::RequestId;
 use actors::domain::rate_budget::RateLimit;
-use actors::memory::{ApiCall, MemoryOAuth, MemoryVault, MemoryVendorApi, Moment, Reply, StoreCall};
+use actors::memory::{
+    ApiCall, MemoryOAuth, MemoryVault, MemoryVendorApi, Moment, OAuthCall, Reply, StoreCall,
+};
 use actors::messages::{CommitDelivery, FetchesQueued};
 use actors::ports::accounts::{Link, NewTokens};
 use actors::ports::fetch_queue::{FetchCounts, NewFetch};
 use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
-use actors::ports::vendor_api::{ApiAnswer, ApiError};
+use actors::ports::vendor_api::{ApiAnswer, ApiError, OAuthError};
 use actors::ports::{Accounts as _, Clock as _, FetchQueue as _, Vault as _};
 use actors::supervision::{BreakerState, Fault};
 use actors::vendor_fetch::RetryPolicy;
@@ -43,15 +45,20 @@ fn with(setup: Setup) -> Cloud {
 impl Cloud {
     /// Links an account to a user of ours of the same name, and gives it tokens.
     async fn connect(&self, vendor: Vendor, name: &str) {
+        self.connect_as(vendor, name, name, 3_600_000).await;
+    }
+
+    /// The same to any user, with an access token that ends in so many milliseconds.
+    async fn connect_as(&self, vendor: Vendor, name: &str, who: &str, left_ms: i64) {
         let account = Account { vendor, id: VendorUserId::parse(name).unwrap() };
         let now = self.bridge.clock.now();
         let tokens = NewTokens {
             sealed: MemoryVault::default().seal(&account, &self.oauth.connect()).unwrap(),
             scope: None,
             obtained_at: now,
-            expires_at: Some(now.plus_ms(3_600_000)),
+            expires_at: Some(now.plus_ms(left_ms)),
         };
-        let link = Link { account, user_id: user(name), timezone: None, key_hash: None };
+        let link = Link { account, user_id: user(who), timezone: None, key_hash: None };
         self.bridge.store.put_link(&link, Some(&tokens)).await.unwrap();
         self.bridge.tree.fetchers[&vendor].try_tell(FetchesQueued).unwrap();
     }
@@ -314,12 +321,73 @@ async fn what_nobody_has_connected_waits_for_its_account_and_for_nothing_else() 
 async fn a_link_that_is_made_in_the_middle_of_a_fetch_says_whose_its_data_is() {
     let cloud = start();
     cloud.api.put(&readiness_path("a"), readiness_body("a", 80));
-    // The first look for a link sees none, and is told so when there is one.
-    let mut held = cloud.bridge.store.faults().hold(StoreCall::Link, Moment::After);
+    // The first look for tokens sees none, and is told so when there are some.
+    let mut held = cloud.bridge.store.faults().hold(StoreCall::Tokens, Moment::After);
     cloud.notify(vec![cloud.asked_of("ann", readiness("a"))]).await;
     held.reached().await;
     cloud.connect(Vendor::Oura, "ann").await;
     held.release();
+    cloud.until_events("ann", 1).await;
+}
+
+#[actix::test]
+async fn data_is_of_the_user_to_whom_the_account_is_linked_when_it_is_stored() {
+    let cloud = start();
+    cloud.connect_as(Vendor::Oura, "ann", "ann", 3_600_000).await;
+    cloud.api.put(&readiness_path("a"), readiness_body("a", 80));
+    let mut held = cloud.api.faults().hold(ApiCall::Get, Moment::After);
+    cloud.notify(vec![cloud.asked_of("ann", readiness("a"))]).await;
+    held.reached().await;
+    cloud.connect_as(Vendor::Oura, "ann", "eve", 3_600_000).await;
+    held.release();
+    cloud.until_events("eve", 1).await;
+}
+
+#[actix::test]
+async fn an_id_of_before_there_were_links_opens_nobody_elses_account() {
+    let cloud = start();
+    cloud.connect_as(Vendor::Oura, "A1B2", "eve", 3_600_000).await;
+    cloud.api.put(&readiness_path("a"), readiness_body("a", 80));
+    let named = |name: &str, id: &str| NewFetch {
+        whose: Whose::User(user(name)),
+        ..cloud.asked_of("nobody", readiness(id))
+    };
+    // By its own name it is that account, whoever has it; by a user's name it is that user's, who has none.
+    cloud.notify(vec![named("oura:A1B2", "a"), named("A1B2", "b")]).await;
+    cloud.until_events("eve", 1).await;
+    let wait = async {
+        let mut changes = cloud.bridge.store.changes();
+        while cloud.counts(Vendor::Oura).await.awaiting_account < 1 {
+            changes.changed().await.unwrap();
+        }
+    };
+    within("the other waits", wait).await;
+    assert_eq!(cloud.api.asked(), [readiness_path("a")]);
+}
+
+#[actix::test]
+async fn tokens_that_cannot_be_had_now_use_up_no_attempt() {
+    let cloud = with(Setup { vendor_retry: RetryPolicy { base: MS, attempts: 1 }, ..Setup::default() });
+    cloud.connect_as(Vendor::Oura, "ann", "ann", -1).await;
+    let busy = OAuthError::RateLimited { retry_after: None };
+    cloud.oauth.faults().fail(OAuthCall::Refresh, 1, busy);
+    cloud.notify(vec![cloud.asked_of("ann", readiness("a"))]).await;
+    cloud.bridge.until("it waits", |bridge| !bridge.recorder.tally().put_back.is_empty()).await;
+    let tally = cloud.bridge.recorder.tally();
+    assert!(tally.put_back.contains_key("it cannot be asked now") && tally.given_up.is_empty(), "{tally:?}");
+}
+
+#[actix::test]
+async fn those_who_are_not_connected_use_up_nothing_of_the_budget() {
+    let rate_limits =
+        [(Vendor::Oura, vec![RateLimit { requests: 1, window: Duration::from_secs(3_600) }])].into();
+    let cloud = with(Setup { vendor_retry: QUICK, rate_limits, ..Setup::default() });
+    for number in 0..3 {
+        cloud.notify(vec![cloud.asked_of(&format!("nobody-{number}"), readiness("a"))]).await;
+    }
+    cloud.api.put(&readiness_path("a"), readiness_body("a", 80));
+    cloud.connect(Vendor::Oura, "ann").await;
+    cloud.notify(vec![cloud.asked_of("ann", readiness("a"))]).await;
     cloud.until_events("ann", 1).await;
 }
 

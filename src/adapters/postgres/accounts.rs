@@ -81,8 +81,8 @@ async fn put(lease: &mut Lease, link: &Link, tokens: Option<&NewTokens>) -> Resu
             &link.account,
         );
         bind_tokens(query, tokens).execute(&mut **lease).await?;
-        fetch_queue::release(lease, link.account.vendor, &link.whose()).await?;
     }
+    fetch_queue::release(lease, link.account.vendor, &link.whose()).await?;
     lease.commit().await
 }
 

@@ -194,6 +194,15 @@ impl FetchQueue for PostgresStore {
         .await
     }
 
+    async fn return_request(&self, vendor: Vendor, held: Duration) -> Result<(), StoreError> {
+        self.in_transaction(async |connection| {
+            let (mut budget, _) = lock_budget(connection, vendor).await?;
+            budget.give_back(held);
+            write_budget(connection, vendor, &budget).await
+        })
+        .await
+    }
+
     async fn rest_vendor(&self, vendor: Vendor, rest: Duration) -> Result<(), StoreError> {
         self.in_transaction(async |connection| {
             let (mut budget, now) = lock_budget(connection, vendor).await?;
@@ -234,6 +243,12 @@ impl FetchQueue for PostgresStore {
 
     async fn release_fetches(&self, vendor: Vendor, whose: &[Whose]) -> Result<u64, StoreError> {
         self.in_transaction(async |connection| release(connection, vendor, whose).await).await
+    }
+
+    async fn dead_fetches_len(&self) -> Result<u64, StoreError> {
+        let query = sqlx::query("SELECT count(*) FROM vendor_fetches WHERE state = 'dead'");
+        let rows = self.rows::<(i64,)>(Share::Queries, query).await?;
+        Ok(rows.first().map_or(0, |(count,)| count.unsigned_abs()))
     }
 
     async fn count_fetches(&self) -> Result<Vec<(Vendor, FetchCounts)>, StoreError> {

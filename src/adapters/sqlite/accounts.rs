@@ -56,6 +56,7 @@ async fn put(connection: &mut SqliteConnection, link: &Link, tokens: Option<&New
     .execute(&mut *connection)
     .await
     .map_err(store_error)?;
+    fetch_queue::release(connection, link.account.vendor, &link.whose()).await?;
     let Some(tokens) = tokens else { return Ok(()) };
     let query = of_account(
         "INSERT INTO user_oauth_tokens (vendor, vendor_user_id, key_id, access_token, refresh_token, scope, \
@@ -68,8 +69,7 @@ async fn put(connection: &mut SqliteConnection, link: &Link, tokens: Option<&New
         &link.account,
     );
     let query = bind_tokens(query, tokens).bind(first_version());
-    query.execute(&mut *connection).await.map_err(store_error)?;
-    fetch_queue::release(connection, link.account.vendor, &link.whose()).await.map(drop)
+    query.execute(&mut *connection).await.map(drop).map_err(store_error)
 }
 
 /// The version of a pair that follows no other.

@@ -315,6 +315,16 @@ impl FetchQueue for SqliteStore {
             .await
     }
 
+    async fn return_request(&self, vendor: Vendor, held: Duration) -> JobResult<()> {
+        self.file
+            .write(move |connection| {
+                Box::pin(
+                    async move { with_budget(connection, vendor, |budget, _| budget.give_back(held)).await },
+                )
+            })
+            .await
+    }
+
     async fn rest_vendor(&self, vendor: Vendor, rest: Duration) -> JobResult<()> {
         self.file
             .write(move |connection| {
@@ -354,6 +364,12 @@ impl FetchQueue for SqliteStore {
         self.file
             .write(move |connection| Box::pin(async move { release(connection, vendor, &whose).await }))
             .await
+    }
+
+    async fn dead_fetches_len(&self) -> JobResult<u64> {
+        let query = sqlx::query("SELECT count(*) FROM vendor_fetches WHERE state = 'dead'");
+        let rows = self.rows::<(i64,)>(query).await?;
+        Ok(rows.first().map_or(0, |(count,)| count.unsigned_abs()))
     }
 
     async fn count_fetches(&self) -> JobResult<Vec<(Vendor, FetchCounts)>> {

@@ -149,7 +149,7 @@ impl<'c> Claiming<'c> {
             request_id: RequestId::parse(request_id).ok_or_else(|| damaged("a request without an id"))?,
             is_backfill,
         };
-        let created_ms = rows.iter().map(|row| row.4).min().unwrap_or_default();
+        let created_ms = rows.iter().map(|row| row.4).max().unwrap_or_default();
         let fewest = |counts: fn(&LeasedRow) -> i64| {
             u32::try_from(rows.iter().map(counts).min().unwrap_or_default()).unwrap_or_default()
         };

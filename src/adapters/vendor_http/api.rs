@@ -92,10 +92,13 @@ fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), ApiError> {
         StatusCode::TOO_MANY_REQUESTS => Err(ApiError::RateLimited { retry_after: patience(headers) }),
         // The vendor was too slow, or thinks that we were.
         StatusCode::REQUEST_TIMEOUT => Err(ApiError::Unavailable("it answers 408".to_owned())),
-        status if status.is_client_error() || status.is_redirection() => {
-            Err(ApiError::Refused { status: status.as_u16() })
-        }
-        status => Err(ApiError::Unavailable(format!("it answers {}", status.as_u16()))),
+        // Somebody in between, and perhaps not for ever.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(ApiError::Unavailable("it answers 407".to_owned())),
+        status if status.is_client_error() => Err(ApiError::Refused { status: status.as_u16() }),
+        status => match patience(headers).filter(|_| status.is_server_error()) {
+            Some(retry_after) => Err(ApiError::Overloaded { retry_after }),
+            None => Err(ApiError::Unavailable(format!("it answers {}", status.as_u16()))),
+        },
     }
 }
 

@@ -59,12 +59,14 @@ pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Resu
     };
     let object_id = read_object_id(fields.object_id)?;
     let event_time = fields.event_time.and_then(|raw| Moment::from_json(raw, received_at).ok());
-    let changed_at = event_time.map_or(received_at, |moment| moment.at);
+    // Not after it has arrived: a version of the future would hide what comes until then.
+    let event_time = event_time.map(|moment| moment.at.min(received_at));
+    let changed_at = event_time.unwrap_or(received_at);
 
     let fetch = match object_id {
         Some(id) if event_type == "delete" => {
             // By the time of its deletion, so that no older version comes back; untold, it is the time of arrival.
-            let version = event_time.map_or(Version::Arrival, |moment| Version::Given(moment.at.as_ms()));
+            let version = event_time.map_or(Version::Arrival, |at| Version::Given(at.as_ms()));
             let owner = Owner::notified(oura_id.into_owned(), user_id, changed_at, received_at);
             let draft = records::kind(data_type).tombstone(&owner, &id, version);
             return Ok(Decoded::Events { drafts: vec![draft], rejected: Rejections::default() });
@@ -75,7 +77,7 @@ pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Resu
     };
     let whose = Whose::Vendor(account);
     let plan = FetchPlan { whose, changed_at, fetches: vec![Fetch::Oura(fetch)] };
-    Ok(Decoded::Notification { user_id, is_dated: fields.event_time.is_some(), plan })
+    Ok(Decoded::Notification { user_id, is_dated: event_time.is_some(), plan })
 }
 
 /// The Python system's: with an `event_type` a notification, else data inline; the user id is ours.
@@ -98,8 +100,13 @@ pub(super) fn decode_python(document: &RawValue, received_at: Timestamp) -> Resu
     Ok(Decoded::Notification { user_id, is_dated: false, plan })
 }
 
+const QUARTER_MS: i64 = 15 * 60_000;
+
 /// From the day before to the day after.
 fn days_around(data_type: OuraDataType, at: Timestamp) -> OuraFetch {
+    // The quarter of an hour, of which all offsets from UTC are multiples, is on the same day everywhere: so questions of
+    // one moment are the same question.
+    let at = Timestamp::from_ms(at.as_ms() - at.as_ms().rem_euclid(QUARTER_MS));
     OuraFetch::Days { data_type, from: at.plus_ms(-MS_PER_DAY), to: at.plus_ms(MS_PER_DAY), page: None }
 }
 
