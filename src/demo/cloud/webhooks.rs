@@ -23,6 +23,8 @@ const WAITING_MAX: usize = 100_000;
 /// How long the cloud waits before it asks a receiver again whether it is Oura's.
 const HANDSHAKE_AGAIN: Duration = Duration::from_secs(1);
 const SKEW_SECONDS: i64 = -3_600;
+/// How long a last attempt waits at least: nobody asks again.
+const LAST_DEADLINE: Duration = Duration::from_secs(10);
 /// What a bridge says that has too much to do: it was not refused for what it is.
 const SERVICE_UNAVAILABLE: u16 = 503;
 
@@ -161,7 +163,8 @@ fn prepare(cloud: &Shared, target: Option<&str>, event: Event) -> Option<Outgoin
     (!is_empty).then(|| Outgoing { event, url, body: body.into(), readings, trace_id })
 }
 
-/// Sends until it is taken, the vendor gives up or nothing more is to be sent.
+/// Sends until it is taken or the vendor gives up. When nothing more is to be sent, what was tried already is tried a last
+/// time at once.
 async fn deliver(cloud: &Shared, slots: &Semaphore, outgoing: Outgoing) {
     let vendor = outgoing.event.vendor();
     let count = |what: &str| cloud.stats.count(&["webhooks", vendor.name(), what]);
@@ -172,7 +175,8 @@ async fn deliver(cloud: &Shared, slots: &Semaphore, outgoing: Outgoing) {
     loop {
         // It is never closed.
         let slot = slots.acquire().await;
-        if *cloud.ending.borrow() {
+        let is_last = *cloud.ending.borrow();
+        if is_last && is_first {
             return;
         }
         count("attempts");
@@ -183,7 +187,8 @@ async fn deliver(cloud: &Shared, slots: &Semaphore, outgoing: Outgoing) {
             summary.retries += u64::from(!is_first);
         }
         is_first = false;
-        let status = attempt(cloud, &outgoing, patience.deadline).await;
+        let deadline = if is_last { patience.deadline.max(LAST_DEADLINE) } else { patience.deadline };
+        let status = attempt(cloud, &outgoing, deadline).await;
         drop(slot);
         match status {
             Some(200..300) => return count("accepted"),
@@ -200,9 +205,12 @@ async fn deliver(cloud: &Shared, slots: &Semaphore, outgoing: Outgoing) {
             }
             None => count("unanswered"),
         }
+        if is_last {
+            return;
+        }
         let Some(seconds) = waits.next() else { return count("given_up") };
         tokio::select! {
-            () = ended(cloud) => return,
+            () = ended(cloud) => {}
             () = tokio::time::sleep(cloud.clock.scaled(Duration::from_secs(*seconds))) => {}
         }
     }
