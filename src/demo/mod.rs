@@ -1,16 +1,14 @@
-//! The demonstration: a small population whose wearables send real, signed webhooks to a running bridge.
+//! The vendors' side: people who wear rings, straps and watches, seen as a bridge sees them.
 //!
-//! [`people`] makes the deliveries, purely and from a seed; [`pace`] says when each is due in real time;
-//! [`sender`] signs and sends them, with [`secrets`] of its own. Nothing here knows the bridge's inside: it talks to it as vendors do.
-//!
-//! [`cloud`] is the same kind of people seen from the other side: the vendors' clouds in which their records are.
+//! [`cloud`] is Oura's and WHOOP's clouds with a phone's pushes: webhooks and the records that they tell of. [`story`] says
+//! what a demonstration shows of them and when, with [`secrets`] of its own and accounts that [`links`] connects. Nothing here knows the bridge's inside: it
+//! talks to it as vendors do.
 
 pub mod cloud;
 mod days;
+pub mod links;
 mod nights;
-pub mod pace;
 mod payloads;
-pub mod people;
 pub mod secrets;
-pub mod sender;
+pub mod story;
 mod vitals;

@@ -1,13 +1,11 @@
 //! The bodies that phones and rings send, in the variety of spellings and units that real apps use.
 
-use actors::domain::time::{MS_PER_DAY, MS_PER_MINUTE, Timestamp, UtcOffset};
-use uuid::Uuid;
+use actors::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset};
 
-use super::vitals::{Body, OPENING};
-use crate::traffic::formats::{self, Hrv, Level, Notification, Push, RingReading, Sample, Score};
-use crate::traffic::noise;
+use super::vitals::Body;
+use crate::traffic::formats::{self, Hrv, Level, Push, RingReading, Sample, Score};
 
-/// Minutes between two heart rates of the history.
+/// Minutes between two heart rates before the opening, where there is one.
 const HEART_RATE_EVERY: i64 = 5;
 /// Minutes that a sample of steps, energy or distance covers in the history.
 const ACTIVITY_EVERY: i64 = 15;
@@ -20,7 +18,6 @@ pub(super) struct Person {
     pub(super) id: String,
     pub(super) body: Body,
     index: usize,
-    seed: u64,
 }
 
 /// A body and how many readings it holds.
@@ -33,15 +30,19 @@ fn round(value: f64, digits: i32) -> f64 {
 
 impl Person {
     /// The person `index` of `count` in the population of `seed`.
-    pub(super) fn new(seed: u64, index: usize, count: usize) -> Self {
-        let id = format!("demo-{:04x}-{:02}", seed & 0xffff, index + 1);
-        Self { id, body: Body::new(seed, index, count), index, seed }
+    pub(super) fn new(seed: u64, index: usize, count: usize, opening: Option<i64>) -> Self {
+        let id = format!("cloud-{:04x}-{}", seed & 0xffff, index + 1);
+        Self { id, body: Body::new(seed, index, count, opening), index }
     }
 
-    /// The same as somebody of the vendor cloud: with a calendar, and a story that begins in 1970.
-    pub(super) fn of_cloud(seed: u64, index: usize, count: usize) -> Self {
-        let id = format!("cloud-{:04x}-{}", seed & 0xffff, index + 1);
-        Self { id, body: Body::new(seed, index, count).on_the_calendar(), index, seed }
+    /// Whether a minute is the turn of what is measured so often: at the opening it is everything's.
+    fn is_turn(&self, minute: i64, every: i64) -> bool {
+        (minute - self.body.opening.unwrap_or_default()).rem_euclid(every) == 0
+    }
+
+    /// Whether a minute is told in all detail: what was before the opening is summed up.
+    fn is_recent(&self, minute: i64) -> bool {
+        self.body.opening.is_none_or(|opening| minute > opening)
     }
 
     /// One of `styles` ways to write the same fact, the same for all that this person sends.
@@ -49,38 +50,30 @@ impl Person {
         styles[self.index % N]
     }
 
-    /// `minute` of a story that begins at `start_ms`, in UTC or with the person's own offset.
-    fn time(&self, start_ms: i64, minute: i64) -> String {
-        let at = Timestamp::from_ms(start_ms + minute * MS_PER_MINUTE);
-        let offset = self.utc_offset(start_ms).filter(|_| self.style([true, false]));
+    /// `minute` in UTC or with the person's own offset.
+    fn time(&self, minute: i64) -> String {
+        let at = Timestamp::from_ms(minute * MS_PER_MINUTE);
+        let offset = UtcOffset::from_minutes(self.body.phase as i32).filter(|_| self.style([true, false]));
         let Some(offset) = offset.filter(|offset| offset.minutes() != 0) else { return at.to_string() };
         let local = at.plus_ms(i64::from(offset.minutes()) * MS_PER_MINUTE).to_string();
         format!("{}{offset}", local.trim_end_matches('Z'))
     }
 
-    /// The offset, in half hours, under which this person's clock shows the body's time of day.
-    fn utc_offset(&self, start_ms: i64) -> Option<UtcOffset> {
-        let day = MS_PER_DAY / MS_PER_MINUTE;
-        let ahead = self.body.phase - start_ms.rem_euclid(MS_PER_DAY) / MS_PER_MINUTE;
-        let wrapped = (ahead + day / 2).rem_euclid(day) - day / 2;
-        UtcOffset::from_minutes((wrapped.div_euclid(30) * 30) as i32)
-    }
-
     /// What the phone pushes for the minutes after `from` up to `to`.
-    pub(super) fn healthkit(&self, start_ms: i64, from: i64, to: i64) -> Payload {
+    pub(super) fn healthkit(&self, from: i64, to: i64) -> Payload {
         let mut samples = Vec::new();
         for minute in from + 1..=to {
-            self.push_measured(&mut samples, start_ms, minute);
-            self.push_activity(&mut samples, start_ms, minute);
+            self.push_measured(&mut samples, minute);
+            self.push_activity(&mut samples, minute);
         }
         let count = samples.len() as u32;
         (formats::json(&Push { user_id: &self.id, samples }), count)
     }
 
-    fn push_measured(&self, samples: &mut Vec<Sample<'_>>, start_ms: i64, minute: i64) {
-        let recent = minute > OPENING;
-        let turn = |every: i64| (minute + self.index as i64) % every == 0;
-        let takes_pulse = recent || minute % HEART_RATE_EVERY == 0;
+    fn push_measured(&self, samples: &mut Vec<Sample<'_>>, minute: i64) {
+        let recent = self.is_recent(minute);
+        let turn = |every: i64| self.is_turn(minute + self.index as i64, every);
+        let takes_pulse = recent || self.is_turn(minute, HEART_RATE_EVERY);
         let takes_hrv = turn(if recent { 5 } else { 20 });
         if !takes_pulse && !takes_hrv {
             return;
@@ -91,7 +84,7 @@ impl Person {
                 kind: self.type_name(name).into(),
                 value,
                 unit,
-                timestamp: Some(self.time(start_ms, minute)),
+                timestamp: Some(self.time(minute)),
                 start_date: None,
                 end_date: None,
                 source: "Apple Watch",
@@ -127,10 +120,10 @@ impl Person {
     }
 
     /// Steps, and what follows from them, once per interval in which any were taken.
-    fn push_activity(&self, samples: &mut Vec<Sample<'_>>, start_ms: i64, minute: i64) {
-        let every = if minute > OPENING { 1 } else { ACTIVITY_EVERY };
+    fn push_activity(&self, samples: &mut Vec<Sample<'_>>, minute: i64) {
+        let every = if self.is_recent(minute) { 1 } else { ACTIVITY_EVERY };
         let steps: i64 = (minute - every + 1..=minute).map(|m| self.body.steps(m)).sum();
-        if minute % every != 0 || steps == 0 {
+        if !self.is_turn(minute, every) || steps == 0 {
             return;
         }
         let walked = steps as f64;
@@ -147,8 +140,8 @@ impl Person {
             value: round(value, 4),
             unit,
             timestamp: None,
-            start_date: Some(self.time(start_ms, minute - every)),
-            end_date: Some(self.time(start_ms, minute)),
+            start_date: Some(self.time(minute - every)),
+            end_date: Some(self.time(minute)),
             source,
         }));
     }
@@ -163,37 +156,18 @@ impl Person {
         .to_owned()
     }
 
-    /// What the ring tells at minute `to`, in the inline format; scores that became known after `from` with it.
-    pub(super) fn ring(&self, start_ms: i64, from: i64, to: i64) -> Payload {
+    /// What the ring tells at minute `to`, in the inline format: levels that no API has, and what a nap after `from` did.
+    pub(super) fn ring(&self, from: i64, to: i64) -> Payload {
         let vitals = self.body.vitals(to);
-        let night = self.body.night_told(from, to);
-        let nap = || self.body.nap_told(from, to);
-        let recovery = night.map_or_else(nap, |night| Some(night.recovery_score));
-        let sleep = night.map(|night| night.sleep_score);
+        let recovery = self.body.nap_told(from, to);
         let told = RingReading {
             user_id: &self.id,
-            timestamp: self.time(start_ms, to),
+            timestamp: self.time(to),
             hrv_data: Hrv { rmssd: round(vitals.rmssd, 1) },
             stress: Level { level: round(vitals.stress.clamp(0.0, 1.0), 3) },
-            sleep: sleep.map(|score| Score { score }),
+            sleep: None,
             recovery: recovery.map(|score| Score { score }),
         };
-        let readings = 2 + u32::from(sleep.is_some()) + u32::from(recovery.is_some());
-        (formats::json(&told), readings)
-    }
-
-    /// Oura's own notification that a new readiness record exists; it carries no data.
-    pub(super) fn notification(&self, start_ms: i64, minute: i64) -> Vec<u8> {
-        let id_bits = (noise(self.seed, self.index as u64, minute) * u64::MAX as f64) as u64;
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&id_bits.to_be_bytes());
-        bytes[8..].copy_from_slice(&id_bits.rotate_left(29).to_be_bytes());
-        formats::json(&Notification {
-            event_type: "update",
-            data_type: "daily_readiness",
-            object_id: Uuid::new_v8(bytes).to_string(),
-            event_time: Timestamp::from_ms(start_ms + minute * MS_PER_MINUTE).to_string(),
-            user_id: self.id.to_uppercase().into(),
-        })
+        (formats::json(&told), 2 + u32::from(recovery.is_some()))
     }
 }

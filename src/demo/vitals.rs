@@ -1,20 +1,16 @@
 //! One person's body as a pure function of time: days and nights, walks, stress, good and bad sleep.
 //!
-//! Times are minutes of the story, which begins with the run's history. The same seed tells the same story
-//! whenever it is started. Levels are ordinary adult ones; they are illustrations, not a physiological model.
+//! Times are UTC minutes since 1970; days are those of the person's own clock. The same seed tells the same story.
+//! Levels are ordinary adult ones; they are illustrations, not a physiological model.
 
-use super::pace::HISTORY_MS;
 use crate::traffic::noise;
-use actors::domain::time::MS_PER_MINUTE;
 
-/// The minute of the story at which the history ends and everything is fresh.
-pub(super) const OPENING: i64 = HISTORY_MS / MS_PER_MINUTE;
 const HOUR: i64 = 60;
 const DAY: i64 = 24 * HOUR;
 /// A waking day is cut into slots of this length, each with at most one stressful episode.
 const SLOT: i64 = 50;
 const EPISODE_LIKELY: f64 = 0.8;
-/// The length of the episode that some are in, or come into, when the history ends.
+/// The length of the episode that some are in, or come into, at the opening.
 const OPENING_EPISODE: i64 = 18;
 const BAD_NIGHT_LIKELY: f64 = 0.2;
 /// Minutes in which the body calms down after an episode.
@@ -62,19 +58,18 @@ struct Episode {
 #[derive(Debug, Clone)]
 pub(super) struct Body {
     seed: u64,
-    /// The local time of day, in minutes, at which the story begins.
+    /// Minutes by which this person's clock is ahead of UTC: whole half hours.
     pub(super) phase: i64,
     pub(super) resting_heart_rate: f64,
     rmssd: f64,
     /// How much later than others this person rises and goes to bed, minutes.
     shift: i64,
-    /// When an acute episode begins around the end of the history, so that the first minutes of a run have
-    /// something to show; `None` for most people, and for who is asleep then.
+    /// The minute around which there is something to see: some are in acute stress then, others badly rested.
+    pub(super) opening: Option<i64>,
+    /// When an acute episode begins around the opening; `None` for most people, and for who is asleep then.
     opening_episode: Option<i64>,
-    /// Badly rested when the history ends.
+    /// Badly rested at the opening.
     opens_tired: bool,
-    /// Trains, and is ill at times: see [`super::days`].
-    has_calendar: bool,
 }
 
 /// What [`noise`] is asked for; each gives independent numbers.
@@ -110,35 +105,30 @@ pub(super) enum Channel {
 }
 
 impl Body {
-    /// The body of the person `index` of `count`, who live spread around the world: whenever a run is
-    /// started, some are at work, some asleep and some getting up.
-    pub(super) fn new(seed: u64, index: usize, count: usize) -> Self {
+    /// The body of the person `index` of `count`, who live spread around the world: at any time some are at work,
+    /// some asleep and some getting up. At an opening it is late morning where the first one lives.
+    pub(super) fn new(seed: u64, index: usize, count: usize, opening: Option<i64>) -> Self {
         let (i, n) = (index as i64, count.max(1) as i64);
+        let ahead = opening.map_or(HOUR, |opening| 11 * HOUR - opening) + i * DAY / n;
+        let ahead = (ahead + DAY / 2).rem_euclid(DAY) - DAY / 2;
+        let late = 3 * (i / 4 % 12) - 15;
         let mut body = Self {
             seed: seed.wrapping_add((i as u64).wrapping_mul(0xA076_1D64_78BD_642F)),
-            phase: (11 * HOUR + i * DAY / n - OPENING).rem_euclid(DAY),
+            phase: ahead.div_euclid(30) * 30,
             resting_heart_rate: 0.0,
             rmssd: 0.0,
             shift: 0,
-            opening_episode: index.is_multiple_of(4).then_some(OPENING - 15 + 3 * (i / 4 % 12)),
+            opening,
+            opening_episode: opening.filter(|_| index.is_multiple_of(4)).map(|opening| opening + late),
             opens_tired: index % 4 == 1,
-            has_calendar: false,
         };
         body.resting_heart_rate = (50.0 + 12.0 * body.unit(Channel::Constitution, 0)).round();
         body.rmssd = 46.0 + 32.0 * body.unit(Channel::Constitution, 1);
         body.shift = (90.0 * body.unit(Channel::Constitution, 2)) as i64 - 45;
-        let mut around = (OPENING - HOUR..=OPENING + HOUR).step_by(15);
-        body.opening_episode = body.opening_episode.filter(|_| around.all(|minute| !body.is_asleep(minute)));
+        let is_awake =
+            |start: &i64| (start - HOUR..=start + HOUR).step_by(15).all(|minute| !body.is_asleep(minute));
+        body.opening_episode = body.opening_episode.filter(is_awake);
         body
-    }
-
-    /// The same body with workouts and days of illness, for whom minutes count from 1970 on, in UTC, and days are those of
-    /// a clock that is whole half hours away from UTC.
-    pub(super) fn on_the_calendar(mut self) -> Self {
-        let ahead = (self.phase + DAY / 2).rem_euclid(DAY) - DAY / 2;
-        self.phase = ahead.div_euclid(30) * 30;
-        self.has_calendar = true;
-        self
     }
 
     /// 0 to 1.
@@ -181,10 +171,12 @@ impl Body {
 
     /// The night that ended on this local day.
     pub(super) fn night_before(&self, day: i64) -> Night {
-        let (opening_day, opening_time) = self.day_and_time(OPENING);
-        let last_day = if opening_time > self.wake_time(opening_day) { opening_day } else { opening_day - 1 };
-        let bad =
-            self.unit(Channel::NightKind, day) < BAD_NIGHT_LIKELY || (self.opens_tired && day == last_day);
+        let is_last = |opening: i64| {
+            let (opening_day, time) = self.day_and_time(opening);
+            day == if time > self.wake_time(opening_day) { opening_day } else { opening_day - 1 }
+        };
+        let bad = self.unit(Channel::NightKind, day) < BAD_NIGHT_LIKELY
+            || (self.opens_tired && self.opening.is_some_and(is_last));
         let (sleep, recovery) = (self.unit(Channel::SleepScore, day), self.unit(Channel::RecoveryScore, day));
         let score = |low: f64, width: f64, unit: f64| (low + width * unit).round() as i64;
         if bad {
@@ -202,13 +194,6 @@ impl Body {
         }
     }
 
-    /// The night whose scores became known after minute `from`, up to and including `to`.
-    pub(super) fn night_told(&self, from: i64, to: i64) -> Option<Night> {
-        let (day, time) = self.day_and_time(to);
-        let since = time - self.wake_time(day);
-        (0..to - from).contains(&since).then(|| self.night_before(day))
-    }
-
     /// The recovery score that a nap ended after minute `from`, up to and including `to`, has raised.
     pub(super) fn nap_told(&self, from: i64, to: i64) -> Option<i64> {
         let (day, time) = self.day_and_time(to);
@@ -218,7 +203,7 @@ impl Body {
 
     fn episode_at(&self, minute: i64) -> Option<Episode> {
         let strength_until = |end: i64| 1.0 - ((minute - end + 1).max(0) as f64 / CALMING as f64).min(1.0);
-        if let Some(start) = self.opening_episode.filter(|_| (minute - OPENING).abs() < HOUR) {
+        if let Some(start) = self.opening_episode.filter(|start| (minute - start).abs() < HOUR) {
             let strength = if minute < start { 0.0 } else { strength_until(start + OPENING_EPISODE) };
             return (strength > 0.0).then_some(Episode { acute: true, strength });
         }
@@ -245,7 +230,7 @@ impl Body {
             return 0;
         }
         let pace = self.unit(Channel::Steps, minute);
-        if self.has_calendar && self.workout_at(minute).is_some_and(|workout| workout.sport.is_on_foot()) {
+        if self.workout_at(minute).is_some_and(|workout| workout.sport.is_on_foot()) {
             return 140 + (30.0 * pace) as i64;
         }
         if self.unit(Channel::Walk, minute.div_euclid(10)) < 0.18 {
@@ -271,7 +256,7 @@ impl Body {
             blood_oxygen: 97.0,
             body_temperature: 36.5 + 0.3 * course,
         };
-        let calm = if self.has_calendar { self.on_such_a_day(minute, calm) } else { calm };
+        let calm = self.on_such_a_day(minute, calm);
         let felt = self.episode_at(minute).map_or(calm, |episode| under(episode, calm));
         let rmssd = felt.rmssd * (1.0 + 0.07 * self.swing(Channel::Hrv, minute));
         Vitals {

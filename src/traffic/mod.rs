@@ -1,6 +1,6 @@
 //! Signed webhooks as vendors and phones send them: how each kind is spelled, signed and timed.
 //!
-//! [`crate::demo`] tells a small population's days with it; [`send`] has a [`Crowd`] send as much as it is asked for, at a
+//! [`crate::demo::cloud`] tells its people's days in it; [`send`] has a [`Crowd`] send as much as it is asked for, at a
 //! rate or as fast as it is answered. Nothing here knows the bridge's inside.
 
 mod client;

@@ -97,6 +97,23 @@ async fn one_command_shows_modes_that_switch_and_sums_up_when_it_is_stopped() {
         }
     };
     tokio::time::timeout(PATIENCE, switched).await.expect("a mode switch within a minute");
+    // Of records that vendors had only told of, in the vendors' own formats.
+    let events = url.replace("/state", "/events?limit=100");
+    for (device, kind) in [("oura_ring", "readiness"), ("whoop_band", "recovery")] {
+        let has_come = async || {
+            let listed = client.get(format!("{events}&device={device}")).bearer_auth(key).send().await;
+            let listed = listed.expect("an answer").bytes().await.expect("a body");
+            let listed: Value = serde_json::from_slice(&listed).expect("JSON");
+            listed["events"].as_array().expect("events").iter().any(|event| event["kind"] == kind)
+        };
+        let fetched = async {
+            while !has_come().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        let fetched = tokio::time::timeout(PATIENCE, fetched).await;
+        fetched.unwrap_or_else(|_| panic!("no {kind} of {device} within a minute"));
+    }
     if Command::new("curl").arg("--version").output().is_ok() {
         assert_eq!(run(&line)["user_id"], state().await["user_id"]);
     }
@@ -111,6 +128,9 @@ async fn one_command_shows_modes_that_switch_and_sums_up_when_it_is_stopped() {
         word.parse().unwrap_or_else(|_| panic!("{label} {word}"))
     };
     assert!(number("deliveries answered") > 0 && number("mode switches") > 0, "{rest:#?}");
+    assert!(number("to be fetched") > 0 && number("records fetched") > 0, "{rest:#?}");
+    assert_eq!(number("left unanswered"), 0, "{rest:#?}");
+    assert!(after(&rest, "answer time").contains("p99"), "{rest:#?}");
     assert!(!rest.iter().any(|line| line.contains("refused")), "{rest:#?}");
     assert_eq!(complaints, "", "nothing to complain of");
 }
@@ -126,4 +146,30 @@ async fn a_port_that_is_taken_is_told_and_another_one_is_used() {
     assert!(told.iter().any(|line| line.contains(&format!("Port {port} is taken"))), "{told:#?}");
     assert!(!after(&told, "Dashboard").contains(&address), "{told:#?}");
     assert!(demo.interrupt().0.success());
+}
+
+#[actix_web::test]
+async fn programs_are_told_the_same_as_people() {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let mut demo = Demo::start(home.path(), "127.0.0.1:0", &["--people", "1", "--json"]);
+    let told = demo.until("vendor_cloud");
+    let told: Value = serde_json::from_str(&told[0]).expect("JSON");
+    let client = biometric_bridge::traffic::plain_client().timeout(PATIENCE).build().expect("an HTTP client");
+    let stats = format!("{}/stats", told["vendor_cloud"].as_str().expect("an address"));
+    let sent = async {
+        loop {
+            let stats = client.get(&stats).send().await.expect("an answer").bytes().await.expect("a body");
+            let stats: Value = serde_json::from_slice(&stats).expect("JSON");
+            if !stats["webhooks"]["healthkit"]["accepted"].is_null() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, sent).await.expect("a push within a minute");
+    let (status, rest, complaints) = demo.interrupt();
+    assert!(status.success(), "{status}: {complaints}");
+    let sums: Value = serde_json::from_str(&rest[0]).expect("JSON");
+    assert!(sums["answered"].as_u64() > Some(0) && sums["people"] == 1 && sums["unanswered"] == 0, "{sums}");
+    assert!(sums["fetched"]["oura"].is_u64() && sums["mode_switches"].is_u64(), "{sums}");
 }

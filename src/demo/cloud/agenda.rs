@@ -18,6 +18,9 @@ const DAY: i64 = MS_PER_DAY / MS_PER_MINUTE;
 const NOTIFIED_AFTER_MS: i64 = 30 * MS_PER_SECOND;
 /// Minutes between two pushes of a phone.
 const PHONE_EVERY: i64 = 15;
+/// The same before an opening and after it, and of a ring.
+const PHONE_AROUND: (i64, i64) = (60, 1);
+const RING_AROUND: (i64, i64) = (60, 3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
@@ -30,6 +33,11 @@ pub(super) enum What {
         event_type: &'static str,
         id: whoop::Kind,
         day: i64,
+    },
+    /// What a ring feels at the end of some minutes, in the inline format.
+    Ring {
+        from: i64,
+        to: i64,
     },
     /// The samples after one minute up to another.
     HealthKit {
@@ -54,17 +62,19 @@ pub(super) struct Event {
 impl Event {
     pub(super) fn vendor(&self) -> Vendor {
         match self.what {
-            What::Oura { .. } => Vendor::Oura,
+            What::Oura { .. } | What::Ring { .. } => Vendor::Oura,
             What::Whoop { .. } => Vendor::Whoop,
             What::HealthKit { .. } => Vendor::HealthKit,
             What::Terra { .. } => Vendor::Terra,
         }
     }
 
-    /// The request's body, JSON.
-    pub(super) fn body(&self, resident: &Resident) -> Vec<u8> {
+    /// The request's body, JSON, and how many readings a phone or a ring tells in it.
+    pub(super) fn body(&self, resident: &Resident) -> (Vec<u8>, u32) {
         let time = Timestamp::from_ms(self.at_ms).to_string();
-        match self.what {
+        let told = match self.what {
+            What::Ring { from, to } => return resident.person.ring(from, to),
+            What::HealthKit { from, to } => return resident.person.healthkit(from, to),
             What::Oura { event_type, kind, day } => formats::json(&Notification {
                 event_type,
                 data_type: kind.data_type(),
@@ -78,11 +88,11 @@ impl Event {
                 "type": event_type,
                 "trace_id": self.trace_id(resident),
             })),
-            What::HealthKit { from, to } => resident.person.healthkit(0, from, to).0,
             What::Terra { kind, day } => {
                 formats::json(&terra::push(resident, kind, day, self.at_ms / MS_PER_MINUTE))
             }
-        }
+        };
+        (told, 0)
     }
 
     /// The same for every attempt to tell this.
@@ -91,7 +101,7 @@ impl Event {
             What::Whoop { event_type: "recovery.updated", .. } => 200,
             What::Whoop { .. } => 201,
             What::Terra { kind, .. } => 202 + kind as u8,
-            What::Oura { .. } | What::HealthKit { .. } => 210,
+            What::Oura { .. } | What::Ring { .. } | What::HealthKit { .. } => 210,
         };
         resident.record_id(kind, self.at_ms / MS_PER_MINUTE)
     }
@@ -180,6 +190,11 @@ fn of_oura(resident: &Resident, day: i64, events: &mut Vec<Event>) {
     if let Some(workout) = resident.body().workout(day).filter(oura::is_deleted) {
         push(workout.end + oura::DELETED_AFTER, "delete", oura::Kind::Workout);
     }
+    if resident.body().opening.is_some() {
+        events.extend(
+            spans(resident, day, RING_AROUND).map(|(from, to)| live(resident, to, What::Ring { from, to })),
+        );
+    }
 }
 
 /// Each record is told when it is there and when it is scored.
@@ -200,12 +215,33 @@ fn of_whoop(resident: &Resident, day: i64, events: &mut Vec<Event>) {
 }
 
 fn of_phone(resident: &Resident, day: i64, events: &mut Vec<Event>) {
-    let start = resident.body().minute_of(day, 0) + resident.index as i64 % PHONE_EVERY;
-    for from in (start..start + DAY).step_by(PHONE_EVERY as usize) {
-        let to = from + PHONE_EVERY;
-        let what = What::HealthKit { from, to };
-        events.push(Event { at_ms: to * MS_PER_MINUTE, person: resident.index, what });
-    }
+    let around = if resident.body().opening.is_some() { PHONE_AROUND } else { (PHONE_EVERY, PHONE_EVERY) };
+    let told = spans(resident, day, around);
+    events.extend(told.map(|(from, to)| live(resident, to, What::HealthKit { from, to })));
+}
+
+/// The minutes of a day in pieces: so long before the opening, and so long after it.
+fn spans(resident: &Resident, day: i64, (before, after): (i64, i64)) -> impl Iterator<Item = (i64, i64)> {
+    let (index, opening) = (resident.index as i64, resident.body().opening);
+    let start = resident.body().minute_of(day, 0) + index % before;
+    let next = move |from: i64| match opening {
+        Some(opening) if from < opening => (from + before).min(opening),
+        // Not all at once.
+        Some(opening) if from == opening => from + 1 + index % after,
+        _ => from + after,
+    };
+    let mut from = start;
+    std::iter::from_fn(move || {
+        let span = (from, next(from).min(start + DAY));
+        from = span.1;
+        (span.0 < start + DAY).then_some(span)
+    })
+}
+
+/// What is told at the end of a minute; around an opening some seconds later, which differ between people.
+fn live(resident: &Resident, minute: i64, what: What) -> Event {
+    let later = resident.body().opening.map_or(0, |_| resident.index as i64 * 13 % 60);
+    Event { at_ms: minute * MS_PER_MINUTE + later * MS_PER_SECOND, person: resident.index, what }
 }
 
 fn of_terra(resident: &Resident, day: i64, events: &mut Vec<Event>) {

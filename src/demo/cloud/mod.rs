@@ -4,9 +4,11 @@
 //! pure, by seed and simulated time ([`clock`]). [`tokens`] is their OAuth, [`limits`] and [`faults`] what stands in a
 //! client's way, [`stats`] what has happened; [`doors`] serves it over HTTP under the vendors' own paths, so that a
 //! vendor's base address is the cloud's. [`agenda`] knows what is told about whom and when, [`webhooks`] tells it, Terra's
-//! and a phone's pushes too.
+//! and a phone's pushes too; [`summary`] says how that was answered.
 
 mod agenda;
+#[cfg(test)]
+mod agenda_tests;
 mod answers;
 mod clock;
 mod doors;
@@ -20,6 +22,7 @@ mod server;
 mod signing;
 mod stats;
 mod subscriptions;
+mod summary;
 mod terra;
 #[cfg(test)]
 #[path = "world_tests.rs"]
@@ -33,11 +36,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use actors::domain::time::MS_PER_MINUTE;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub use faults::{Fault, FaultKind, Route};
 pub use limits::{Limit, Limits};
-pub use server::{Cloud, serve};
+pub use server::{Cloud, serve, serve_on};
+pub use summary::Summary;
 pub use tokens::Lifetimes;
 
 use clock::SimulatedClock;
@@ -49,6 +56,9 @@ use tokens::Tokens;
 use world::World;
 
 use crate::traffic::plain_client;
+
+/// Webhooks under way at once, unless told otherwise.
+const IN_FLIGHT: usize = 64;
 
 /// Whose cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +130,18 @@ impl fmt::Debug for Keys {
     }
 }
 
+/// A moment around which there is something to see: some people are in acute stress then, others badly rested.
+///
+/// From then on phones tell every minute and rings every third one, their readings in the inline format; what was before
+/// is told by the hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// When, in simulated time, Unix milliseconds.
+    pub at_ms: i64,
+    /// The real time that everything before it takes.
+    pub after: Duration,
+}
+
 /// What a cloud is like.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -133,6 +155,8 @@ pub struct Config {
     pub start_ms: i64,
     /// Simulated seconds a second; 0: time stands still.
     pub speed: f64,
+    /// What it hurries to first, if anything.
+    pub opening: Option<Opening>,
     /// How long each answer of the APIs takes at least.
     pub delay: Duration,
     /// How many requests are taken.
@@ -149,6 +173,8 @@ pub struct Config {
     pub target: Option<String>,
     /// Whose webhooks are sent there.
     pub vendors: Vec<Vendor>,
+    /// How many webhooks are under way at once.
+    pub in_flight: usize,
     /// What they are signed with.
     pub keys: Keys,
 }
@@ -165,6 +191,7 @@ impl Config {
             people,
             start_ms,
             speed: 1.0,
+            opening: None,
             delay: Duration::ZERO,
             limits: Limits::default(),
             lifetimes: Lifetimes::default(),
@@ -173,6 +200,7 @@ impl Config {
             faults: Vec::new(),
             target: None,
             vendors: Vendor::ALL.to_vec(),
+            in_flight: IN_FLIGHT,
             keys: Keys {
                 oura: secret("oura"),
                 oura_verification_token: "cloud-oura-token".to_owned(),
@@ -202,6 +230,10 @@ struct Shared {
     budget: Budget,
     faults: Faults,
     stats: Stats,
+    summary: Mutex<Summary>,
+    /// Whether nothing more is to be sent, and whether nothing is.
+    ending: watch::Sender<bool>,
+    silent: watch::Sender<bool>,
     subscriptions: Subscriptions,
     /// For webhooks and handshakes.
     client: reqwest::Client,
@@ -216,12 +248,19 @@ impl Shared {
         Ok(Self {
             client: plain_client().redirect(no_redirects).build()?,
             subscriptions: Subscriptions::default(),
-            world: World::new(config.seed, config.people),
-            clock: SimulatedClock::new(config.start_ms, config.speed),
+            world: World::new(
+                config.seed,
+                config.people,
+                config.opening.map(|opening| opening.at_ms.div_euclid(MS_PER_MINUTE)),
+            ),
+            clock: SimulatedClock::new(config.start_ms, config.speed, config.opening),
             tokens: Tokens::new(config.lifetimes),
             budget: Budget::new(config.limits),
             faults: Faults::new(config.seed, &config.faults),
             stats: Stats::default(),
+            summary: Mutex::default(),
+            ending: watch::Sender::new(false),
+            silent: watch::Sender::new(false),
             turn: std::sync::atomic::AtomicUsize::new(0),
             config,
         })

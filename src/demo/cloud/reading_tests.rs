@@ -50,7 +50,7 @@ fn fetch(world: &World, who: &Resident, fetch: &Fetch) -> (Answer, Fetched) {
 
 #[test]
 fn the_bridge_reads_every_record_of_ouras_and_refuses_no_field() {
-    let world = World::new(7, 6);
+    let world = World::new(7, 6, None);
     for who in world.people() {
         for kind in oura::Kind::ALL {
             let data_type = OuraDataType::from_name(kind.data_type()).unwrap();
@@ -70,7 +70,7 @@ fn the_bridge_reads_every_record_of_ouras_and_refuses_no_field() {
 
 #[test]
 fn the_bridge_reads_every_record_of_whoops_and_refuses_no_field() {
-    let world = World::new(7, 6);
+    let world = World::new(7, 6, None);
     for who in world.people() {
         for day in TODAY - 20..TODAY {
             let sleep_id = who.record_id(whoop::Kind::Sleep as u8, day);

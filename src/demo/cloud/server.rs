@@ -1,17 +1,25 @@
 //! The cloud as a server.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Config, Shared, doors, oauth, subscriptions, webhooks};
+use super::summary::Summary;
+use super::tokens::Grant;
+use super::{Config, Shared, Vendor, doors, oauth, subscriptions, webhooks};
 
 /// A request's body is a form or a fault: short.
 const BODY_MAX_BYTES: usize = 1 << 20;
 const WORKERS: usize = 1;
+/// How long webhooks that are under way are waited for.
+const LAST_ANSWERS: Duration = Duration::from_secs(15);
+/// What an app asks WHOOP for, for tokens that can be refreshed.
+const SCOPE: &str = "offline";
 
 /// A cloud that runs.
 #[derive(Debug)]
@@ -19,6 +27,7 @@ pub struct Cloud {
     /// Where it listens.
     pub address: SocketAddr,
     handle: ServerHandle,
+    shared: Arc<Shared>,
 }
 
 impl Cloud {
@@ -27,8 +36,36 @@ impl Cloud {
         format!("http://{}", self.address)
     }
 
+    /// How many people have accounts.
+    pub fn people(&self) -> usize {
+        self.shared.config.people
+    }
+
+    /// The name under which a vendor knows a person, and a phone's app its user.
+    pub fn account(&self, vendor: Vendor, person: usize) -> String {
+        self.shared.account(vendor, person)
+    }
+
+    /// A pair of tokens for a person's account, as the vendor's token endpoint tells it.
+    pub fn grant(&self, vendor: Vendor, person: usize) -> Value {
+        self.shared.tokens.issue(Grant { vendor, person, scope: SCOPE.to_owned() })
+    }
+
+    /// Sends no more webhooks, and sums up once those under way are answered. The APIs go on.
+    pub async fn fall_silent(&self) -> Summary {
+        self.shared.ending.send_replace(true);
+        let mut silent = self.shared.silent.subscribe();
+        // What is not answered by then is counted as such.
+        let _ = tokio::time::timeout(LAST_ANSWERS, silent.wait_for(|silent| *silent)).await;
+        let mut summary = self.shared.summary.lock().clone();
+        let with_api = Vendor::ALL.into_iter().filter(|vendor| vendor.has_api());
+        let fetched = |vendor: Vendor| self.shared.stats.of(&["requests", vendor.name(), "api", "200"]);
+        summary.fetched = with_api.map(|vendor| (vendor.name(), fetched(vendor))).collect();
+        summary
+    }
+
     /// Ends it, and every request that is under way.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.handle.stop(false).await;
     }
 }
@@ -38,7 +75,19 @@ impl Cloud {
 /// # Errors
 /// It cannot listen there, or there can be no HTTP client.
 pub fn serve(config: Config) -> io::Result<(Cloud, impl Future<Output = io::Result<()>>)> {
-    let listen = config.listen;
+    serve_on(TcpListener::bind(config.listen)?, config)
+}
+
+/// The same on a socket that listens already, for who must know the address first.
+///
+/// # Errors
+/// The socket cannot be served, or there can be no HTTP client.
+pub fn serve_on(
+    listener: TcpListener,
+    config: Config,
+) -> io::Result<(Cloud, impl Future<Output = io::Result<()>>)> {
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
     let shared = web::Data::new(Shared::new(config).map_err(io::Error::other)?);
     let sending = webhooks::run(shared.clone().into_inner());
     let server = {
@@ -51,17 +100,16 @@ pub fn serve(config: Config) -> io::Result<(Cloud, impl Future<Output = io::Resu
                 .default_service(web::to(nothing))
         })
     };
-    let server = server.workers(WORKERS).disable_signals().bind(listen)?;
-    let address = server.addrs().first().copied().unwrap_or(listen);
-    let server = server.run();
+    let server = server.workers(WORKERS).disable_signals().listen(listener)?.run();
     let handle = server.handle();
     let running = async {
         tokio::select! {
             ended = server => ended,
-            () = sending => Ok(()),
+            // Nothing more is sent, but the APIs go on.
+            never = async { sending.await; std::future::pending().await } => never,
         }
     };
-    Ok((Cloud { address, handle }, running))
+    Ok((Cloud { address, handle, shared: shared.into_inner() }, running))
 }
 
 async fn nothing() -> HttpResponse {

@@ -16,6 +16,12 @@ impl Stats {
         *self.0.lock().entry(path).or_default() += 1;
     }
 
+    /// What is counted under `path`.
+    pub(super) fn of(&self, path: &[&str]) -> u64 {
+        let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
+        self.0.lock().get(&path).copied().unwrap_or_default()
+    }
+
     pub(super) fn as_json(&self) -> Value {
         let mut told = Value::Object(Map::new());
         for (path, count) in &*self.0.lock() {
@@ -42,5 +48,6 @@ mod tests {
         }
         let expected = serde_json::json!({"requests": {"oura": {"200": 2}}, "faults": {"slow_body": 1}});
         assert_eq!(stats.as_json(), expected);
+        assert_eq!((stats.of(&["requests", "oura", "200"]), stats.of(&["requests"])), (2, 0));
     }
 }

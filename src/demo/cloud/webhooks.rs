@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
@@ -18,13 +18,15 @@ use super::faults::FaultKind;
 use super::subscriptions::handshake;
 use super::{Shared, Vendor, signing};
 
-/// Requests under way at once.
-const IN_FLIGHT_MAX: usize = 64;
 /// Deliveries that are under way or wait for their next attempt; with so many nothing new is sent.
 const WAITING_MAX: usize = 100_000;
 /// How long the cloud waits before it asks a receiver again whether it is Oura's.
 const HANDSHAKE_AGAIN: Duration = Duration::from_secs(1);
 const SKEW_SECONDS: i64 = -3_600;
+/// How long a last attempt waits at least: nobody asks again.
+const LAST_DEADLINE: Duration = Duration::from_secs(10);
+/// What a bridge says that has too much to do: it was not refused for what it is.
+const SERVICE_UNAVAILABLE: u16 = 503;
 
 /// How a vendor waits for an answer, and how long after each attempt it tries again.
 struct Patience {
@@ -50,10 +52,11 @@ struct Outgoing {
     event: Event,
     url: String,
     body: Bytes,
+    readings: u32,
     trace_id: String,
 }
 
-/// Sends until it is dropped: to the target, and to whoever has subscribed at Oura.
+/// Sends until it is told to end: to the target, and to whoever has subscribed at Oura.
 pub(super) async fn run(cloud: Arc<Shared>) {
     let target = cloud.config.target.as_deref();
     let receiver = target.filter(|_| cloud.config.vendors.contains(&Vendor::Oura));
@@ -63,18 +66,27 @@ pub(super) async fn run(cloud: Arc<Shared>) {
         None => true,
     };
     let subscribing = async {
-        while let (false, Some(target)) = (is_subscribed, receiver) {
+        while let (false, false, Some(target)) = (is_subscribed, *cloud.ending.borrow(), receiver) {
             tokio::time::sleep(HANDSHAKE_AGAIN).await;
             if subscribe(&cloud, target).await {
                 break;
             }
         }
     };
-    tokio::join!(subscribing, send(&cloud, target));
+    tokio::join!(subscribing, async {
+        send(&cloud, target).await;
+        cloud.silent.send_replace(true);
+    });
+}
+
+/// Ends when nothing more is to be sent.
+async fn ended(cloud: &Shared) {
+    // The sender lives in `cloud`.
+    let _ = cloud.ending.subscribe().wait_for(|ending| *ending).await;
 }
 
 async fn send(cloud: &Shared, target: Option<&str>) {
-    let slots = Semaphore::new(IN_FLIGHT_MAX);
+    let slots = Semaphore::new(cloud.config.in_flight);
     let is_told = |vendor: &Vendor| target.is_some() || *vendor == Vendor::Oura;
     let vendors: Vec<Vendor> = cloud.config.vendors.iter().copied().filter(is_told).collect();
     let mut agenda = Agenda::new(&cloud.world, &vendors, cloud.clock.start_ms());
@@ -90,6 +102,8 @@ async fn send(cloud: &Shared, target: Option<&str>) {
             }
         };
         tokio::select! {
+            biased;
+            () = ended(cloud) => break,
             Some(()) = under_way.next(), if !under_way.is_empty() => continue,
             () = moved => continue,
             () = next, if under_way.len() < WAITING_MAX => {}
@@ -115,6 +129,7 @@ async fn send(cloud: &Shared, target: Option<&str>) {
             }
         }));
     }
+    while under_way.next().await.is_some() {}
 }
 
 /// Asks the target whether it is Oura's receiver, and if so subscribes it to everything.
@@ -134,31 +149,46 @@ fn prepare(cloud: &Shared, target: Option<&str>, event: Event) -> Option<Outgoin
     let vendor = event.vendor();
     let url = match event.what {
         What::Oura { event_type, kind, .. } => cloud.subscriptions.callback(kind.data_type(), event_type)?,
-        _ => format!("{}/webhook/{}", target?, vendor.name()),
+        What::Ring { .. } | What::Whoop { .. } | What::HealthKit { .. } | What::Terra { .. } => {
+            format!("{}/webhook/{}", target?, vendor.name())
+        }
     };
     if cloud.tokens.is_revoked(vendor, event.person) {
         return None;
     }
-    let (body, trace_id) = (event.body(resident).into(), event.trace_id(resident));
-    Some(Outgoing { event, url, body, trace_id })
+    let (body, readings) = event.body(resident);
+    // A phone that has nothing to tell tells nothing.
+    let is_empty = vendor == Vendor::HealthKit && readings == 0;
+    let trace_id = event.trace_id(resident);
+    (!is_empty).then(|| Outgoing { event, url, body: body.into(), readings, trace_id })
 }
 
-/// Sends until it is taken or the vendor gives up.
+/// Sends until it is taken or the vendor gives up. When nothing more is to be sent, what was tried already is tried a last
+/// time at once.
 async fn deliver(cloud: &Shared, slots: &Semaphore, outgoing: Outgoing) {
     let vendor = outgoing.event.vendor();
     let count = |what: &str| cloud.stats.count(&["webhooks", vendor.name(), what]);
     let patience = patience(vendor);
     count("deliveries");
     let mut waits = patience.retries.iter();
+    let mut is_first = true;
     loop {
         // It is never closed.
         let slot = slots.acquire().await;
+        let is_last = *cloud.ending.borrow();
+        if is_last && is_first {
+            return;
+        }
         count("attempts");
-        let attempt = tokio::time::timeout(patience.deadline, request(cloud, &outgoing).send());
-        let status = match attempt.await {
-            Ok(Ok(response)) => Some(response.status().as_u16()),
-            _ => None,
-        };
+        {
+            let mut summary = cloud.summary.lock();
+            // It is until there is an answer.
+            summary.unanswered += u64::from(is_first);
+            summary.retries += u64::from(!is_first);
+        }
+        is_first = false;
+        let deadline = if is_last { patience.deadline.max(LAST_DEADLINE) } else { patience.deadline };
+        let status = attempt(cloud, &outgoing, deadline).await;
         drop(slot);
         match status {
             Some(200..300) => return count("accepted"),
@@ -167,20 +197,45 @@ async fn deliver(cloud: &Shared, slots: &Semaphore, outgoing: Outgoing) {
                 cloud.subscriptions.cancel();
                 return count("cancelled");
             }
-            Some(status) => cloud.stats.count(&["webhooks", vendor.name(), "refused", &status.to_string()]),
+            Some(status) => {
+                cloud.stats.count(&["webhooks", vendor.name(), "refused", &status.to_string()]);
+                if status != SERVICE_UNAVAILABLE {
+                    *cloud.summary.lock().refused.entry(status).or_default() += 1;
+                }
+            }
             None => count("unanswered"),
         }
-        match waits.next() {
-            Some(seconds) => tokio::time::sleep(cloud.clock.scaled(Duration::from_secs(*seconds))).await,
-            None => return count("given_up"),
+        if is_last {
+            return;
+        }
+        let Some(seconds) = waits.next() else { return count("given_up") };
+        tokio::select! {
+            () = ended(cloud) => {}
+            () = tokio::time::sleep(cloud.clock.scaled(Duration::from_secs(*seconds))) => {}
         }
     }
+}
+
+/// The answer's status, `None` if there is none in time.
+async fn attempt(cloud: &Shared, outgoing: &Outgoing, deadline: Duration) -> Option<u16> {
+    let began = Instant::now();
+    let answered = async {
+        let response = request(cloud, outgoing).send().await.ok()?;
+        Some((response.status().as_u16(), response.bytes().await.ok()?))
+    };
+    let (status, answer) = tokio::time::timeout(deadline, answered).await.ok().flatten()?;
+    if (200..300).contains(&status) {
+        let mut summary = cloud.summary.lock();
+        summary.unanswered -= 1;
+        summary.count(outgoing.event.person, outgoing.readings, status, &answer, began.elapsed());
+    }
+    Some(status)
 }
 
 /// Every attempt is signed anew: whether vendors do that is not documented, but who looks at the signed time refuses
 /// the old one.
 fn request(cloud: &Shared, outgoing: &Outgoing) -> reqwest::RequestBuilder {
-    let Outgoing { event, url, body, trace_id } = outgoing;
+    let Outgoing { event, url, body, trace_id, .. } = outgoing;
     let (vendor, keys) = (event.vendor(), &cloud.config.keys);
     let skew = cloud.faults.of_webhook(vendor, FaultKind::ClockSkew).map_or(0, |fault| {
         cloud.stats.count(&["faults", fault.kind.name()]);
@@ -190,6 +245,9 @@ fn request(cloud: &Shared, outgoing: &Outgoing) -> reqwest::RequestBuilder {
     let now_s = now_ms.div_euclid(1_000);
     let request = cloud.client.post(url).header("content-type", "application/json");
     let signed = match vendor {
+        Vendor::Oura if matches!(event.what, What::Ring { .. }) => {
+            request.header("signature", common::inline(&keys.oura, body))
+        }
         Vendor::Oura => request
             .header("x-oura-timestamp", now_s.to_string())
             .header("x-oura-signature", common::oura(&keys.oura, now_s, body)),

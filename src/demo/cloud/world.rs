@@ -28,8 +28,9 @@ pub(super) struct Resident {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, count: usize) -> Self {
-        let resident = |index| Resident { index, person: Person::of_cloud(seed, index, count), seed };
+    /// `opening`: the minute around which there is something to see, if there is to be one.
+    pub(super) fn new(seed: u64, count: usize, opening: Option<i64>) -> Self {
+        let resident = |index| Resident { index, person: Person::new(seed, index, count, opening), seed };
         Self { seed, people: (0..count).map(resident).collect() }
     }
 

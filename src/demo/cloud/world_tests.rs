@@ -23,7 +23,7 @@ fn query(fields: &[(&str, &str)]) -> Query {
 
 #[test]
 fn nights_are_those_of_healthy_and_ill_adults() {
-    let world = World::new(SEED, 24);
+    let world = World::new(SEED, 24, None);
     let (mut ill_nights, mut workouts) = (0, 0);
     for resident in world.people() {
         for day in TODAY - 60..TODAY {
@@ -49,7 +49,7 @@ fn nights_are_those_of_healthy_and_ill_adults() {
 
 #[test]
 fn a_record_is_found_by_its_id_and_by_no_other() {
-    let world = World::new(SEED, 24);
+    let world = World::new(SEED, 24, None);
     for resident in world.people() {
         for day in TODAY - 10..TODAY {
             for kind in oura::Kind::ALL {
@@ -57,7 +57,7 @@ fn a_record_is_found_by_its_id_and_by_no_other() {
                 let (owner, found) = world.find(kind as u8, &id).unwrap();
                 assert_eq!((owner.index, found), (resident.index, day));
                 assert!(world.find(kind as u8 + 1, &id).is_none());
-                assert!(World::new(SEED + 1, 24).find(kind as u8, &id).is_none());
+                assert!(World::new(SEED + 1, 24, None).find(kind as u8, &id).is_none());
             }
             let (owner, found) = world.find_cycle(resident.cycle_id(day)).unwrap();
             assert_eq!((owner.index, found), (resident.index, day));
@@ -83,7 +83,7 @@ fn all_of_oura(world: &World, person: usize, path: &str, seed_query: &[(&str, &s
 
 #[test]
 fn pages_of_oura_add_up_to_all_records_without_repetition() {
-    let world = World::new(SEED, 3);
+    let world = World::new(SEED, 3, None);
     let (start, end) = (date(TODAY - 60), date(TODAY));
     for kind in oura::Kind::ALL {
         let span = [("start_date", start.as_str()), ("end_date", end.as_str())];
@@ -110,7 +110,7 @@ fn pages_of_oura_add_up_to_all_records_without_repetition() {
 
 #[test]
 fn pages_of_whoop_add_up_to_all_records_without_repetition() {
-    let world = World::new(SEED, 3);
+    let world = World::new(SEED, 3, None);
     let resident = world.get(2).unwrap();
     for kind in whoop::Kind::ALL {
         for limit in ["1", "7", "25"] {
@@ -146,7 +146,7 @@ fn pages_of_whoop_add_up_to_all_records_without_repetition() {
 
 #[test]
 fn a_record_of_whoops_is_pending_first_and_scored_later() {
-    let world = World::new(SEED, 3);
+    let world = World::new(SEED, 3, None);
     let resident = world.get(0).unwrap();
     let mut scored = 0;
     for day in TODAY - 40..TODAY - 1 {
@@ -170,7 +170,7 @@ fn a_record_of_whoops_is_pending_first_and_scored_later() {
 
 #[test]
 fn a_days_activity_grows_and_its_version_with_it() {
-    let world = World::new(SEED, 2);
+    let world = World::new(SEED, 2, None);
     let resident = world.get(1).unwrap();
     let start = resident.body().minute_of(TODAY, 0);
     let versions = (1..=12).map(|hour| {
@@ -187,7 +187,7 @@ fn a_days_activity_grows_and_its_version_with_it() {
 fn the_same_seed_has_the_same_records_and_another_has_others() {
     let span = [("start_date", "2026-08-01"), ("end_date", "2026-08-20")];
     let told = |seed| {
-        let world = World::new(seed, 3);
+        let world = World::new(seed, 3, None);
         oura::Kind::ALL.map(|kind| all_of_oura(&world, 2, kind.path(), &span))
     };
     assert_eq!(told(SEED), told(SEED));

@@ -1,13 +1,19 @@
+//! What the agenda tells around an opening: enough for modes to switch soon, and to go on switching.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use actors::domain::time::{MS_PER_HOUR, Timestamp};
+use actors::domain::time::{MS_PER_HOUR, MS_PER_MINUTE, Timestamp};
 use serde_json::Value;
 
-use super::*;
-use crate::demo::pace::{DEFAULT_SPEED, HISTORY_MS, Pace};
+use super::agenda::{Agenda, Event, What};
+use super::clock::SimulatedClock;
+use super::world::World;
+use super::{Config, Vendor};
+use crate::demo::story::{self, DEFAULT_PEOPLE, DEFAULT_SPEED};
 
 const NOW_MS: i64 = 1_789_041_600_000;
 const SEEDS: [u64; 3] = [1, 42, u64::MAX];
@@ -40,22 +46,21 @@ fn canonical(value: f64, unit: &str) -> f64 {
     }
 }
 
-fn readings(delivery: &Delivery) -> Vec<Reading> {
-    let body: Value = serde_json::from_slice(&delivery.body).unwrap();
-    match delivery.kind {
-        Kind::HealthKit => body["samples"].as_array().unwrap().iter().map(read_sample).collect(),
-        Kind::OuraReading => {
+fn readings(what: What, body: &[u8]) -> Vec<Reading> {
+    let body: Value = serde_json::from_slice(body).unwrap();
+    match what {
+        What::HealthKit { .. } => body["samples"].as_array().unwrap().iter().map(read_sample).collect(),
+        What::Ring { .. } => {
             let fields = [
                 ("rmssd", &body["hrv_data"]["rmssd"]),
                 ("stress", &body["stress"]["level"]),
-                ("sleep", &body["sleep"]["score"]),
                 ("recovery", &body["recovery"]["score"]),
             ];
             let at_ms = parse_time(&body["timestamp"]);
             let told = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
             told.map(|(name, value)| Reading { metric: name.into(), value, at_ms }).collect()
         }
-        Kind::OuraNotification => Vec::new(),
+        What::Oura { .. } | What::Whoop { .. } | What::Terra { .. } => Vec::new(),
     }
 }
 
@@ -73,27 +78,37 @@ fn read_sample(sample: &Value) -> Reading {
     }
 }
 
-/// A delivery, what it tells, and the real milliseconds after which it is sent.
+/// An event, what it tells, and the real milliseconds after which it is sent.
 struct Told {
-    delivery: Delivery,
+    event: Event,
     readings: Vec<Reading>,
     elapsed_ms: i64,
 }
 
-/// The first eleven real minutes of a run with the default settings, for each seed; made once for all tests.
-static RUNS: LazyLock<BTreeMap<u64, Vec<Told>>> =
-    LazyLock::new(|| SEEDS.map(|seed| (seed, run(seed))).into());
-
-fn run(seed: u64) -> Vec<Told> {
-    let pace = Pace::new(NOW_MS, DEFAULT_SPEED);
-    let deliveries = Population::new(seed, DEFAULT_COUNT).deliveries(pace.start_ms());
-    let told = deliveries.map(|delivery| Told {
-        readings: readings(&delivery),
-        elapsed_ms: pace.elapsed_ms(delivery.due_ms),
-        delivery,
-    });
-    told.take_while(|told| told.elapsed_ms < 11 * MS_PER_MINUTE).collect()
+fn config(seed: u64, people: usize) -> Config {
+    story::config(seed, people, NOW_MS, DEFAULT_SPEED)
 }
+
+fn world(config: &Config) -> World {
+    World::new(config.seed, config.people, config.opening.map(|opening| opening.at_ms / MS_PER_MINUTE))
+}
+
+/// What the cloud of a demonstration with these settings tells.
+fn events(config: &Config, until_ms: i64) -> Vec<Told> {
+    let (world, clock) = (world(config), SimulatedClock::new(config.start_ms, config.speed, config.opening));
+    let told = Agenda::new(&world, &config.vendors, config.start_ms).map(|event| {
+        let (body, count) = event.body(world.get(event.person).unwrap());
+        let readings = readings(event.what, &body);
+        assert_eq!(readings.len() as u32, count);
+        Told { readings, elapsed_ms: clock.elapsed_ms(event.at_ms), event }
+    });
+    told.take_while(|told| told.elapsed_ms < until_ms).collect()
+}
+
+/// The first eleven real minutes of a run with the default settings, for each seed; made once for all tests.
+static RUNS: LazyLock<BTreeMap<u64, Vec<Told>>> = LazyLock::new(|| {
+    SEEDS.map(|seed| (seed, events(&config(seed, DEFAULT_PEOPLE), 11 * MS_PER_MINUTE))).into()
+});
 
 fn first_minute(seed: u64) -> impl Iterator<Item = &'static Told> {
     RUNS[&seed].iter().take_while(|told| told.elapsed_ms <= MS_PER_MINUTE)
@@ -148,100 +163,88 @@ impl Known {
         self.fresh("stress", arrival_ms, 30 * MS_PER_MINUTE).is_some_and(|level| level > limit)
     }
 
-    fn has_low_recovery(&self, arrival_ms: i64) -> bool {
-        self.fresh("recovery", arrival_ms, 36 * MS_PER_HOUR).is_some_and(|score| score < 40.0)
-    }
-
     fn is_calm(&self, arrival_ms: i64) -> bool {
         let heart_rate = self.fresh("heartrate", arrival_ms, 30 * MS_PER_MINUTE);
         heart_rate.is_some_and(|bpm| bpm < 80.0)
             && !self.has_low_hrv(arrival_ms)
             && !self.stress_over(0.7, arrival_ms)
-            && !self.has_low_recovery(arrival_ms)
     }
 }
 
 #[test]
-fn the_same_seed_sends_the_same_deliveries() {
-    let run = |seed| Population::new(seed, 5).deliveries(NOW_MS).take(2000).collect::<Vec<_>>();
-    assert_eq!(run(42), run(42));
-    assert_ne!(run(42), run(43));
-}
-
-#[test]
-fn deliveries_come_by_due_time_and_tell_only_what_has_happened() {
-    let mut last_ms = i64::MIN;
-    for delivery in Population::new(42, 7).deliveries(NOW_MS).take(5000) {
-        assert!(delivery.due_ms >= last_ms);
-        last_ms = delivery.due_ms;
-        assert!(readings(&delivery).iter().all(|reading| reading.at_ms <= delivery.due_ms), "{delivery:?}");
+fn the_same_seed_tells_the_same_and_nothing_that_has_not_happened_or_was_told() {
+    let config = config(42, 7);
+    let (world, mut last_ms, mut told) = (world(&config), i64::MIN, BTreeSet::new());
+    let run = |world| Agenda::new(world, &config.vendors, config.start_ms).take(5_000).collect::<Vec<_>>();
+    let run: (Vec<Event>, Vec<Event>) = (run(&world), run(&self::world(&config)));
+    assert_eq!(run.0, run.1);
+    for event in run.0 {
+        assert!(event.at_ms >= last_ms.max(config.start_ms));
+        last_ms = event.at_ms;
+        for Reading { metric, at_ms, .. } in
+            readings(event.what, &event.body(world.get(event.person).unwrap()).0)
+        {
+            assert!(at_ms <= event.at_ms, "{event:?}");
+            assert!(told.insert((event.person, metric, at_ms)), "{event:?}");
+        }
     }
 }
 
 #[test]
-fn every_body_is_json_with_values_that_a_body_can_have() {
+fn every_body_has_values_that_a_body_can_have_and_all_vendors_tell() {
     let limits = |metric: &str| match metric {
-        "heartrate" => 40.0..=135.0,
+        "heartrate" => 40.0..=160.0,
         "restingheartrate" => 48.0..=64.0,
-        "heartratevariabilitysdnn" | "rmssd" => 15.0..=100.0,
+        "heartratevariabilitysdnn" | "rmssd" => 5.0..=100.0,
         "oxygensaturation" => 94.0..=100.0,
-        "respiratoryrate" => 10.0..=24.0,
-        "bodytemperature" => 35.5..=37.6,
+        "respiratoryrate" => 10.0..=36.0,
+        "bodytemperature" => 35.5..=38.7,
         "stepcount" => 1.0..=30_000.0,
         "distancewalkingrunning" => 0.1..=20_000.0,
         "activeenergyburned" => 0.01..=1_000.0,
         "stress" => 0.0..=1.0,
-        "sleep" | "recovery" => 0.0..=100.0,
+        "recovery" => 0.0..=100.0,
         other => panic!("metric {other}"),
     };
     for seed in SEEDS {
-        let (mut metrics, mut kinds) = (BTreeSet::new(), BTreeSet::new());
-        for Told { delivery, readings, .. } in first_minute(seed) {
-            kinds.insert(delivery.kind);
-            assert_eq!(readings.len() as u32, delivery.readings);
-            assert_eq!(readings.is_empty(), delivery.kind == Kind::OuraNotification);
+        let (mut metrics, mut vendors) = (BTreeSet::new(), BTreeSet::new());
+        for Told { event, readings, .. } in first_minute(seed) {
+            vendors.insert(event.vendor());
             for Reading { metric, value, .. } in readings {
                 assert!(limits(metric).contains(value), "seed {seed}: {metric} is {value}");
                 metrics.insert(metric);
             }
         }
-        assert_eq!(metrics.len(), 13, "seed {seed}: {metrics:?}");
-        assert_eq!(kinds.len(), 3, "seed {seed}: {kinds:?}");
-    }
-}
-
-#[test]
-fn no_reading_of_a_person_is_told_twice() {
-    let mut told = BTreeSet::new();
-    for delivery in Population::new(42, 6).deliveries(NOW_MS).take(6000) {
-        for Reading { metric, at_ms, .. } in readings(&delivery) {
-            assert!(told.insert((delivery.person, metric, at_ms)), "{delivery:?}");
-        }
+        assert_eq!(metrics.len(), 12, "seed {seed}: {metrics:?}");
+        assert!(vendors.into_iter().eq([Vendor::Oura, Vendor::Whoop, Vendor::HealthKit]), "seed {seed}");
     }
 }
 
 #[test]
 fn the_first_minute_meets_what_reflex_and_guardian_ask_for() {
     for seed in SEEDS {
+        let config = config(seed, DEFAULT_PEOPLE);
+        let world = world(&config);
         let mut people: BTreeMap<usize, Known> = BTreeMap::new();
-        let (mut reflex, mut guardian, mut recovered) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for Told { delivery, readings, elapsed_ms } in first_minute(seed) {
+        let (mut reflex, mut tired) = (BTreeSet::new(), BTreeSet::new());
+        for Told { event, readings, elapsed_ms } in first_minute(seed) {
             let arrival_ms = NOW_MS + elapsed_ms;
-            let (person, known) = (delivery.person, people.entry(delivery.person).or_default());
+            let known = people.entry(event.person).or_default();
             readings.iter().for_each(|reading| known.apply(reading));
-            if known.has_low_recovery(arrival_ms) {
-                guardian.insert(person);
-            } else if guardian.contains(&person) {
-                recovered.insert(person);
-            }
             let stressed = known.stress_over(0.85, arrival_ms);
             if stressed && known.has_low_hrv(arrival_ms) && known.has_sustained_high_heart_rate(arrival_ms) {
-                reflex.insert(person);
+                reflex.insert(event.person);
+            }
+            // Told by Oura, and fetched.
+            if let What::Oura { kind: super::oura_records::Kind::DailyReadiness, day, .. } = event.what {
+                let slept = crate::demo::nights::Slept::before(world.get(event.person).unwrap().body(), day);
+                if slept.recovery_score < 40 {
+                    tired.insert(event.person);
+                }
             }
         }
-        assert!(reflex.len() >= 2, "seed {seed}: REFLEX {reflex:?}");
-        assert!(guardian.len() >= 3, "seed {seed}: GUARDIAN {guardian:?}");
-        assert!(!recovered.is_empty(), "seed {seed}: nobody recovered");
+        assert!(reflex.contains(&0) && reflex.len() >= 2, "seed {seed}: REFLEX {reflex:?}");
+        assert!(tired.len() >= 3, "seed {seed}: GUARDIAN {tired:?}");
     }
 }
 
@@ -251,12 +254,12 @@ fn people_go_on_becoming_stressed_and_calm_for_the_next_ten_minutes() {
         let mut people: BTreeMap<usize, Known> = BTreeMap::new();
         let mut stressed = BTreeSet::new();
         let mut changes = [0; 11];
-        for Told { delivery, readings, elapsed_ms } in &RUNS[&seed] {
+        for Told { event, readings, elapsed_ms } in &RUNS[&seed] {
             let arrival_ms = NOW_MS + elapsed_ms;
-            let (person, known) = (delivery.person, people.entry(delivery.person).or_default());
+            let known = people.entry(event.person).or_default();
             readings.iter().for_each(|reading| known.apply(reading));
-            if known.stress_over(0.7, arrival_ms) && stressed.insert(person)
-                || known.is_calm(arrival_ms) && stressed.remove(&person)
+            if known.stress_over(0.7, arrival_ms) && stressed.insert(event.person)
+                || known.is_calm(arrival_ms) && stressed.remove(&event.person)
             {
                 changes[(elapsed_ms / MS_PER_MINUTE) as usize] += 1;
             }
@@ -269,35 +272,22 @@ fn people_go_on_becoming_stressed_and_calm_for_the_next_ten_minutes() {
 }
 
 #[test]
-fn a_story_is_the_same_at_whatever_time_it_is_started() {
-    let values = |start_ms| {
-        let run = Population::new(42, 8).deliveries(start_ms).take(3000);
-        run.flat_map(|d| readings(&d)).map(|r| (r.metric, r.value, r.at_ms - start_ms)).collect::<Vec<_>>()
-    };
-    assert_eq!(values(NOW_MS), values(NOW_MS + 5 * MS_PER_HOUR + 17 * MS_PER_MINUTE));
-}
-
-#[test]
 fn local_times_stay_within_the_offsets_that_exist() {
+    let config = config(42, DEFAULT_PEOPLE);
+    let world = world(&config);
     let mut offsets = BTreeSet::new();
-    for delivery in Population::new(42, DEFAULT_COUNT).deliveries(NOW_MS).take(500) {
-        let text = String::from_utf8(delivery.body).unwrap();
+    for event in Agenda::new(&world, &[Vendor::HealthKit], config.start_ms).take(500) {
+        let text = String::from_utf8(event.body(world.get(event.person).unwrap()).0).unwrap();
         offsets.extend(text.match_indices('+').map(|(at, _)| text[at..at + 6].to_owned()));
     }
     assert!(offsets.len() > 5 && offsets.iter().all(|offset| offset.as_str() <= "+12:00"), "{offsets:?}");
 }
 
 #[test]
-fn a_debug_line_shows_no_reading() {
-    let delivery = Population::new(42, 1).deliveries(NOW_MS).next().unwrap();
-    let line = format!("{delivery:?}");
-    assert!(!line.contains("demo-") && !line.contains("samples\""), "{line}");
-}
-
-#[test]
 fn the_history_is_recent_enough_for_a_recovery_score_to_count() {
-    let pace = Pace::new(NOW_MS, DEFAULT_SPEED);
-    let first_arrival_ms = NOW_MS + pace.elapsed_ms(pace.start_ms());
-    assert!(first_arrival_ms - pace.start_ms() < 36 * MS_PER_HOUR);
-    assert_eq!(HISTORY_MS / MS_PER_MINUTE, OPENING);
+    let config = config(1, 1);
+    assert!(NOW_MS - config.start_ms < 36 * MS_PER_HOUR);
+    let opening = config.opening.unwrap();
+    let arrival_ms = NOW_MS + opening.after.as_millis() as i64;
+    assert!(arrival_ms - opening.at_ms < 30 * MS_PER_MINUTE && opening.after < Duration::from_secs(30));
 }
