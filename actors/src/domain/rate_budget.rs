@@ -20,10 +20,19 @@ pub struct RateLimit {
     pub window: Duration,
 }
 
+impl RateLimit {
+    /// For how long a request that was given out may be on its way to the vendor.
+    pub fn slack(&self) -> Duration {
+        self.window / SLACK_PART
+    }
+}
+
 /// Slots in a window.
 const SLOTS: i64 = 100;
 /// For how many slots a request may be on its way.
 const SLACK_SLOTS: i64 = 2;
+/// The same as a part of the window.
+const SLACK_PART: u32 = 50;
 /// Of each limit, what is left to live requests: a part in so many.
 const RESERVE: u32 = 10;
 

@@ -16,6 +16,7 @@ use crate::domain::account::{Account, VendorUserId};
 use crate::domain::api_request::ApiRequest;
 use crate::domain::fetch::Whose;
 use crate::domain::ids::UserId;
+use crate::domain::rate_budget::RateLimit;
 use crate::domain::time::{UtcOffset, offset_of_zone};
 use crate::messages::{AccessToken, CommitError, GiveToken, TokenError};
 use crate::ports::accounts::{Link, TokenState};
@@ -31,6 +32,9 @@ use crate::vendors::{Fetched, Owner};
 const PATIENCE: Duration = Duration::from_secs(75);
 /// How long a fetch that is over is told to a store that is away. Then its lease ends.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// A request that is sent within this time is not late, however short the window: else a slow store, for which all are
+/// late, would have the budget given out again and again without a request.
+const LATE_MIN: Duration = Duration::from_millis(500);
 /// What waits for the store or another part of this process is due again after so long.
 const SOON: Duration = Duration::from_secs(1);
 /// The largest answer that is kept raw; larger ones are kept as what they hold.
@@ -46,6 +50,8 @@ struct Target {
 pub(super) struct Job {
     pub(super) parts: Arc<FetchParts>,
     pub(super) claimed: ClaimedFetch,
+    /// Not after the budget has given its request.
+    pub(super) begun: Instant,
 }
 
 impl Job {
@@ -92,7 +98,7 @@ impl Job {
 
     /// Whose account it is, and whose that is to us.
     async fn target(&self) -> Result<Target, Setback> {
-        let Self { parts, claimed } = self;
+        let Self { parts, claimed, .. } = self;
         let vendor = parts.vendor;
         let unheard = |error: StoreError| not_now(&error);
         let (account, link) = match &claimed.job.whose {
@@ -124,7 +130,10 @@ impl Job {
 
     /// The vendor's answer, and the permit that has still to be told how it went.
     async fn ask(&self, target: &Target, token: AccessToken) -> Result<(ApiAnswer, Permit), Setback> {
-        let (parts, question) = (&self.parts, &request(&self.claimed.job.fetch, target.zone));
+        let question = &request(&self.claimed.job.fetch, target.zone);
+        if self.is_late() {
+            self.take_request().await?;
+        }
         match self.ask_once(question, &token).await {
             Err(Asked::Refused) => {}
             Err(Asked::Setback(setback)) => return Err(setback),
@@ -132,14 +141,25 @@ impl Job {
         }
         // The token has ended before its time: one refresh, and one more request.
         let token = self.token(&target.account, Some(token.version)).await?;
-        let request = parts.queue.take_request(parts.vendor, &parts.rate_limits).await;
-        if !request.map_err(|error| not_now(&error))? {
-            return Err(Setback::NotNow(Duration::ZERO));
-        }
+        self.take_request().await?;
         self.ask_once(question, &token).await.map_err(|asked| match asked {
             Asked::Refused => Setback::Failed("it refuses a new access token, too".to_owned()),
             Asked::Setback(setback) => setback,
         })
+    }
+
+    /// Whether its request would reach the vendor later than the budget has counted with, as when it has waited for a
+    /// token. Half of that time is left to the way.
+    fn is_late(&self) -> bool {
+        let slack = self.parts.rate_limits.iter().map(RateLimit::slack).min();
+        slack.is_some_and(|slack| self.begun.elapsed() > (slack / 2).max(LATE_MIN))
+    }
+
+    /// One more request of the budget, to be sent at once.
+    async fn take_request(&self) -> Result<(), Setback> {
+        let parts = &self.parts;
+        let taken = parts.queue.take_request(parts.vendor, &parts.rate_limits).await;
+        if taken.map_err(|error| not_now(&error))? { Ok(()) } else { Err(Setback::NotNow(Duration::ZERO)) }
     }
 
     async fn token(&self, account: &Account, refused: Option<i64>) -> Result<AccessToken, Setback> {
@@ -234,7 +254,7 @@ impl Job {
 
     /// Makes the answer durable, in the transaction that takes the fetch out of the queue.
     async fn commit(&self, target: &Target, body: Bytes, fetched: Fetched) -> Result<(), Setback> {
-        let Self { parts, claimed } = self;
+        let Self { parts, claimed, .. } = self;
         let Fetched { drafts, rejected, next, is_pending } = fetched;
         let again = is_pending.then(|| parts.retry.look_again(claimed)).flatten();
         let follow_up = next.map(|fetch| NewFetch { fetch, ..claimed.job.clone() });
@@ -290,7 +310,7 @@ impl Job {
 
     /// Gives the fetch back to the queue.
     pub(super) async fn put_back(&self, setback: Setback) {
-        let Self { parts, claimed } = self;
+        let Self { parts, claimed, .. } = self;
         let fate = parts.retry.fate(claimed, setback.clone());
         let (request_id, why) = (&claimed.job.request_id, &setback.to_string());
         parts.tell(match &fate {
@@ -306,7 +326,7 @@ impl Job {
 
     /// Tells the queue what has become of the fetch.
     async fn tell(&self, fate: FetchFate) -> Result<(), StoreError> {
-        let Self { parts, claimed } = self;
+        let Self { parts, claimed, .. } = self;
         let put_back = [PutBack { ids: claimed.ids.clone(), holder: parts.common.holder, fate }];
         let (mut delays, until) =
             (Backoff::default().delays(STORE_PATIENCE), Instant::now() + STORE_PATIENCE);

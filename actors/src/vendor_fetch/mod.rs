@@ -100,8 +100,8 @@ struct Hands {
 }
 
 impl Hands {
-    fn take(&mut self, parts: &Arc<FetchParts>, claimed: ClaimedFetch) {
-        let job = Job { parts: Arc::clone(parts), claimed: claimed.clone() };
+    fn take(&mut self, parts: &Arc<FetchParts>, claimed: ClaimedFetch, begun: Instant) {
+        let job = Job { parts: Arc::clone(parts), claimed: claimed.clone(), begun };
         self.held.insert(self.tasks.spawn(job.run()).id(), claimed);
     }
 
@@ -184,7 +184,7 @@ impl FetchParts {
         };
         let claimed = waiting(self.queue.claim_fetches(&claim)).await?;
         let shortest = if claimed.fetches.is_empty() { NEXT_MIN } else { Duration::ZERO };
-        claimed.fetches.into_iter().for_each(|fetch| hands.take(self, fetch));
+        claimed.fetches.into_iter().for_each(|fetch| hands.take(self, fetch, now));
         let next_in = claimed.next_in.unwrap_or(LOOK_AGAIN).clamp(shortest, LOOK_AGAIN);
         Ok(Look { at: now + next_in, is_more_due: next_in.is_zero() })
     }
@@ -203,7 +203,7 @@ impl FetchParts {
         })
         .await;
         if let Some(claimed) = died {
-            let job = Job { parts: Arc::clone(self), claimed };
+            let job = Job { parts: Arc::clone(self), claimed, begun: Instant::now() };
             // A task of its own like every fetch: it may wait for the store.
             let claimed = job.claimed.clone();
             let failed = Setback::Failed("processing its answer panicked".to_owned());
