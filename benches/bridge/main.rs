@@ -10,6 +10,7 @@
 #[path = "../../tests/support/kafka.rs"]
 mod cluster;
 mod family;
+mod fetches;
 mod floors;
 mod intake;
 mod machine;
@@ -51,6 +52,7 @@ fn main() {
             },
             Section::Batches => intake::batches(&options, &Family::embedded(), &mut results),
             Section::States => states::run(&options, &Family::embedded(), &mut results),
+            Section::Fetches => fetches::run(&Family::embedded(), &mut results),
         }
     }
     println!("\n{results}");

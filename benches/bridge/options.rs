@@ -15,10 +15,13 @@ pub(crate) enum Section {
     Batches,
     /// Many live users.
     States,
+    /// What notifications tell of, from a vendor cloud.
+    Fetches,
 }
 
 impl Section {
-    const ALL: [Self; 5] = [Self::Floors, Self::Embedded, Self::Production, Self::Batches, Self::States];
+    const ALL: [Self; 6] =
+        [Self::Floors, Self::Embedded, Self::Production, Self::Batches, Self::States, Self::Fetches];
 
     /// As `ONLY` has it.
     pub(crate) const fn name(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Section {
             Self::Production => "production",
             Self::Batches => "batches",
             Self::States => "states",
+            Self::Fetches => "fetches",
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::machine;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-const SECRET: &str = "benchmark-secret";
+/// All its keys and secrets.
+pub(crate) const SECRET: &str = "benchmark-secret";
 /// What every server has.
 const SETTINGS: [(&str, &str); 7] = [
     ("BIND_ADDR", "127.0.0.1:0"),

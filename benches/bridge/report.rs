@@ -28,7 +28,7 @@ const HEADER: [&str; 10] = [
 pub(crate) struct Row {
     what: String,
     /// Answered with success, a second.
-    rate: f64,
+    pub(crate) rate: f64,
     /// Applied to states, a second, with the time that the last ones took.
     pub(crate) to_state: Option<f64>,
     /// Microseconds for each that was answered with success, by process.

@@ -9,6 +9,8 @@ mod bridge;
 mod cloud;
 #[path = "../support/embedded.rs"]
 mod family;
+#[path = "../support/fetching.rs"]
+mod fetching;
 
 mod aftermath;
 mod answers;
@@ -17,6 +19,8 @@ mod checks;
 mod dead_letters;
 mod doors;
 mod encodings;
+mod fetch_kills;
+mod fetch_storms;
 mod fetches;
 mod forgeries;
 mod healthkit;

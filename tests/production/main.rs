@@ -11,6 +11,8 @@ mod cloud;
 mod cluster;
 #[path = "../support/production.rs"]
 mod family;
+#[path = "../support/fetching.rs"]
+mod fetching;
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 #[path = "../support/redis.rs"]
@@ -22,6 +24,9 @@ mod services;
 mod aftermath;
 #[path = "../it/answers.rs"]
 mod answers;
+mod fetch_bridges;
+#[path = "../it/fetch_storms.rs"]
+mod fetch_storms;
 #[path = "../it/fetches.rs"]
 mod fetches;
 #[path = "../it/healthkit.rs"]

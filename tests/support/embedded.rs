@@ -6,3 +6,6 @@ use std::path::Path;
 pub(crate) fn settings(_: &Path, _: &[(&str, &str)]) -> Vec<(&'static str, String)> {
     Vec::new()
 }
+
+/// What a killed bridge had in hand is in nobody's: so it is anyhow, since one process has the file.
+pub(crate) async fn pass_leases(_: &Path) {}

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 
+use sqlx::AssertSqlSafe;
+
 use crate::cluster::Cluster;
 use crate::postgres_server;
 use crate::redis_server::RedisServer;
@@ -19,16 +21,29 @@ const PARTITIONS_DEFAULT: u32 = 12;
 pub(crate) fn settings(folder: &Path, given: &[(&str, &str)]) -> Vec<(&'static str, String)> {
     let mut settings = vec![("KAFKA_BOOTSTRAP_SERVERS", cluster_of(folder, given))];
     if let Some(server) = postgres_server::shared() {
-        let mut hasher = DefaultHasher::new();
-        folder.hash(&mut hasher);
         settings.push(("POSTGRES_URL", server.url()));
-        settings.push(("POSTGRES_SCHEMA", format!("bridge_{:016x}", hasher.finish())));
+        settings.push(("POSTGRES_SCHEMA", schema_of(folder)));
         // Many bridges share the server.
         settings.push(("PG_POOL_MIN_SIZE", "0".to_owned()));
         settings.push(("PG_POOL_MAX_SIZE", "8".to_owned()));
     }
     settings.extend(redis_url().map(|url| ("REDIS_URL", url)));
     settings
+}
+
+/// What killed bridges have in hand is theirs for 90 seconds, since others may live: those pass at once.
+pub(crate) async fn pass_leases(folder: &Path) {
+    let Some(server) = postgres_server::shared() else { return };
+    let of_schema = schema_of(folder);
+    let pass = format!("UPDATE {of_schema}.vendor_fetches SET due_at = now() WHERE lease_holder IS NOT NULL");
+    let mut connection = server.connection().await;
+    sqlx::raw_sql(AssertSqlSafe(pass)).execute(&mut connection).await.expect("its table");
+}
+
+fn schema_of(folder: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    folder.hash(&mut hasher);
+    format!("bridge_{:016x}", hasher.finish())
 }
 
 fn cluster_of(folder: &Path, given: &[(&str, &str)]) -> String {

@@ -48,8 +48,9 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(parts: Arc<FetchParts>, claimed: ClaimedFetch) -> Self {
-        Self { parts, claimed, claimed_at: Instant::now(), is_settled: AtomicBool::new(false) }
+    /// A fetch that was claimed not before `claimed_at`.
+    pub(super) fn new(parts: Arc<FetchParts>, claimed: ClaimedFetch, claimed_at: Instant) -> Self {
+        Self { parts, claimed, claimed_at, is_settled: AtomicBool::new(false) }
     }
 
     pub(super) async fn run(self) {

@@ -45,6 +45,9 @@ const CLAIM_MIN: usize = IN_HAND_MAX / 4;
 const LEASE: Duration = Duration::from_secs(90);
 /// How long the queue goes unwatched when nobody says that there is something in it: as another bridge's commits do not.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A request that is sent within this time is not late, however short the window: else a slow store, for which all are
+/// late, would have the budget given out again and again without a request.
+const LATE_MIN: Duration = Duration::from_millis(500);
 /// A claim that has brought nothing is not repeated earlier.
 const NEXT_MIN: Duration = Duration::from_millis(2);
 /// How long a stop waits for a store that is away.
@@ -104,8 +107,8 @@ struct Hands {
 }
 
 impl Hands {
-    fn take(&mut self, parts: &Arc<FetchParts>, claimed: ClaimedFetch) {
-        let job = Job::new(Arc::clone(parts), claimed.clone());
+    fn take(&mut self, parts: &Arc<FetchParts>, claimed: ClaimedFetch, claimed_at: Instant) {
+        let job = Job::new(Arc::clone(parts), claimed.clone(), claimed_at);
         self.held.insert(self.tasks.spawn(job.run()).id(), claimed);
     }
 
@@ -134,7 +137,7 @@ impl FetchParts {
     /// How long after its claim a request may be sent without being counted anew: half of what the budget bears.
     fn budget_slack(&self) -> Duration {
         let shortest = self.rate_limits.iter().map(|limit| limit.window).min();
-        shortest.map_or(Duration::MAX, |window| window / SLACK_PART / 2)
+        shortest.map_or(Duration::MAX, |window| (window / SLACK_PART / 2).max(LATE_MIN))
     }
 
     /// Lets others have at once what is in hand, when nothing is in hand any more: the bridge is stopping.
@@ -201,7 +204,7 @@ impl FetchParts {
         };
         let claimed = waiting(self.queue.claim_fetches(&claim)).await?;
         let shortest = if claimed.fetches.is_empty() { NEXT_MIN } else { Duration::ZERO };
-        claimed.fetches.into_iter().for_each(|fetch| hands.take(self, fetch));
+        claimed.fetches.into_iter().for_each(|fetch| hands.take(self, fetch, now));
         let next_in = claimed.next_in.unwrap_or(LOOK_AGAIN).clamp(shortest, LOOK_AGAIN);
         Ok(Look { at: now + next_in, is_more_due: next_in.is_zero() })
     }
@@ -221,7 +224,7 @@ impl FetchParts {
         .await;
         if let Some(claimed) = died {
             // A task of its own like every fetch: it may wait for the store.
-            let job = Job::new(Arc::clone(self), claimed.clone());
+            let job = Job::new(Arc::clone(self), claimed.clone(), Instant::now());
             let failed = Setback::Crashed("processing its answer panicked".to_owned());
             let id = hands.tasks.spawn(async move { job.put_back(failed).await }).id();
             hands.held.insert(id, claimed);

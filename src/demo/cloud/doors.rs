@@ -153,6 +153,9 @@ async fn api(request: &HttpRequest, path: &str, cloud: &Shared, vendor: Vendor) 
 pub(super) async fn stats(cloud: web::Data<Shared>) -> HttpResponse {
     let mut told = cloud.stats.as_json();
     told["simulated_time_ms"] = cloud.clock.now_ms().into();
+    for vendor in Vendor::ALL.into_iter().filter(|vendor| vendor.has_api()) {
+        told["busiest_window"][vendor.name()] = cloud.budget.busiest(vendor).into();
+    }
     HttpResponse::Ok().json(told)
 }
 

@@ -1,5 +1,6 @@
 //! How many requests the vendors take, and how they say so.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -48,6 +49,10 @@ struct Window {
     limit: Limit,
     began: Instant,
     used: u32,
+    /// When requests came, taken or not, as far back as one length of the window.
+    arrivals: VecDeque<Instant>,
+    /// The most of them at once: in any window of this length, wherever it begins.
+    busiest: usize,
 }
 
 /// Header fields that tell what is left.
@@ -55,10 +60,16 @@ pub(super) type Fields = Vec<(&'static str, String)>;
 
 impl Window {
     fn new(limit: Limit) -> Self {
-        Self { limit, began: Instant::now(), used: 0 }
+        Self { limit, began: Instant::now(), used: 0, arrivals: VecDeque::new(), busiest: 0 }
     }
 
-    fn turn(&mut self, now: Instant) {
+    fn arrive(&mut self, now: Instant) {
+        self.arrivals.push_back(now);
+        let is_over = |at: &Instant| now.duration_since(*at) >= self.limit.window;
+        while self.arrivals.front().is_some_and(is_over) {
+            self.arrivals.pop_front();
+        }
+        self.busiest = self.busiest.max(self.arrivals.len());
         if now.duration_since(self.began) >= self.limit.window {
             (self.began, self.used) = (now, 0);
         }
@@ -87,7 +98,7 @@ impl Budget {
         match vendor {
             Vendor::Whoop => {
                 let mut windows = self.whoop.lock();
-                windows.iter_mut().for_each(|window| window.turn(now));
+                windows.iter_mut().for_each(|window| window.arrive(now));
                 let fits = windows.iter().all(|window| window.left() > 0);
                 if fits {
                     windows.iter_mut().for_each(|window| window.used += 1);
@@ -96,12 +107,20 @@ impl Budget {
             }
             _ => {
                 let mut window = self.oura.lock();
-                window.turn(now);
+                window.arrive(now);
                 let fits = window.left() > 0;
                 window.used += u32::from(fits);
                 let seconds = window.resets_in(now);
                 (fits, if fits { Vec::new() } else { vec![("retry-after", seconds.to_string())] })
             }
+        }
+    }
+
+    /// The most requests that came in any time of the window's length: of WHOOP's, in its shorter one.
+    pub(super) fn busiest(&self, vendor: Vendor) -> usize {
+        match vendor {
+            Vendor::Whoop => self.whoop.lock()[0].busiest,
+            _ => self.oura.lock().busiest,
         }
     }
 
@@ -142,5 +161,16 @@ mod tests {
         let fields = budget.take(Vendor::Whoop).1;
         assert_eq!(fields[0].1, "2, 2;window=60, 10000;window=86400");
         assert_eq!((fields[1].1.as_str(), fields[2].1.as_str()), ("0", "60"));
+        assert_eq!([Vendor::Oura, Vendor::Whoop].map(|vendor| budget.busiest(vendor)), [4, 4]);
+    }
+
+    #[test]
+    fn the_busiest_time_may_begin_anywhere() {
+        let mut window = Window::new(Limit { requests: 9, window: Duration::from_secs(10) });
+        let start = window.began;
+        for seconds in [0, 8, 9, 12, 17, 30] {
+            window.arrive(start + Duration::from_secs(seconds));
+        }
+        assert_eq!(window.busiest, 4, "from the 8th second to the 17th");
     }
 }
