@@ -202,6 +202,20 @@ async fn a_lease_that_has_ended_is_taken_over_and_its_former_holder_changes_noth
     assert_eq!(ids(&take(one, &claim(10)).await), ids(&claimed));
 }
 
+async fn a_lease_that_is_extended_in_time_does_not_end(handles: &Handles) {
+    let (one, two) = (&handles.queues.0, &handles.queues.1);
+    ask(&handles.one, "1", [sleep(&of_vendor("ann"), "a")]).await;
+    let first = ClaimFetches { lease: Duration::from_millis(1), ..claim(10) };
+    let claimed = take(one, &first).await;
+    one.extend_leases(&ids(&claimed), first.holder, LONG).await.unwrap();
+    one.extend_leases(&ids(&claimed), claim(1).holder, Duration::ZERO).await.unwrap();
+    a_moment().await;
+    assert!(take(two, &claim(10)).await.is_empty(), "it is the holder's, and another cannot change that");
+    one.extend_leases(&ids(&claimed), first.holder, Duration::ZERO).await.unwrap();
+    a_moment().await;
+    assert_eq!(records(&take(two, &claim(10)).await), ["a"]);
+}
+
 async fn of_many_who_claim_at_once_each_row_has_one_holder_and_the_budget_is_kept(handles: &Handles) {
     let fetches = (0..60).map(|number| sleep(&of_vendor(&format!("person {number}")), "a"));
     ask(&handles.one, "1", fetches).await;
@@ -396,6 +410,7 @@ on_every_store! {
     a_claim_tells_what_was_asked_for_and_when_to_come_again
     what_was_tried_before_is_told
     a_lease_that_has_ended_is_taken_over_and_its_former_holder_changes_nothing
+    a_lease_that_is_extended_in_time_does_not_end
     of_many_who_claim_at_once_each_row_has_one_holder_and_the_budget_is_kept
     a_request_is_given_out_once_over_all_handles
     a_request_that_was_not_sent_is_given_out_again

@@ -205,7 +205,11 @@ async fn a_bad_event_is_refused_without_repeating_it() {
         let request =
             bridge.request(Method::POST, "/admin/inject").bearer_auth(ADMIN_KEY).body(event.to_string());
         let answer = refused(request, 400, "validation_error").await;
-        assert!(!answer.text().contains("secret") && !answer.text().contains("4711"), "{}", answer.text());
+        // An id may hold any digits.
+        let mut problem = answer.json();
+        problem["request_id"].take();
+        let told = problem.to_string();
+        assert!(!told.contains("secret") && !told.contains("4711"), "{told}");
     }
     for text in ["", "{", "[{}", "nul"] {
         let request = bridge.request(Method::POST, "/admin/inject").bearer_auth(ADMIN_KEY).body(text);

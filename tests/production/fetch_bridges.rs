@@ -111,7 +111,7 @@ async fn what_a_bridge_had_in_hand_when_it_was_killed_the_other_fetches() {
     let there = async |bridge: &Bridge| all_events(bridge, "ann").await.len();
     let rest = async |bridge: &Bridge| there(bridge).await + IN_HAND >= all.len();
     bridges.other.until("all that was in nobody's hands", rest).await;
-    // What is left is leased to a bridge that is no more, for 90 seconds: they pass now.
+    // What is left is leased to a bridge that is no more, for 20 seconds: they pass now.
     assert!(there(&bridges.other).await < all.len(), "the dead bridge had nothing in hand");
     family::pass_leases(bridges.homes[0].path()).await;
     until_arrived(&bridges.other, "ann", all.len()).await;

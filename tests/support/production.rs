@@ -31,7 +31,7 @@ pub(crate) fn settings(folder: &Path, given: &[(&str, &str)]) -> Vec<(&'static s
     settings
 }
 
-/// What killed bridges have in hand is theirs for 90 seconds, since others may live: those pass at once.
+/// What killed bridges have in hand is theirs for 20 seconds, since others may live: those pass at once.
 pub(crate) async fn pass_leases(folder: &Path) {
     let Some(server) = postgres_server::shared() else { return };
     let of_schema = schema_of(folder);

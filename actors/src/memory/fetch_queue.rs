@@ -320,6 +320,16 @@ impl FetchQueue for MemoryStore {
         .await
     }
 
+    async fn extend_leases(&self, ids: &[i64], holder: Uuid, lease: Duration) -> Result<(), StoreError> {
+        self.transact(StoreCall::ExtendLeases, |contents| {
+            let until = later(contents.fetches.now(), lease);
+            let rows = contents.fetches.rows.iter_mut().filter(|(id, _)| ids.contains(id));
+            rows.filter(|(_, row)| row.holder == Some(holder)).for_each(|(_, row)| row.due_at = until);
+            Ok(())
+        })
+        .await
+    }
+
     async fn drop_leases(&self, vendor: Vendor, holder: Uuid) -> Result<(), StoreError> {
         self.transact(StoreCall::DropLeases, |contents| {
             let now = contents.fetches.now();

@@ -56,6 +56,7 @@ pub enum StoreCall {
     ReturnRequest,
     RestVendor,
     PutBack,
+    ExtendLeases,
     DropLeases,
     ReleaseFetches,
     CountFetches,

@@ -181,6 +181,9 @@ pub trait FetchQueue: Send + Sync + 'static {
     /// Puts fetches back that were not answered with their data.
     async fn put_back(&self, fetches: &[PutBack]) -> Result<(), StoreError>;
 
+    /// Those of these rows that `holder` still has are its own for `lease` from now on.
+    async fn extend_leases(&self, ids: &[i64], holder: Uuid, lease: Duration) -> Result<(), StoreError>;
+
     /// Everything of a vendor that `holder` has in its hands is due again at once: it has died and come back.
     async fn drop_leases(&self, vendor: Vendor, holder: Uuid) -> Result<(), StoreError>;
 

@@ -27,7 +27,7 @@ use crate::supervision::{AskError, Backoff, CircuitOpen, Permit};
 use crate::vendors::fetch::{read, request};
 use crate::vendors::{Fetched, Owner};
 
-/// How long a fetch may take up to its answer, and then its commit; together shorter than its lease.
+/// How long a fetch may take up to its answer, and then its commit.
 const PATIENCE: Duration = Duration::from_secs(65);
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a fetch that is over is told to a store that is away. Then its lease ends.

@@ -41,8 +41,10 @@ use crate::token_refresh::TokenRefresh;
 pub const IN_HAND_MAX: usize = 48;
 /// While more is due than fits in hand, so many hands must be free before more is claimed: a claim is a transaction.
 const CLAIM_MIN: usize = IN_HAND_MAX / 4;
-/// How long a fetch is one bridge's; longer than any fetch takes.
-const LEASE: Duration = Duration::from_secs(90);
+/// How long what a bridge had in hand is left alone when it is not heard of any more …
+const LEASE: Duration = Duration::from_secs(20);
+/// … and how often it is heard of.
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// How long the queue goes unwatched when nobody says that there is something in it: as another bridge's commits do not.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A request that is sent within this time is not late, however short the window: else a slow store, for which all are
@@ -160,7 +162,12 @@ impl FetchParts {
             idle(sleep(delays.next(Instant::now()))).await;
         }
         let mut look = Look { at: Instant::now(), is_more_due: false };
+        let mut extend_at = Instant::now() + EXTEND_EVERY;
         loop {
+            if extend_at <= Instant::now() {
+                extend_at = Instant::now() + EXTEND_EVERY;
+                self.extend_leases(&hands).await;
+            }
             let is_time = look.at <= Instant::now();
             let free = IN_HAND_MAX - hands.held.len();
             if (is_time && free > 0) || (look.is_more_due && free >= CLAIM_MIN) {
@@ -172,7 +179,18 @@ impl FetchParts {
                     }
                 };
             }
-            self.await_work(&mut hands, &mut look).await;
+            self.await_work(&mut hands, &mut look, extend_at).await;
+        }
+    }
+
+    /// What is still in hand is not for others. If that cannot be said they fetch it, too, and it counts once.
+    async fn extend_leases(&self, hands: &Hands) {
+        let ids: Vec<i64> = hands.held.values().flat_map(|claimed| &claimed.ids).copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        if let Err(error) = waiting(self.queue.extend_leases(&ids, self.common.holder, LEASE)).await {
+            self.retry_after(&error);
         }
     }
 
@@ -210,7 +228,7 @@ impl FetchParts {
     }
 
     /// Waits until there may be something to do.
-    async fn await_work(self: &Arc<Self>, hands: &mut Hands, look: &mut Look) {
+    async fn await_work(self: &Arc<Self>, hands: &mut Hands, look: &mut Look, extend_at: Instant) {
         let died = idle(async {
             tokio::select! {
                 () = self.common.wake.notified() => {
@@ -219,6 +237,7 @@ impl FetchParts {
                 }
                 died = hands.ended() => died,
                 () = tokio::time::sleep_until(look.at), if hands.held.len() < IN_HAND_MAX => None,
+                () = tokio::time::sleep_until(extend_at), if !hands.held.is_empty() => None,
             }
         })
         .await;

@@ -224,6 +224,23 @@ impl FetchQueue for PostgresStore {
         .await
     }
 
+    async fn extend_leases(&self, ids: &[i64], holder: Uuid, lease: Duration) -> Result<(), StoreError> {
+        self.in_transaction(async |connection| {
+            lock(connection, ids).await?;
+            sqlx::query(
+                "UPDATE vendor_fetches SET due_at = now() + $3 * interval '1 millisecond' \
+                 WHERE id = ANY($1) AND lease_holder = $2",
+            )
+            .bind(ids)
+            .bind(holder)
+            .bind(duration_ms(lease))
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn drop_leases(&self, vendor: Vendor, holder: Uuid) -> Result<(), StoreError> {
         self.in_transaction(async |connection| {
             sqlx::query(

@@ -350,6 +350,15 @@ impl FetchQueue for SqliteStore {
             .await
     }
 
+    async fn extend_leases(&self, ids: &[i64], holder: Uuid, lease: Duration) -> JobResult<()> {
+        let query = sqlx::query(
+            "UPDATE vendor_fetches SET due_at = ?3 \
+             WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",
+        );
+        let until_ms = SystemClock.now().as_ms() + duration_ms(lease);
+        self.change(query.bind(list(ids)?).bind(holder_bytes(holder)).bind(until_ms)).await.map(drop)
+    }
+
     async fn drop_leases(&self, vendor: Vendor, holder: Uuid) -> JobResult<()> {
         let query = sqlx::query(
             "UPDATE vendor_fetches SET lease_holder = NULL, due_at = min(due_at, ?3) \
