@@ -1,9 +1,9 @@
-//! Two bridges over one PostgreSQL that fetch from one cloud: one refresh, one budget, and what a dead one leaves.
+//! Two bridges over one PostgreSQL that fetch from one cloud: one refresh, and what a dead one leaves.
 
 use std::path::Path;
 use std::time::Duration;
 
-use biometric_bridge::demo::cloud::{FaultKind, Limit, Route};
+use biometric_bridge::demo::cloud::{FaultKind, Route};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -78,23 +78,6 @@ async fn five_hundred_that_need_a_token_at_two_bridges_refresh_it_once() {
     let stats = cloud.stats().await;
     assert_eq!(stats["refreshes"], json!({"oura": {id: 1}}), "{stats}");
     assert_eq!(stats["requests"]["oura"]["token"], json!({"200": 1}), "{stats}");
-    cloud.stop().await;
-}
-
-#[actix_web::test]
-async fn two_bridges_together_ask_no_more_than_the_vendor_allows() {
-    // Long enough that a slow machine's requests are on their way for less than a fiftieth of it.
-    let limit = Limit { requests: 100, window: Duration::from_secs(30) };
-    let cloud = VendorCloud::start(2, |config| config.limits.oura = limit);
-    let Some(bridges) = Pair::start(&cloud, &[("OURA_RATE_LIMIT", "100/30")]).await else { return };
-    connect(&bridges.one, &cloud, "oura", 0, "ann").await;
-    let all = records(150).await;
-    bridges.tell(&all).await;
-    until_arrived(&bridges.one, "ann", all.len()).await;
-    let stats = cloud.stats().await;
-    let api = &stats["requests"]["oura"]["api"];
-    assert_eq!(api, &json!({"200": all.len()}), "nothing was refused, and nothing asked twice");
-    assert!(stats["busiest_window"]["oura"].as_u64().is_some_and(|most| most <= 100), "{stats}");
     cloud.stop().await;
 }
 
