@@ -1,11 +1,14 @@
 //! `/admin/links`: whose a vendor's account is, the tokens that open it, and which accounts must be connected again.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::domain::account::{Account, Token, TokenPair, Vendor, VendorUserId};
 use actors::domain::ids::UserId;
 use actors::domain::time::Timestamp;
-use actors::ports::accounts::{Link, NewTokens, TokenState};
-use actors::ports::store::EventQuery;
+use actors::event_message;
+use actors::ports::accounts::{Link, MovedEvents, NewTokens, TokenState};
+use actors::ports::store::EncodeEvent;
 use actors::vendors::healthkit::bound_key;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,7 +22,7 @@ use super::query;
 use super::read_api::{is_utf8, limit, store_down};
 use super::state::Doors;
 use super::webhooks::enter;
-use crate::settings::LINK_BODY_MAX_BYTES;
+use crate::settings::{LINK_BODY_MAX_BYTES, MOVE_CHUNK};
 
 /// The longest name of a time zone that is taken.
 const TIMEZONE_MAX_BYTES: usize = 64;
@@ -74,8 +77,6 @@ pub(super) async fn put(
     if has_key {
         let link = doors.accounts.link(&account).await.map_err(|error| store_down(&request, &error))?;
         held = link.filter(|link| !is_rotated && link.user_id == user_id).and_then(|link| link.key_hash);
-    } else {
-        refuse_stored_events(&request, &doors, &account, &user_id).await?;
     }
     let key = (has_key && held.is_none()).then(new_key);
     let key_hash = held.or_else(|| key.as_deref().map(bound_key::hash));
@@ -86,11 +87,13 @@ pub(super) async fn put(
         // What has waited for them is due.
         doors.tree.wake_fetcher(link.account.vendor);
     }
+    // A key's name is no vendor's id: nothing was stored under it.
+    let moved_events = if has_key { 0 } else { move_events(&request, &doors, &link).await? };
     let mut answer = json!({
         "vendor": link.account.vendor.name(),
         "vendor_user_id": link.account.id.as_str(),
         "user_id": link.user_id.as_str(),
-        "moved_events": 0,
+        "moved_events": moved_events,
     });
     if has_key {
         answer["key"] = key.into();
@@ -247,36 +250,37 @@ fn tokens(
     Ok(Some(NewTokens { sealed, scope: None, obtained_at, expires_at: expires_at.transpose()? }))
 }
 
-/// Events that were stored under the vendor's id would stay there.
-async fn refuse_stored_events(
-    request: &HttpRequest,
-    doors: &Doors,
-    account: &Account,
-    user_id: &UserId,
-) -> Result<(), Problem> {
-    let unlinked = format!("{}:{}", account.vendor.name(), account.id.as_str());
+/// Moves what was stored under the vendor's id, before the account was linked, to its user: what came of it until now,
+/// since what comes from now on is the user's. How many events there were. What is left when it ends before its time is
+/// moved by the next `PUT`.
+async fn move_events(request: &HttpRequest, doors: &Doors, link: &Link) -> Result<usize, Problem> {
+    let unlinked = format!("{}:{}", link.account.vendor.name(), link.account.id.as_str());
     // An id of more bytes than ours may have is nobody's.
-    let Ok(unlinked) = UserId::parse(&unlinked) else { return Ok(()) };
-    if unlinked == *user_id {
-        return Ok(());
+    let Ok(unlinked) = UserId::parse(&unlinked) else { return Ok(0) };
+    if unlinked == link.user_id {
+        return Ok(0);
     }
-    let any = EventQuery {
-        user_id: unlinked,
-        from: None,
-        to: None,
-        device: None,
-        metric: None,
-        kind: None,
-        after: None,
-        limit: 1,
-    };
-    let events = doors.store.events(&any).await.map_err(|error| store_down(request, &error))?;
-    if events.is_empty() {
-        return Ok(());
+    let thresholds = Arc::clone(&doors.thresholds);
+    let encode: EncodeEvent =
+        Arc::new(move |event, request_id| event_message::encode(event, request_id, &thresholds.load()));
+    let mut all = 0;
+    loop {
+        if doors.store.outbox_depth() >= doors.settings.stream.outbox_max {
+            let detail =
+                "the outbox is full: the rest of the events is moved when you link the account again";
+            return Err(Problem::new(request, ErrorType::BackPressure, detail));
+        }
+        let moved = doors.accounts.move_events(&unlinked, &link.user_id, MOVE_CHUNK, &encode).await;
+        let MovedEvents { moved, has_more } = moved.map_err(|error| store_down(request, &error))?;
+        doors.tree.outlet.committed(moved);
+        all += moved;
+        if !has_more {
+            return Ok(all);
+        }
+        if doors.entrance.is_closed() {
+            return Err(Problem::stopping(request));
+        }
     }
-    let detail = "events of this account are stored already, and this build does not move them to another user: \
-        link an account before its first delivery";
-    Err(Problem::new(request, ErrorType::Conflict, detail))
 }
 
 fn new_key() -> String {

@@ -65,6 +65,9 @@ pub const REDRIVE_BODY_MAX_BYTES: usize = 128 << 10;
 pub const REDRIVE_CHUNK: usize = 500;
 /// Dead letters redriven in a second, at most, where a rate is asked for.
 pub const REDRIVE_RATE_MAX: u32 = 100_000;
+/// Events moved to the user of a linked account in one transaction: commits of webhooks wait for it where the store has
+/// one writer.
+pub const MOVE_CHUNK: usize = 200;
 /// The body of a command of `/admin`.
 pub const COMMAND_BODY_MAX_BYTES: usize = 1 << 10;
 /// Connections of one HTTP thread.

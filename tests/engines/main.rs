@@ -30,6 +30,7 @@ mod fetch_queue;
 mod fetch_queue_commits;
 mod kafka;
 mod kafka_words;
+mod moves;
 mod postgres;
 mod postgres_faults;
 mod postgres_import;

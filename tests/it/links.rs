@@ -136,22 +136,6 @@ async fn what_cannot_be_linked_is_told_why() {
 }
 
 #[actix_web::test]
-async fn an_account_with_stored_events_is_not_linked_behind_their_back() {
-    let bridge = Bridge::start_with(&[("ENABLE_INJECTION", "true")]).await;
-    let event = json!({
-        "device_type": "oura_ring", "user_id": "oura:A1", "timestamp": ago(60), "kind": "sleep",
-        "readings": [{"metric": "hrv", "value": 45.0, "unit": "ms", "timestamp": ago(60), "confidence": 0.95}],
-    });
-    let (status, injected) = bridge.inject("", &event).await;
-    assert_eq!((status, &injected["events"]), (200, &json!(1)), "{injected}");
-    refused(put(&bridge, "oura/A1", &json!({"user_id": "ada"})), 409, "conflict").await;
-    let (status, _) = answer(put(&bridge, "oura/A1", &json!({"user_id": "oura:A1"}))).await;
-    assert_eq!(status, 200, "there is nothing to move");
-    assert_eq!(answer(put(&bridge, "oura/A2", &json!({"user_id": "ada"}))).await.0, 200);
-    assert_unharmed(bridge).await;
-}
-
-#[actix_web::test]
 async fn a_token_that_no_header_field_could_carry_is_told_by_its_name_and_never_by_its_value() {
     let bridge = Bridge::start().await;
     let long = "a".repeat(8 * 1024 + 1);

@@ -31,6 +31,7 @@ mod links;
 mod logs;
 mod metrics;
 mod modes;
+mod moves;
 mod operators;
 mod oura;
 mod privacy;

@@ -106,7 +106,11 @@ impl EventDraft {
             Facts::Readings(facts) => ([None, None], facts.as_slice()),
         };
         let record = record.into_iter().flatten();
-        self.event_id.iter().map(guard_of).chain(record).chain(readings.iter().map(|fact| fact.identity))
+        self.event_id
+            .iter()
+            .map(Identity::of_event_id)
+            .chain(record)
+            .chain(readings.iter().map(|fact| fact.identity))
     }
 
     /// How many readings the draft holds.
@@ -122,7 +126,7 @@ impl EventDraft {
     /// `event_seq` is the number that the store gives to the event if there is one. `known` is brought up to
     /// date, so that the drafts of one transaction see each other.
     pub fn admit(self, event_seq: i64, known: &mut HashMap<Identity, Known>) -> Option<Admitted> {
-        let guard = self.event_id.as_ref().map(guard_of);
+        let guard = self.event_id.as_ref().map(Identity::of_event_id);
         if guard.is_some_and(|guard| known.contains_key(&guard)) {
             return None;
         }
@@ -219,8 +223,4 @@ fn newer_version(version: Version, received_at: Timestamp, known: Option<Known>)
             Some(received_at.as_ms().max(known.map_or(i64::MIN, |known| known.version.saturating_add(1))))
         }
     }
-}
-
-fn guard_of(event_id: &EventId) -> Identity {
-    Identity::of(&[b"event_id", event_id.as_str().as_bytes()])
 }

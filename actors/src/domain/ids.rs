@@ -198,6 +198,11 @@ impl Identity {
         Self::from_digest(hash)
     }
 
+    /// By which an event is known that comes again with its id, whatever it holds.
+    pub fn of_event_id(event_id: &EventId) -> Self {
+        Self::of(&[b"event_id", event_id.as_str().as_bytes()])
+    }
+
     fn from_digest(hash: Sha256) -> Self {
         let digest = hash.finalize();
         let mut bytes = [0; 16];

@@ -10,9 +10,11 @@ use uuid::Uuid;
 use super::store::{MemoryStore, StoreCall};
 use crate::domain::account::{Account, VendorUserId};
 use crate::domain::ids::UserId;
-use crate::ports::accounts::{Accounts, LEASE_LONGEST, Leased, Link, NewTokens, StoredTokens, TokenState};
+use crate::ports::accounts::{
+    Accounts, LEASE_LONGEST, Leased, Link, MovedEvents, NewTokens, StoredTokens, TokenState,
+};
 use crate::ports::clock::{Clock as _, SystemClock};
-use crate::ports::store::StoreError;
+use crate::ports::store::{EncodeEvent, StoreError};
 use crate::ports::vault::SealedPair;
 
 /// A pair and its lease.
@@ -147,6 +149,16 @@ impl Accounts for MemoryStore {
             Ok(contents.accounts.links.remove(account).is_some())
         })
         .await
+    }
+
+    async fn move_events(
+        &self,
+        from: &UserId,
+        to: &UserId,
+        limit: usize,
+        encode: &EncodeEvent,
+    ) -> Result<MovedEvents, StoreError> {
+        self.transact(StoreCall::MoveEvents, |contents| contents.move_events(from, to, limit, encode)).await
     }
 
     async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError> {

@@ -7,8 +7,9 @@ use super::accounts::AccountRows;
 use super::fetch_queue::FetchRows;
 use crate::domain::admission::Known;
 use crate::domain::event::{Event, Reading};
-use crate::domain::ids::{EventId, Identity, UserId};
-use crate::domain::message::{Message, Topic};
+use crate::domain::ids::{EventId, Identity, RequestId, UserId};
+use crate::domain::message::{Message, Topic, header};
+use crate::ports::accounts::MovedEvents;
 use crate::ports::event_log::Places;
 use crate::ports::store::{
     Checkpoint, CheckpointBatch, Claim, Committed, DeadLetter, DeliveryStatus, EncodeEvent, EventQuery,
@@ -236,6 +237,36 @@ impl Contents {
         if let Some(letter) = id.and_then(|id| self.dead_letters.remove(&id)) {
             self.send(letter.message);
         }
+    }
+
+    /// Moves the oldest visible events of one user to another, at most `limit`.
+    pub(super) fn move_events(
+        &mut self,
+        from: &UserId,
+        to: &UserId,
+        limit: usize,
+        encode: &EncodeEvent,
+    ) -> Result<MovedEvents, StoreError> {
+        let is_meant = |row: &EventRow| from != to && row.is_visible && row.event.user_id == *from;
+        let mut places: Vec<usize> =
+            (0..self.events.len()).filter(|place| is_meant(&self.events[*place])).collect();
+        places.sort_by_key(|place| {
+            let event = &self.events[*place].event;
+            (event.timestamp, event.event_id.clone())
+        });
+        let moved = places.len().min(limit);
+        for place in &places[..moved] {
+            let row = &mut self.events[*place];
+            let request_id = header(&row.message.headers, "request_id").and_then(RequestId::parse);
+            let unknown = || StoreError::Refused("a stored event has no request id".to_owned());
+            let request_id = request_id.ok_or_else(unknown)?;
+            row.event.user_id = to.clone();
+            row.event.is_backfill = true;
+            row.message = encode(&row.event, &request_id);
+            let message = encode(&row.visible_part(), &request_id);
+            self.send(message);
+        }
+        Ok(MovedEvents { moved, has_more: moved < places.len() })
     }
 
     pub(super) fn query(&self, query: &EventQuery) -> Vec<StoredEvent> {

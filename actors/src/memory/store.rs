@@ -39,6 +39,7 @@ pub enum StoreCall {
     Check,
     PutLink,
     DeleteLink,
+    MoveEvents,
     Link,
     LinksOf,
     LinkByKey,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::store::StoreError;
+use super::store::{EncodeEvent, StoreError};
 use super::vault::SealedPair;
 use crate::domain::account::Account;
 use crate::domain::fetch::Whose;
@@ -103,6 +103,15 @@ pub enum Leased {
     Gone,
 }
 
+/// What came of one call of [`Accounts::move_events`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MovedEvents {
+    /// How many have moved.
+    pub moved: usize,
+    /// Whether there may be more.
+    pub has_more: bool,
+}
+
 /// Links and tokens of accounts.
 ///
 /// Promises: what a call returned `Ok` for survives `kill -9`; each call is one transaction; of all who change a pair from
@@ -124,6 +133,18 @@ pub trait Accounts: Send + Sync + 'static {
 
     /// Removes a link with its tokens. Whether there was one.
     async fn delete_link(&self, account: &Account) -> Result<bool, StoreError>;
+
+    /// Moves what is visible of the events of `from` to `to`, oldest first, at most `limit` of them and few enough for one
+    /// transaction. Each keeps its id and its place: versions and deletions that come later find it, and one that is sent
+    /// again is known, under whichever user. It is a backfill from then on, and goes out once more as that of `to`, less
+    /// the readings that newer versions hide. The newest readings of both users are brought up to date.
+    async fn move_events(
+        &self,
+        from: &UserId,
+        to: &UserId,
+        limit: usize,
+        encode: &EncodeEvent,
+    ) -> Result<MovedEvents, StoreError>;
 
     /// The link of an account.
     async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError>;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actors::domain::account::Account;
 use actors::domain::ids::UserId;
-use actors::ports::accounts::{Accounts, Leased, Link, NewTokens, StoredTokens, TokenState};
-use actors::ports::store::StoreError;
+use actors::ports::accounts::{Accounts, Leased, Link, MovedEvents, NewTokens, StoredTokens, TokenState};
+use actors::ports::store::{EncodeEvent, StoreError};
 use actors::ports::vault::SealedPair;
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::fault::Fault;
 use super::instant::PgInstant;
 use super::pool::{Lease, Share, within};
-use super::{ANSWER_PATIENCE, PostgresStore, fetch_queue};
+use super::{ANSWER_PATIENCE, PostgresStore, fetch_queue, moves};
 use crate::adapters::stored::accounts::{LinkRow, TokensRow, after, lease_ms, link, tokens};
 
 type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
@@ -142,6 +142,25 @@ impl Accounts for PostgresStore {
         let query =
             of_account("DELETE FROM account_links WHERE vendor = $1 AND vendor_user_id = $2", account);
         Ok(self.change(query).await? > 0)
+    }
+
+    async fn move_events(
+        &self,
+        from: &UserId,
+        to: &UserId,
+        limit: usize,
+        encode: &EncodeEvent,
+    ) -> Result<MovedEvents, StoreError> {
+        if from == to {
+            return Ok(MovedEvents::default());
+        }
+        let _changing = self.inner.depth.changing();
+        let deadline = Instant::now() + ANSWER_PATIENCE;
+        let mut lease = self.lease(Share::Pipeline, deadline).await?;
+        let outcome = within(deadline, moves::move_events(&mut lease, from, to, limit, encode)).await;
+        let moved = lease.finish(outcome).await?;
+        self.inner.depth.grow(moved.moved as u64);
+        Ok(moved)
     }
 
     async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError> {

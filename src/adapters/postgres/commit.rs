@@ -19,10 +19,11 @@ use super::instant::PgInstant;
 use super::pool::Lease;
 use super::{events, fetch_queue, latest, outbox};
 use crate::adapters::stored::fetch_queue::QueueChange;
+use crate::adapters::stored::newest::Newest;
 use crate::adapters::stored::plan::{Held, Plan};
 
 /// How often a transaction that lost against another one is begun.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 /// The longest wait before the second try; before the third, twice as long.
 const RETRY_WAIT: Duration = Duration::from_millis(20);
 
@@ -48,13 +49,19 @@ pub(super) async fn commit_all(
     loop {
         match commit_once(lease, &packed, encode).await {
             Err(Fault::Contended(_)) if tries < TRIES => {
-                lease.roll_back().await?;
-                tokio::time::sleep(RETRY_WAIT.mul_f64(f64::from(tries) * rand::random::<f64>())).await;
+                begin_again(lease, tries).await?;
                 tries += 1;
             }
             result => return result,
         }
     }
+}
+
+/// Undoes a transaction that lost against another one, and waits a little before the next of so many tries.
+pub(super) async fn begin_again(lease: &mut Lease, tries: u32) -> Result<(), Fault> {
+    lease.roll_back().await?;
+    tokio::time::sleep(RETRY_WAIT.mul_f64(f64::from(tries) * rand::random::<f64>())).await;
+    Ok(())
 }
 
 /// One transaction.
@@ -167,7 +174,8 @@ async fn write_plan(
     write_facts(connection, plan.newest_facts(), known).await?;
     events::insert(connection, &plan.events).await?;
     let lost = events::hide(connection, &plan.superseded()).await?;
-    latest::bring_up_to_date(connection, &plan.events, &lost).await?;
+    let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
+    latest::bring_up_to_date(connection, &newest, &lost).await?;
     outbox::insert(connection, plan.events.iter().map(|row| &row.written.message)).await
 }
 
@@ -254,15 +262,18 @@ async fn write_facts(
             AS new (identity, version, event_seq, reading) WHERE facts.identity = new.identity";
         run_with_facts(connection, update, &moved).await?;
     }
-    if !made.is_empty() {
-        let insert = "INSERT INTO facts (identity, version, event_seq, reading) \
-            SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::integer[]) \
-            ON CONFLICT (identity) DO NOTHING";
-        if run_with_facts(connection, insert, &made).await? < made.len() as u64 {
-            return Err(Fault::Contended("another bridge has just stored one of these facts".to_owned()));
-        }
+    if !made.is_empty() && know(connection, &made).await? < made.len() as u64 {
+        return Err(Fault::Contended("another bridge has just stored one of these facts".to_owned()));
     }
     Ok(())
+}
+
+/// Makes facts, in order, of which those that are known stay. How many were new.
+pub(super) async fn know(connection: &mut PgConnection, facts: &[(Identity, Known)]) -> Result<u64, Fault> {
+    let insert = "INSERT INTO facts (identity, version, event_seq, reading) \
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::integer[]) \
+        ON CONFLICT (identity) DO NOTHING";
+    run_with_facts(connection, insert, facts).await
 }
 
 async fn run_with_facts(

@@ -10,24 +10,20 @@ use super::events::Lost;
 use super::fault::Fault;
 use super::instant::PgInstant;
 use crate::adapters::stored::newest::Newest;
-use crate::adapters::stored::plan::EventRow;
 use crate::adapters::stored::{damaged, damaged_json, metric_word, visible_part};
 
 /// Events read at a time when a newest reading has to be found anew.
 const SEARCH_PAGE: i64 = 100;
 
-/// Takes in new events, and finds anew what stood in events of which something is hidden now.
+/// Takes in what is newest of some events, and finds anew what stood in events of which something is lost to their user
+/// now.
 pub(super) async fn bring_up_to_date(
     connection: &mut PgConnection,
-    events: &[EventRow],
+    newest: &Newest,
     lost: &[Lost],
 ) -> Result<(), Fault> {
-    let mut newest = Newest::default();
-    for row in events {
-        newest.offer(row.seq, &row.written.event, |_| true);
-    }
     if lost.is_empty() {
-        return upsert(connection, &newest).await;
+        return upsert(connection, newest).await;
     }
     // What is newest of these users is found anew below, and another bridge may be doing the same with what this one
     // hides or finds: one after the other, so that the second sees what the first has left.
@@ -35,7 +31,7 @@ pub(super) async fn bring_up_to_date(
         .bind(lost.iter().map(|lost| lost.user_id.as_str()).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
-    upsert(connection, &newest).await?;
+    upsert(connection, newest).await?;
     let gone: Vec<(String, String)> = sqlx::query_as(
         "DELETE FROM latest USING unnest($1::text[], $2::bigint[]) AS lost (user_id, event_seq) \
          WHERE latest.user_id = lost.user_id AND latest.event_seq = lost.event_seq \

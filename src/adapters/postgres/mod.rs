@@ -19,6 +19,7 @@ mod fetch_queue;
 mod instant;
 mod latest;
 pub mod migrations;
+mod moves;
 mod outbox;
 mod pool;
 pub mod python_import;

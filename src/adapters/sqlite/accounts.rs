@@ -1,19 +1,20 @@
 //! Links and tokens of accounts.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actors::domain::account::Account;
 use actors::domain::ids::UserId;
-use actors::ports::accounts::{Accounts, Leased, Link, NewTokens, StoredTokens, TokenState};
+use actors::ports::accounts::{Accounts, Leased, Link, MovedEvents, NewTokens, StoredTokens, TokenState};
 use actors::ports::clock::{Clock as _, SystemClock};
-use actors::ports::store::StoreError;
+use actors::ports::store::{EncodeEvent, StoreError};
 use actors::ports::vault::SealedPair;
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{FromRow, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::{SqliteStore, fetch_queue};
+use super::{SqliteStore, fetch_queue, moves};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::accounts::{LinkRow, TokensRow, after, lease_ms, link, tokens};
 
@@ -145,6 +146,33 @@ impl Accounts for SqliteStore {
     async fn delete_link(&self, account: &Account) -> JobResult<bool> {
         let account = account.clone();
         self.file.write(move |connection| Box::pin(async move { delete(connection, &account).await })).await
+    }
+
+    async fn move_events(
+        &self,
+        from: &UserId,
+        to: &UserId,
+        limit: usize,
+        encode: &EncodeEvent,
+    ) -> JobResult<MovedEvents> {
+        if from == to {
+            return Ok(MovedEvents::default());
+        }
+        let (from, to, encode) = (from.clone(), to.clone(), Arc::clone(encode));
+        let (outlet, store) = (self.outlet.clone(), self.clone());
+        self.file
+            .write_then(
+                move |connection| {
+                    Box::pin(async move {
+                        moves::move_events(connection, &outlet, (&from, &to), limit, &encode).await
+                    })
+                },
+                move |(moved, sent)| {
+                    store.account(sent);
+                    moved
+                },
+            )
+            .await
     }
 
     async fn link(&self, account: &Account) -> JobResult<Option<Link>> {

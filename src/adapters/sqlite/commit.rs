@@ -1,6 +1,6 @@
 //! Deliveries with their events and outbox entries, in one transaction.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use actors::domain::admission::{EventDraft, Known};
@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::outlet::{Outlet, Sent};
 use super::{fetch_queue, latest};
-use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, insert, push_list};
+use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, Values, insert, push_list};
 use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error, undo};
 use crate::adapters::stored::fetch_queue::{QueueChange, columns};
 use crate::adapters::stored::newest::Newest;
@@ -33,6 +33,8 @@ static FACTS: Insert = Insert {
     tail: "ON CONFLICT (identity) DO UPDATE SET version = excluded.version, event_seq = excluded.event_seq, \
            reading = excluded.reading",
 };
+
+static NEW_FACTS: Insert = Insert { tail: "ON CONFLICT (identity) DO NOTHING", ..FACTS };
 
 /// A batch's answers, and what it sends.
 type Batch = (Vec<Result<Committed, StoreError>>, Vec<Sent>);
@@ -242,10 +244,22 @@ fn event_rows<'r>(events: &'r [(&'r EventRow, Vec<u8>)]) -> Rows<'r> {
 }
 
 fn fact_rows(facts: &[(Identity, Known)]) -> Rows<'_> {
-    Rows::new(&FACTS, facts, |(identity, known), values| {
-        values.push(identity.as_bytes().as_slice());
-        values.push(known.version).push(known.event_seq).push(known.reading);
-    })
+    Rows::new(&FACTS, facts, fact_row)
+}
+
+fn fact_row((identity, known): &(Identity, Known), values: &mut Values) {
+    values.push(identity.as_bytes().as_slice());
+    values.push(known.version).push(known.event_seq).push(known.reading);
+}
+
+/// Takes in facts that are new; those that are known stay.
+pub(super) async fn know(
+    connection: &mut SqliteConnection,
+    facts: &BTreeMap<Identity, Known>,
+) -> JobResult<()> {
+    let facts: Vec<(Identity, Known)> = facts.iter().map(|(identity, known)| (*identity, *known)).collect();
+    let rows = Rows::new(&NEW_FACTS, &facts, fact_row);
+    insert(connection, &[rows]).await
 }
 
 /// Whether an event that was given with its id is one of ours that came back, from the topic for instance.

@@ -69,6 +69,29 @@ pub(super) async fn hide_superseded(
     Ok(())
 }
 
+/// Finds anew what was newest of `from` in events that have another user now, and takes in what is newest of these; their
+/// numbers come as a JSON list.
+pub(super) async fn hand_over(
+    connection: &mut SqliteConnection,
+    from: &UserId,
+    seqs: &str,
+    newest: &Newest,
+) -> JobResult<()> {
+    let metrics: Vec<(String,)> = sqlx::query_as(
+        "DELETE FROM latest WHERE user_id = ? AND event_seq IN (SELECT value FROM json_each(?)) RETURNING metric",
+    )
+    .bind(from.as_str())
+    .bind(seqs)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    for (metric,) in metrics {
+        let metric = Metric::from_name(&metric).ok_or_else(|| damaged("an unknown metric"))?;
+        find_anew(connection, from.as_str(), metric).await?;
+    }
+    upsert(connection, newest).await
+}
+
 async fn upsert(connection: &mut SqliteConnection, newest: &Newest) -> JobResult<()> {
     insert(connection, &[rows(&candidates(newest)?)]).await
 }

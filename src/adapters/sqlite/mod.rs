@@ -6,6 +6,7 @@ mod commit;
 mod dead_letters;
 mod fetch_queue;
 mod latest;
+mod moves;
 mod outbox;
 mod outlet;
 mod reads;
