@@ -295,6 +295,16 @@ async fn redrive(connection: &mut SqliteConnection, ids: &[i64]) -> JobResult<Ve
     rows.map(vendors).map_err(store_error)
 }
 
+impl SqliteStore {
+    async fn change_budget<T: Send + 'static>(
+        &self,
+        vendor: Vendor,
+        change: impl FnOnce(&mut RateBudget, Timestamp) -> T + Send + 'static,
+    ) -> JobResult<T> {
+        self.file.write(move |connection| Box::pin(with_budget(connection, vendor, change))).await
+    }
+}
+
 #[async_trait]
 impl FetchQueue for SqliteStore {
     async fn claim_fetches(&self, wanted: &ClaimFetches) -> JobResult<ClaimedFetches> {
@@ -304,36 +314,15 @@ impl FetchQueue for SqliteStore {
 
     async fn take_request(&self, vendor: Vendor, rate_limits: &[RateLimit]) -> JobResult<bool> {
         let limits = rate_limits.to_vec();
-        self.file
-            .write(move |connection| {
-                Box::pin(async move {
-                    let take =
-                        |budget: &mut RateBudget, now| budget.take(&limits, now, 1, false).requests > 0;
-                    with_budget(connection, vendor, take).await
-                })
-            })
-            .await
+        self.change_budget(vendor, move |budget, now| budget.take(&limits, now, 1, false).requests > 0).await
     }
 
     async fn return_request(&self, vendor: Vendor, held: Duration) -> JobResult<()> {
-        self.file
-            .write(move |connection| {
-                Box::pin(
-                    async move { with_budget(connection, vendor, |budget, _| budget.give_back(held)).await },
-                )
-            })
-            .await
+        self.change_budget(vendor, move |budget, _| budget.give_back(held)).await
     }
 
     async fn rest_vendor(&self, vendor: Vendor, rest: Duration) -> JobResult<()> {
-        self.file
-            .write(move |connection| {
-                Box::pin(async move {
-                    let until = |now: Timestamp| now.plus_ms(duration_ms(rest));
-                    with_budget(connection, vendor, |budget, now| budget.rest(until(now))).await
-                })
-            })
-            .await
+        self.change_budget(vendor, move |budget, now| budget.rest(now.plus_ms(duration_ms(rest)))).await
     }
 
     async fn put_back(&self, fetches: &[PutBack]) -> JobResult<()> {
