@@ -155,7 +155,9 @@ async fn what_the_clouds_refuse_is_told_apart() {
         assert!(matches!(told, Err(ApiError::RateLimited { retry_after: Some(_) })), "{vendor:?}: {told:?}");
         meeting.cloud.fault(Fault::new(FaultKind::ServerError)).await;
         let told = meeting.get(&fetch).await;
-        assert_eq!(told, Err(ApiError::Unavailable("it answers 500".to_owned())));
+        // Behind its limit the cloud's failures tell, too, when to come again.
+        let failed = matches!(told, Err(ApiError::Unavailable(_) | ApiError::Overloaded { .. }));
+        assert!(failed, "{vendor:?}: {told:?}");
         meeting.cloud.heal().await;
     }
     meeting.cloud.stop().await;

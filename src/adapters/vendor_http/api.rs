@@ -8,7 +8,7 @@ use actors::domain::api_request::ApiRequest;
 use actors::ports::VendorApi;
 use actors::ports::vendor_api::{ApiAnswer, ApiError};
 use async_trait::async_trait;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -95,7 +95,10 @@ fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), ApiError> {
         // Somebody in between, and perhaps not for ever.
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(ApiError::Unavailable("it answers 407".to_owned())),
         status if status.is_client_error() => Err(ApiError::Refused { status: status.as_u16() }),
-        status => match patience(headers).filter(|_| status.is_server_error()) {
+        // WHOOP tells with every answer when its window ends: that says nothing about a failure.
+        status => match patience(headers)
+            .filter(|_| status.is_server_error() && headers.contains_key(RETRY_AFTER))
+        {
             Some(retry_after) => Err(ApiError::Overloaded { retry_after }),
             None => Err(ApiError::Unavailable(format!("it answers {}", status.as_u16()))),
         },

@@ -101,14 +101,22 @@ async fn each_status_means_one_thing() {
     let told = async |status: &str| asked(answer(status, "", "{}")).await.unwrap_err();
     assert_eq!(told("401 Unauthorized").await, ApiError::Unauthorized);
     assert_eq!(told("404 Not Found").await, ApiError::Missing);
-    for status in ["400", "403", "405", "410", "422", "301", "302", "304", "307"] {
+    for status in ["400", "403", "405", "410", "422"] {
         let refused = ApiError::Refused { status: status.parse().unwrap() };
         assert_eq!(told(&format!("{status} Whatever")).await, refused);
     }
-    for status in ["408", "500", "502", "503", "504", "599"] {
+    for status in ["408", "500", "502", "503", "504", "599", "301", "302", "304", "307", "407"] {
         let words = ApiError::Unavailable(format!("it answers {status}"));
         assert_eq!(told(&format!("{status} Whatever")).await, words);
     }
+    let told = asked(answer("503 Busy", "Retry-After: 120\r\n", "{}")).await;
+    assert_eq!(told, Err(ApiError::Overloaded { retry_after: Duration::from_secs(120) }));
+    let told = asked(answer("503 Busy", "X-RateLimit-Reset: 60\r\n", "{}")).await;
+    assert_eq!(
+        told,
+        Err(ApiError::Unavailable("it answers 503".to_owned())),
+        "the window says nothing of it"
+    );
 }
 
 #[actix_web::test]
@@ -116,7 +124,7 @@ async fn a_redirect_is_not_followed() {
     let (elsewhere, served) = server(answer("200 OK", "", "{}")).await;
     let location = format!("location: {elsewhere}\r\n");
     let told = asked(answer("307 Temporary Redirect", &location, "")).await;
-    assert_eq!(told, Err(ApiError::Refused { status: 307 }));
+    assert_eq!(told, Err(ApiError::Unavailable("it answers 307".to_owned())));
     assert!(!served.is_finished());
     served.abort();
 }
