@@ -158,7 +158,8 @@ impl Client {
         });
         let (body, now_s) = (body.to_string(), unix_seconds());
         let request = self.http.post(format!("{bridge}/webhook/oura"));
-        let request = request.header("x-oura-timestamp", now_s);
+        // By it the event is known again on the log: a request's id goes all the way.
+        let request = request.header("x-oura-timestamp", now_s).header("x-request-id", &notice.record);
         let signature = signing::oura(SECRET, now_s, body.as_bytes());
         self.json(request.header("x-oura-signature", signature).body(body)).await;
     }
@@ -301,10 +302,9 @@ async fn follow(
                 sent_in_all += 1;
             }
             for record in &records {
-                let id = record.headers.iter().find(|(name, _)| &**name == "record_id");
-                let id = String::from_utf8_lossy(&id.expect("a record").1).into_owned();
-                let key = waiting.keys().find(|own| id.contains(own.as_str())).cloned();
-                if let Some(at) = key.and_then(|key| waiting.remove(&key)) {
+                let id = record.headers.iter().find(|(name, _)| &**name == "request_id");
+                let id = String::from_utf8_lossy(&id.expect("a request").1).into_owned();
+                if let Some(at) = waiting.remove(&id) {
                     latencies.record(now.duration_since(at).saturating_sub(ANSWER));
                 }
             }
