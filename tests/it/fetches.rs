@@ -1,8 +1,10 @@
 //! From a notification to its data, through the real HTTP client and a vendor cloud: every type of event, storms, and
 //! whatever dies meanwhile.
 
+use std::time::Duration;
+
 use actors::domain::time::Timestamp;
-use biometric_bridge::demo::cloud::{FaultKind, Vendor};
+use biometric_bridge::demo::cloud::{FaultKind, Limit, Limits, Vendor};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -37,19 +39,23 @@ async fn every_type_of_event_becomes_its_data_of_its_user() {
 
 #[actix_web::test]
 async fn through_storms_of_every_kind_everything_arrives_in_the_end() {
-    let cloud = VendorCloud::start(2, |_| {});
+    // Whom the storm rate-limits, this vendor asks to wait for the end of its window, and means it.
+    let second = Limit { requests: 10_000, window: Duration::from_secs(1) };
+    let cloud = VendorCloud::start(2, |config| {
+        config.limits = Limits { oura: second, whoop: second, whoop_day: second };
+    });
     let bridge = connected(&cloud, 1, "bob", &[("VENDOR_RETRY_ATTEMPTS", "100")]).await;
     let all = notifications(&cloud, 1).await;
     // Fewer failures than open a breaker, which is another test's.
-    storm(&cloud, FaultKind::ServerError, 0.1, None).await;
-    storm(&cloud, FaultKind::BrokenJson, 0.1, None).await;
-    storm(&cloud, FaultKind::RateLimit, 0.02, None).await;
+    storm(&cloud, FaultKind::ServerError, 0.05, None).await;
+    storm(&cloud, FaultKind::BrokenJson, 0.05, None).await;
+    storm(&cloud, FaultKind::RateLimit, 0.04, None).await;
     for notification in &all {
         tell(&bridge, notification).await;
     }
     until_arrived(&bridge, "bob", all.len()).await;
     let stats = cloud.stats().await;
-    for kind in ["server_error", "broken_json"] {
+    for kind in ["server_error", "broken_json", "rate_limit"] {
         assert!(stats["faults"][kind].as_u64().is_some_and(|count| count > 0), "{stats}");
     }
     cloud.stop().await;
@@ -57,7 +63,7 @@ async fn through_storms_of_every_kind_everything_arrives_in_the_end() {
 
 #[actix_web::test]
 async fn a_full_queue_outlives_kill_9_and_is_fetched_by_the_next_process() {
-    let cloud = VendorCloud::start(2, |config| config.delay = std::time::Duration::from_millis(30));
+    let cloud = VendorCloud::start(2, |config| config.delay = Duration::from_millis(30));
     let mut bridge = connected(&cloud, 0, "ann", &[]).await;
     let all = notifications(&cloud, 0).await;
     for notification in &all {
