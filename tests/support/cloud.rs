@@ -31,7 +31,8 @@ impl VendorCloud {
     /// One that runs there already.
     pub(crate) fn at(url: String) -> Self {
         let no_redirects = reqwest::redirect::Policy::none();
-        let client = plain_client().redirect(no_redirects).timeout(PATIENCE);
+        // The cloud ends connections that lie idle, perhaps just when the next request is sent on one.
+        let client = plain_client().redirect(no_redirects).timeout(PATIENCE).pool_max_idle_per_host(0);
         Self { url, client: client.build().expect("an HTTP client"), cloud: None }
     }
 
