@@ -37,6 +37,7 @@ mod oura;
 mod privacy;
 mod read_api;
 mod records;
+mod schemas;
 mod settings;
 mod slow;
 mod tree;

@@ -1,0 +1,151 @@
+//! What is written of the catalogue elsewhere is what it says: `docs/metrics.md` and the schema of events.
+//!
+//! `UPDATE_CATALOGUE=1 cargo test -p actors --test catalogue` writes both anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use actors::domain::event::{Context, DeviceType, HrvMethod};
+use actors::domain::metric::Metric;
+use serde_json::{Value, json};
+
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(path)
+}
+
+/// Compares a file of `docs` with what it should be, or writes it.
+fn hold(path: &str, wanted: &str) {
+    if std::env::var_os("UPDATE_CATALOGUE").is_some() {
+        std::fs::write(at(path), wanted).unwrap();
+    }
+    let written = std::fs::read_to_string(at(path)).unwrap();
+    assert_eq!(
+        written, wanted,
+        "docs/{path} is not what the catalogue says: see the head of this test for how to write it anew"
+    );
+}
+
+const HEAD: &str = "# Metrics
+
+Every reading of every vendor is one of these, in this unit and inside this range, both ends included. What lies outside is
+refused by itself and told in `rejected`; it takes nothing else of its delivery with it. The ranges are what bodies can
+do and sensors make of it, not what is healthy.
+
+This page and [the schema of events](schemas/biometric-event.schema.json) are made from the table in
+`actors/src/domain/metric.rs`, and a test compares them.
+
+| metric | unit | range | why |
+|---|---|---|---|
+";
+
+const TAIL: &str = "
+- `hrv` has a `method`: `rmssd` or `sdnn`. The two are never compared with each other.
+- A reading over a night, a workout or a whole day says so in `context` and is never one at rest.
+- `sleep_state` has a `start`, an `end` and the state's name as its `label`.
+- What is no value: null, NaN and infinities, negative codes, and 0 where nobody alive has a 0.
+";
+
+#[test]
+fn the_page_of_metrics_is_the_catalogue() {
+    let mut page = HEAD.to_owned();
+    for metric in Metric::ALL {
+        let ((low, high), reason) = (metric.range(), metric.range_reason());
+        writeln!(page, "| `{}` | {} | {low} to {high} | {reason} |", metric.name(), metric.unit()).unwrap();
+    }
+    page.push_str(TAIL);
+    hold("metrics.md", &page);
+}
+
+/// The schema of one metric's readings.
+fn reading(metric: Metric) -> Value {
+    let (low, high) = metric.range();
+    let mut properties = json!({
+        "metric": {"const": metric.name()},
+        "value": {"type": "number", "minimum": low, "maximum": high},
+        "unit": {"const": metric.unit()},
+    });
+    if metric == Metric::Hrv {
+        let methods = [HrvMethod::Rmssd, HrvMethod::Sdnn].map(HrvMethod::name);
+        properties["method"] = json!({"enum": methods});
+    }
+    json!({"properties": properties})
+}
+
+/// Of what `DeviceType` and `Context` have no list, the schema must.
+fn device_types() -> Vec<&'static str> {
+    use DeviceType::*;
+    let all = [
+        OuraRing,
+        WhoopBand,
+        AppleHealth,
+        Terra,
+        Garmin,
+        Fitbit,
+        GoogleHealth,
+        Withings,
+        Polar,
+        Strava,
+        EightSleep,
+    ];
+    all.map(DeviceType::name).to_vec()
+}
+
+fn schema() -> Value {
+    let time = json!({
+        "type": "string", "format": "date-time",
+        "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$",
+    });
+    let contexts = [Context::Sleep, Context::Workout, Context::Daily].map(|context| json!(context));
+    let text = json!({"type": "string", "minLength": 1});
+    let of_reading = json!({
+        "type": "object",
+        "required": ["metric", "value", "unit", "timestamp"],
+        "unevaluatedProperties": false,
+        "properties": {
+            "timestamp": {"$ref": "#/$defs/time"},
+            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "context": {"enum": contexts},
+            "label": text,
+            "start": {"$ref": "#/$defs/time"},
+            "end": {"$ref": "#/$defs/time"},
+            "source": text,
+            "utc_offset": {"type": "string", "pattern": r"^(Z|[+-]\d\d:\d\d)$"},
+        },
+        "oneOf": Metric::ALL.iter().map(|metric| reading(*metric)).collect::<Vec<_>>(),
+    });
+    let of_event = json!({
+        "event_id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "record_id": text,
+        "version": {"type": "integer"},
+        "device_type": {"enum": device_types()},
+        "user_id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "timestamp": {"$ref": "#/$defs/time"},
+        "received_at": {"$ref": "#/$defs/time"},
+        "kind": text,
+        "is_backfill": {"type": "boolean"},
+        "deleted": {"type": "boolean"},
+        "readings": {"type": "array", "maxItems": 1000, "items": {"$ref": "#/$defs/reading"}},
+    });
+    let required: Vec<&String> = of_event.as_object().unwrap().keys().collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "biometric-event/1",
+        "description": "The value of a message on the topic biometric-events.",
+        "type": "object",
+        "required": required,
+        "additionalProperties": false,
+        "properties": of_event,
+        "if": {"properties": {"deleted": {"const": true}}},
+        "then": {"properties": {"readings": {"maxItems": 0}}},
+        "$defs": {"time": time, "reading": of_reading},
+    })
+}
+
+#[test]
+fn the_schema_of_events_is_the_catalogue() {
+    let mut wanted = serde_json::to_string_pretty(&schema()).unwrap();
+    wanted.push('\n');
+    hold("schemas/biometric-event.schema.json", &wanted);
+}
