@@ -9,6 +9,7 @@
 
 #[path = "../../tests/support/kafka.rs"]
 mod cluster;
+mod decode;
 mod family;
 mod fetches;
 mod floors;
@@ -44,6 +45,7 @@ fn main() {
     for section in options.sections() {
         println!("… {}", section.name());
         match section {
+            Section::Decode => decode::run(&mut results),
             Section::Floors => floors::without_a_store(&options, &mut results),
             Section::Embedded => intake::run(&options, &Family::embedded(), &mut results),
             Section::Production => match Family::production() {

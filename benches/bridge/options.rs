@@ -5,6 +5,8 @@ use std::time::Duration;
 /// A part that can be run alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
+    /// Verifying and decoding alone.
+    Decode,
     /// The doors without a store.
     Floors,
     /// End to end on the embedded engines.
@@ -20,12 +22,20 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 6] =
-        [Self::Floors, Self::Embedded, Self::Production, Self::Batches, Self::States, Self::Fetches];
+    const ALL: [Self; 7] = [
+        Self::Decode,
+        Self::Floors,
+        Self::Embedded,
+        Self::Production,
+        Self::Batches,
+        Self::States,
+        Self::Fetches,
+    ];
 
     /// As `ONLY` has it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Decode => "decode",
             Self::Floors => "floors",
             Self::Embedded => "embedded",
             Self::Production => "production",
