@@ -14,6 +14,7 @@ mod read_api;
 mod requests;
 mod server;
 mod state;
+mod timeseries;
 mod tree;
 mod webhooks;
 
@@ -84,6 +85,7 @@ fn routes(services: &mut web::ServiceConfig) {
         .service(readable!("/actors/{path:.*}", tree::actor))
         .service(readable!("/v1/users/{id}/events", read_api::events))
         .service(readable!("/v1/users/{id}/latest", read_api::latest))
+        .service(readable!("/v1/users/{id}/timeseries", timeseries::timeseries))
         .service(readable!("/v1/users/{id}/state", read_api::state))
         .service(readable!("/v1/users/{id}/mode-switches", read_api::mode_switches))
         .service(readable!("/admin/links", links::list))

@@ -34,7 +34,7 @@ pub(super) struct EventParameters {
     cursor: Option<String>,
 }
 
-fn invalid(request: &HttpRequest, detail: impl Into<String>) -> Problem {
+pub(super) fn invalid(request: &HttpRequest, detail: impl Into<String>) -> Problem {
     Problem::new(request, ErrorType::ValidationError, detail)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn store_down(request: &HttpRequest, error: &StoreError) -> Problem {
 }
 
 /// Checks the key, then the id in the path.
-fn user(request: &HttpRequest, doors: &Doors, id: &str) -> Result<UserId, Problem> {
+pub(super) fn user(request: &HttpRequest, doors: &Doors, id: &str) -> Result<UserId, Problem> {
     check_reader(request, &doors.settings.keys)?;
     if !is_utf8(request.uri().path()) {
         return Err(invalid(request, "the user id in the path is not UTF-8"));
@@ -76,7 +76,11 @@ pub(super) fn limit(request: &HttpRequest, limit: Option<&str>) -> Result<usize,
     number.ok_or_else(|| invalid(request, format!("limit must be a whole number from 1 to {PAGE_MAX}")))
 }
 
-fn moment(request: &HttpRequest, name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+pub(super) fn moment(
+    request: &HttpRequest,
+    name: &str,
+    text: Option<&str>,
+) -> Result<Option<Timestamp>, Problem> {
     let parsed = text.map(|text| {
         // A plus sign in a query is a blank unless the caller has escaped it.
         let moment =

@@ -45,6 +45,10 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 pub const PAGE_DEFAULT: usize = 100;
 /// At most so many rows on a page.
 pub const PAGE_MAX: usize = 1_000;
+/// Points on one page of a time series when nothing else is asked for: a day of minutes is 1,440.
+pub const POINTS_DEFAULT: usize = 2_000;
+/// At most so many.
+pub const POINTS_MAX: usize = 10_000;
 /// A body of `/admin`.
 pub const ADMIN_BODY_MAX_BYTES: usize = 8 << 20;
 /// The body of a link: tokens may be long.

@@ -40,6 +40,7 @@ mod records;
 mod schemas;
 mod settings;
 mod slow;
+mod timeseries;
 mod tree;
 mod webhooks;
 mod whoop;
