@@ -134,6 +134,11 @@ pub(super) fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }
 
+/// Whether the value is an array.
+pub(super) fn is_array(raw: &RawValue) -> bool {
+    raw.get().starts_with('[')
+}
+
 /// The elements of an array.
 pub(super) fn array(raw: &RawValue) -> Result<Vec<&RawValue>, &'static str> {
     serde_json::from_str(raw.get()).map_err(|_| "an array was expected")
