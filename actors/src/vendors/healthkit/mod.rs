@@ -1,15 +1,24 @@
 //! Apple HealthKit. Apple has no cloud for it: an app on the phone pushes samples.
 //!
-//! The body is `{"user_id","samples":[…]}` or a list of such objects; its user ids are ours.
+//! The body is `{"user_id","samples":[…]}`, `{"data":{"records","sleep","workouts"}}` or Health Auto Export's
+//! `{"data":{"metrics","workouts"}}`, or a list of such objects; its user ids are ours.
 
 mod batch;
 pub mod bound_key;
+mod export;
+mod exported_sleep;
+mod fields;
+mod item;
+mod nights;
+mod pressure;
 mod reader;
 mod sample;
 mod sections;
+mod sleep;
 mod source;
 mod types;
 mod units;
+mod workout;
 
 use std::fmt;
 

@@ -3,9 +3,13 @@
 use serde_json::value::RawValue;
 
 use super::batch::Batch;
-use super::sample;
-use super::sections::Section;
+use super::export;
+use super::item::{Item, Refusal, refuse};
+use super::nights::Nights;
+use super::sample::{self, Found};
+use super::sections::{Kind, Section};
 use super::source::SourceNames;
+use super::types::SampleType;
 use crate::domain::admission::EventDraft;
 use crate::domain::delivery::{Decoded, Rejections};
 use crate::domain::time::Timestamp;
@@ -15,10 +19,14 @@ use crate::domain::time::Timestamp;
 pub(super) struct Reader {
     received_at: Timestamp,
     batch: Batch,
+    /// Sleep that may go on in the items to come.
+    nights: Nights,
     names: SourceNames,
     rejected: Rejections,
     /// Of the next item, over all of the body.
     index: usize,
+    /// How many items were of types that we have no metric for.
+    passed_by: usize,
 }
 
 impl Reader {
@@ -27,20 +35,39 @@ impl Reader {
         Self {
             received_at,
             batch: Batch::default(),
+            nights: Nights::default(),
             names: SourceNames::default(),
             rejected: Rejections::default(),
             index: 0,
+            passed_by: 0,
         }
     }
 
     /// Reads the item at `position` of a section. A bad one refuses itself and nothing else.
     pub(super) fn read(&mut self, section: &Section<'_>, position: usize, item: &RawValue) {
-        match sample::read(item, &section.user_id, &mut self.names, self.received_at) {
-            Ok(fact) => self.batch.push(&section.user_id, fact),
-            Err(refusal) => {
-                let path = format!("{}/{position}{}", section.at, refusal.field);
-                self.rejected.push(self.index, path, refusal.detail);
-            }
+        let mut refused = Vec::new();
+        let read = {
+            let mut into = Item {
+                user: &section.user_id,
+                received_at: self.received_at,
+                batch: &mut self.batch,
+                nights: &mut self.nights,
+                names: &mut self.names,
+                refused: &mut refused,
+            };
+            read_item(&section.kind, item, &mut into)
+        };
+        match read {
+            Ok(Found::Data) => {}
+            Ok(Found::PassedBy) => self.passed_by += 1,
+            Err(refusal) => refused.push(refusal),
+        }
+        for refusal in refused {
+            let path = match section.kind {
+                Kind::Refused(..) => format!("{}{}", section.at, refusal.field),
+                _ => format!("{}/{position}{}", section.at, refusal.field),
+            };
+            self.rejected.push(self.index, path, refusal.detail);
         }
         self.index += 1;
     }
@@ -57,6 +84,20 @@ impl Reader {
         if self.index == 0 {
             return Decoded::Ignored { reason: "no samples" };
         }
+        if self.index == self.passed_by {
+            return Decoded::Ignored { reason: "no samples of a type that is read" };
+        }
+        self.nights.finish(&mut self.batch);
         Decoded::Events { drafts: self.take(), rejected: self.rejected }
+    }
+}
+
+fn read_item(kind: &Kind<'_>, raw: &RawValue, item: &mut Item<'_>) -> Result<Found, Refusal> {
+    match kind {
+        Kind::Samples => sample::read(raw, None, item),
+        Kind::Sleep => sample::read(raw, Some(SampleType::Sleep), item),
+        Kind::Workouts => sample::read(raw, Some(SampleType::Workout), item),
+        Kind::Export(points, unit) => export::read(raw, *points, unit.as_deref(), item),
+        Kind::Refused(field, detail) => Err(refuse(*field)(*detail)),
     }
 }

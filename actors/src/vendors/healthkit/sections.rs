@@ -3,12 +3,14 @@
 //!
 //! Nothing here looks into an item, so the arrays may be stand-ins for what lies in a file.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
+use super::export::{self, Points};
 use crate::domain::delivery::DecodeError;
 use crate::domain::ids::UserId;
-use crate::vendors::json;
+use crate::vendors::json::{self, Members};
 use crate::vendors::verified::{HeaderUser, OutsideUsers};
 
 /// An array of items.
@@ -20,11 +22,31 @@ pub(super) struct Section<'a> {
     pub(super) user_id: UserId,
     /// The array, unread.
     pub(super) items: &'a RawValue,
+    /// What its items are.
+    pub(super) kind: Kind<'a>,
+}
+
+/// What the items of an array are.
+#[derive(Debug)]
+pub(super) enum Kind<'a> {
+    /// Samples that tell their types.
+    Samples,
+    /// Intervals of sleep.
+    Sleep,
+    /// Workouts.
+    Workouts,
+    /// Points of a metric of Health Auto Export, with the unit of all of them.
+    Export(Points, Option<Cow<'a, str>>),
+    /// Of a metric that cannot be read: it counts as one item.
+    Refused(&'static str, &'static str),
 }
 
 impl<'a> Section<'a> {
     /// The items, each unread.
     pub(super) fn elements(&self) -> Result<Vec<&'a RawValue>, DecodeError> {
+        if matches!(self.kind, Kind::Refused(..)) {
+            return Ok(vec![self.items]);
+        }
         json::array(self.items).map_err(|detail| shape(self.at.clone(), detail))
     }
 }
@@ -43,31 +65,106 @@ pub(super) fn envelopes(document: &RawValue) -> Result<Vec<(String, &RawValue)>,
     Ok(list.into_iter().enumerate().map(|(i, envelope)| (format!("/{i}"), envelope)).collect())
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    samples: Option<&'a RawValue>,
-}
-
 /// The arrays of items of the envelope at the JSON Pointer `at`, in the order in which their items count.
 pub(super) fn sections<'a>(
     at: &str,
     envelope: &'a RawValue,
     outside: &OutsideUsers,
 ) -> Result<Vec<Section<'a>>, DecodeError> {
-    let envelope: Envelope<'a> = json::object(envelope).map_err(|detail| shape(at.to_owned(), detail))?;
-    let samples_at = format!("{at}/samples");
-    let samples = match envelope.samples {
-        None => return Err(shape(samples_at, "an array of samples was expected")),
-        Some(samples) if !json::is_array(samples) => return Err(shape(samples_at, "an array was expected")),
-        Some(samples) => samples,
-    };
-    let user = envelope.user_id.map(json::text).transpose();
+    let members = json::members(envelope).map_err(|detail| shape(at.to_owned(), detail))?;
+    for key in ["user_id", "samples", "data", "workouts"] {
+        members.get(key).map_err(|_| shape(at.to_owned(), "a key occurs twice"))?;
+    }
+    let mut found = Found { arrays: Vec::new(), is_any: false };
+    for (key, raw) in members.iter() {
+        match key {
+            "samples" if raw.get() != "null" => {
+                found.array(format!("{at}/samples"), raw, Kind::Samples)?;
+            }
+            "workouts" if raw.get() != "null" => {
+                found.array(format!("{at}/workouts"), raw, Kind::Workouts)?;
+            }
+            "data" => found.data(&format!("{at}/data"), raw)?,
+            _ => {}
+        }
+    }
+    if !found.is_any {
+        return Err(shape(format!("{at}/samples"), "an array of samples was expected"));
+    }
+    let user = members.get("user_id").ok().flatten().map(json::text).transpose();
     let user = user.map_err(|detail| shape(format!("{at}/user_id"), detail))?;
     let user_id = resolve_user(user.as_deref(), outside)?;
-    Ok(vec![Section { at: samples_at, user_id, items: samples }])
+    let section = |(at, items, kind)| Section { at, user_id: user_id.clone(), items, kind };
+    Ok(found.arrays.into_iter().map(section).collect())
+}
+
+/// What was found in an envelope.
+struct Found<'a> {
+    arrays: Vec<(String, &'a RawValue, Kind<'a>)>,
+    /// Whether there was a place for items, if only an empty one.
+    is_any: bool,
+}
+
+impl<'a> Found<'a> {
+    fn array(&mut self, at: String, raw: &'a RawValue, kind: Kind<'a>) -> Result<(), DecodeError> {
+        if !json::is_array(raw) {
+            return Err(shape(at, "an array was expected"));
+        }
+        self.is_any = true;
+        self.arrays.push((at, raw, kind));
+        Ok(())
+    }
+
+    /// `data` of an app's envelope or of Health Auto Export; other arrays in it are passed by.
+    fn data(&mut self, at: &str, raw: &'a RawValue) -> Result<(), DecodeError> {
+        self.is_any = true;
+        if raw.get() == "null" || json::array(raw).is_ok_and(|list| list.is_empty()) {
+            return Ok(());
+        }
+        let members = json::members(raw).map_err(|detail| shape(at.to_owned(), detail))?;
+        for (key, raw) in members.iter().filter(|(_, raw)| raw.get() != "null") {
+            let here = format!("{at}/{key}");
+            let kind = match key {
+                "records" => Kind::Samples,
+                "sleep" => Kind::Sleep,
+                "workouts" => Kind::Workouts,
+                "metrics" => {
+                    let metrics = json::array(raw).map_err(|detail| shape(here.clone(), detail))?;
+                    for (place, metric) in metrics.into_iter().enumerate() {
+                        self.metric(format!("{here}/{place}"), metric);
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            members.get(key).map_err(|detail| shape(here.clone(), detail))?;
+            self.array(here, raw, kind)?;
+        }
+        Ok(())
+    }
+
+    /// A metric of Health Auto Export, whose points may be absent.
+    fn metric(&mut self, at: String, metric: &'a RawValue) {
+        match points(metric) {
+            Ok(None) => {}
+            Ok(Some((items, kind))) => self.arrays.push((format!("{at}/data"), items, kind)),
+            Err((field, detail)) => self.arrays.push((at, metric, Kind::Refused(field, detail))),
+        }
+    }
+}
+
+/// The points of a metric and what they are; or which of its fields is wrong, and how.
+fn points(metric: &RawValue) -> Result<Option<(&RawValue, Kind<'_>)>, (&'static str, &'static str)> {
+    let at = |field: &'static str| move |detail: &'static str| (field, detail);
+    let members: Members<'_> = json::members(metric).map_err(at(""))?;
+    let Some(data) = members.get("data").map_err(at("/data"))? else { return Ok(None) };
+    if !json::is_array(data) {
+        return Err(("/data", "an array was expected"));
+    }
+    let name = members.get("name").and_then(|raw| raw.ok_or("is missing")).and_then(json::text);
+    let name = name.map_err(at("/name"))?;
+    let units = members.get("units").and_then(|raw| raw.map(json::text).transpose());
+    Ok(Some((data, Kind::Export(export::find(&name), units.map_err(at("/units"))?))))
 }
 
 /// The body's own user, else that of a bound key, else `X-User-Id`, else `?user_id=`; where several are given they must be the same.
