@@ -136,3 +136,12 @@ impl Device for HealthKit {
         Ok(reader.finish())
     }
 }
+
+/// The names of all rows of the table of types, and whether a sample's type is found by each.
+#[cfg(test)]
+pub(in crate::vendors) fn types_by_name() -> Vec<(&'static str, bool)> {
+    types::ALL
+        .iter()
+        .map(|row| (row.name, types::find(row.name) == Some(types::SampleType::Quantity(row))))
+        .collect()
+}
