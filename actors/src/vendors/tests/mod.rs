@@ -15,7 +15,9 @@ use crate::domain::time::Timestamp;
 
 mod fetches;
 mod healthkit;
+mod healthkit_sleep;
 mod healthkit_types;
+mod healthkit_workouts;
 mod oura;
 mod oura_records;
 mod properties;
