@@ -19,6 +19,9 @@ pub enum Version {
     Given(i64),
     /// The later arrival wins (the Python system's inline formats).
     Arrival,
+    /// The later arrival wins where it says something else: what is sent again and again in overlapping windows is new
+    /// only then. Holds a hash of what is said.
+    ArrivalOf(u32),
 }
 
 /// One reading with an identity of its own.
@@ -222,5 +225,18 @@ fn newer_version(version: Version, received_at: Timestamp, known: Option<Known>)
         (Version::Arrival, known) => {
             Some(received_at.as_ms().max(known.map_or(i64::MIN, |known| known.version.saturating_add(1))))
         }
+        (Version::ArrivalOf(hash), known) => {
+            let said = i64::from(hash) & SAID_MASK;
+            let older = known.map(|known| (known.version >> SAID_BITS, known.version & SAID_MASK));
+            if older.is_some_and(|(_, what)| what == said) {
+                return None;
+            }
+            let at = received_at.as_ms().max(older.map_or(i64::MIN, |(at, _)| at.saturating_add(1)));
+            Some((at.min(i64::MAX >> SAID_BITS) << SAID_BITS) | said)
+        }
     }
 }
+
+/// How much of a version tells what was said; the rest tells when, for some thousand years.
+const SAID_BITS: u32 = 16;
+const SAID_MASK: i64 = (1 << SAID_BITS) - 1;

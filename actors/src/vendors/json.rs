@@ -73,6 +73,11 @@ pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, &'s
 pub(super) struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
+    /// All of them, in the order of the document.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(key, raw)| (key.as_str(), *raw))
+    }
+
     /// The member of this name; `None` if it is absent or null.
     pub(super) fn get(&self, name: &str) -> Result<Option<&'a RawValue>, &'static str> {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, raw)| *raw);
@@ -132,6 +137,11 @@ pub(super) fn page<'a>(
 /// Whether the value is an object.
 pub(super) fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
+}
+
+/// Whether the value is an array.
+pub(super) fn is_array(raw: &RawValue) -> bool {
+    raw.get().starts_with('[')
 }
 
 /// The elements of an array.

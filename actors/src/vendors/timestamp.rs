@@ -19,6 +19,12 @@ const AHEAD_MAX_MS: i64 = MS_PER_DAY;
 /// Epoch numbers from here on are milliseconds: as seconds they would lie beyond the year 5000.
 const EPOCH_MS_MIN: f64 = 1e11;
 
+/// 2001-01-01T00:00:00Z, from which Apple's own dates count seconds.
+const APPLE_EPOCH: Timestamp = Timestamp::from_ms(978_307_200_000);
+
+/// 2014-01-01T00:00:00Z. There was no HealthKit before, so a number that stands for less was not meant as Apple's.
+const HEALTHKIT_EARLIEST: Timestamp = Timestamp::from_ms(1_388_534_400_000);
+
 /// Why a text or number is not a time that we take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TimeError {
@@ -47,6 +53,20 @@ impl Moment {
             Ok(number) => Self::from_unix(number, received_at),
             Err(_) => Self::from_text(&json::text(raw).map_err(|_| TimeError::OtherType)?, received_at),
         }
+    }
+
+    /// As [`Moment::from_json`], of an app for Apple's devices: seconds that would lie before the year 2000 as unix time
+    /// count from 2001, as Swift's dates do, where that makes a time since there has been HealthKit.
+    pub(super) fn from_app(raw: &RawValue, received_at: Timestamp) -> Result<Self, TimeError> {
+        let moment = Self::from_json(raw, received_at);
+        if moment != Err(TimeError::BeforeYear2000) {
+            return moment;
+        }
+        let text = || json::text(raw).ok()?.trim().parse().ok();
+        let seconds = json::number(raw).ok().or_else(text).filter(|number: &f64| number.abs() < EPOCH_MS_MIN);
+        let since_2001 = seconds.map(|seconds| APPLE_EPOCH.plus_ms((seconds * 1000.0).round() as i64));
+        let found = since_2001.filter(|at| *at >= HEALTHKIT_EARLIEST);
+        found.map_or(moment, |at| Self { at, utc_offset: None }.check(received_at).or(moment))
     }
 
     /// Reads a text; without an offset it is UTC.

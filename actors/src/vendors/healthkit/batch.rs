@@ -1,4 +1,4 @@
-//! Samples of a delivery gathered into drafts: one per user and source, with a bounded number of readings each.
+//! Samples of a delivery gathered into drafts: one per user, source and kind, with a bounded number of readings each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,43 +11,40 @@ use crate::domain::time::Timestamp;
 /// The most readings in one event (contract §3).
 const READINGS_MAX: usize = 1000;
 
-/// The kind of every event of samples.
-const KIND: &str = "sample";
-
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// In the order of their first reading.
     groups: Vec<Group>,
-    /// The group of a user and source that still has room.
-    open: HashMap<(UserId, Option<Arc<str>>), usize>,
+    /// The group of a user, source and kind that still has room.
+    open: HashMap<(UserId, Option<Arc<str>>, &'static str), usize>,
 }
 
 #[derive(Debug)]
 struct Group {
     user_id: UserId,
+    kind: &'static str,
     facts: Vec<ReadingFact>,
 }
 
 impl Batch {
     /// Adds a reading, in document order.
-    pub(super) fn push(&mut self, user_id: &UserId, fact: ReadingFact) {
+    pub(super) fn push(&mut self, user_id: &UserId, kind: &'static str, fact: ReadingFact) {
         let next = self.groups.len();
-        let open = self.open.entry((user_id.clone(), fact.reading.source.clone())).or_insert(next);
+        let open = self.open.entry((user_id.clone(), fact.reading.source.clone(), kind)).or_insert(next);
         if self.groups.get(*open).is_some_and(|group| group.facts.len() == READINGS_MAX) {
             *open = next;
         }
         if *open == next {
-            self.groups.push(Group { user_id: user_id.clone(), facts: Vec::new() });
+            self.groups.push(Group { user_id: user_id.clone(), kind, facts: Vec::new() });
         }
         self.groups[*open].facts.push(fact);
     }
 
     pub(super) fn into_drafts(self, received_at: Timestamp) -> Vec<EventDraft> {
-        let kind: Arc<str> = KIND.into();
         let draft = |group: Group| EventDraft {
             device_type: DeviceType::AppleHealth,
             user_id: group.user_id,
-            kind: kind.clone(),
+            kind: group.kind.into(),
             timestamp: group.facts.iter().map(|fact| fact.reading.timestamp).max().unwrap_or(received_at),
             received_at,
             is_backfill: false,

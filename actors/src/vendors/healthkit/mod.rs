@@ -1,25 +1,32 @@
 //! Apple HealthKit. Apple has no cloud for it: an app on the phone pushes samples.
 //!
-//! The body is `{"user_id","samples":[…]}` or a list of such objects; its user ids are ours.
+//! The body is `{"user_id","samples":[…]}`, `{"data":{"records","sleep","workouts"}}` or Health Auto Export's
+//! `{"data":{"metrics","workouts"}}`, or a list of such objects; its user ids are ours.
 
 mod batch;
 pub mod bound_key;
+mod export;
+mod exported_sleep;
+mod fields;
+mod item;
+mod nights;
+mod pressure;
+mod reader;
 mod sample;
+mod sections;
+mod sleep;
 mod source;
 mod types;
 mod units;
+mod workout;
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use self::batch::Batch;
-use self::source::SourceNames;
+use self::reader::Reader;
 use super::signing::{SharedKeys, SigningSecret, bearer, trusted_field};
-use super::verified::{HeaderUser, OutsideUsers};
+use super::verified::OutsideUsers;
 use super::{Device, Handshake, RawDelivery, Verified, json};
-use crate::domain::delivery::{DecodeError, Decoded, Format, Headers, Rejections, VerifyError};
+use crate::domain::delivery::{DecodeError, Decoded, Format, Headers, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
@@ -118,86 +125,23 @@ impl Device for HealthKit {
 
     fn decode(&self, verified: &Verified, received_at: Timestamp) -> Result<Decoded, DecodeError> {
         let document = json::document(verified.body())?;
-        let mut batch = Batch::default();
-        let mut names = SourceNames::default();
-        let mut rejected = Rejections::default();
-        let mut index = 0;
-        for (at, envelope) in envelopes(document)? {
-            let (user_id, samples) = open_envelope(&at, envelope, verified.users())?;
-            for (position, raw) in samples.into_iter().enumerate() {
-                match sample::read(raw, &user_id, &mut names, received_at) {
-                    Ok(fact) => batch.push(&user_id, fact),
-                    Err(refusal) => {
-                        let path = format!("{at}/samples/{position}{}", refusal.field);
-                        rejected.push(index, path, refusal.detail);
-                    }
+        let mut reader = Reader::new(received_at);
+        for (at, envelope) in sections::envelopes(document)? {
+            for section in sections::sections(&at, envelope, verified.users())? {
+                for (position, item) in section.elements()?.into_iter().enumerate() {
+                    reader.read(&section, position, item);
                 }
-                index += 1;
             }
         }
-        if index == 0 {
-            return Ok(Decoded::Ignored { reason: "no samples" });
-        }
-        Ok(Decoded::Events { drafts: batch.into_drafts(received_at), rejected })
+        Ok(reader.finish())
     }
 }
 
-/// The body's objects, each with the JSON Pointer to it.
-fn envelopes(document: &RawValue) -> Result<Vec<(String, &RawValue)>, DecodeError> {
-    if json::is_object(document) {
-        return Ok(vec![(String::new(), document)]);
-    }
-    let list = json::array(document).map_err(|_| {
-        shape(
-            String::new(),
-            "an object with `user_id` and `samples`, or a list of such objects, was expected",
-        )
-    })?;
-    Ok(list.into_iter().enumerate().map(|(i, envelope)| (format!("/{i}"), envelope)).collect())
-}
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    samples: Option<&'a RawValue>,
-}
-
-/// Whose samples, and the samples.
-fn open_envelope<'a>(
-    at: &str,
-    raw: &'a RawValue,
-    outside: &OutsideUsers,
-) -> Result<(UserId, Vec<&'a RawValue>), DecodeError> {
-    let envelope: Envelope<'a> = json::object(raw).map_err(|detail| shape(at.to_owned(), detail))?;
-    let samples_at = || format!("{at}/samples");
-    let samples = envelope.samples.ok_or_else(|| shape(samples_at(), "an array of samples was expected"))?;
-    let samples = json::array(samples).map_err(|detail| shape(samples_at(), detail))?;
-    let user = envelope.user_id.map(json::text).transpose();
-    let user = user.map_err(|detail| shape(format!("{at}/user_id"), detail))?;
-    Ok((resolve_user(user.as_deref(), outside)?, samples))
-}
-
-/// The body's own user, else that of a bound key, else `X-User-Id`, else `?user_id=`; where several are given they must be the same.
-fn resolve_user(body: Option<&str>, outside: &OutsideUsers) -> Result<UserId, DecodeError> {
-    let header = match &outside.header {
-        HeaderUser::Missing => None,
-        HeaderUser::One(text) => Some(text.as_str()),
-        HeaderUser::Unusable(detail) => return Err(shape("X-User-Id".to_owned(), detail)),
-    };
-    let mut user: Option<UserId> = outside.bound.clone();
-    let places = [("/user_id", body), ("X-User-Id", header), ("?user_id=", outside.query.as_deref())];
-    for (path, text) in places {
-        let Some(text) = text else { continue };
-        let id = UserId::parse(text).map_err(|error| DecodeError::UserId { path, error })?;
-        if user.get_or_insert_with(|| id.clone()) != &id {
-            return Err(DecodeError::UsersDiffer);
-        }
-    }
-    user.ok_or(DecodeError::NoUser("no user id: neither in the body, nor in X-User-Id or ?user_id="))
-}
-
-fn shape(path: String, detail: &str) -> DecodeError {
-    DecodeError::Shape { path, detail: detail.to_owned() }
+/// The names of all rows of the table of types, and whether a sample's type is found by each.
+#[cfg(test)]
+pub(in crate::vendors) fn types_by_name() -> Vec<(&'static str, bool)> {
+    types::ALL
+        .iter()
+        .map(|row| (row.name, types::find(row.name) == Some(types::SampleType::Quantity(row))))
+        .collect()
 }

@@ -28,6 +28,8 @@ struct Fields<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, rename = "productType")]
     product_type: Option<&'a RawValue>,
+    #[serde(borrow, rename = "deviceName")]
+    device_name: Option<&'a RawValue>,
     #[serde(borrow)]
     source: Option<&'a RawValue>,
 }
@@ -41,7 +43,7 @@ impl<'a> Source<'a> {
             return Ok(());
         }
         let fields: Fields<'a> = json::object(field)?;
-        if let Some(name) = fields.name {
+        for name in [fields.name, fields.device_name].into_iter().flatten() {
             self.add_name(json::text(name)?);
         }
         if let Some(product) = fields.product_type {

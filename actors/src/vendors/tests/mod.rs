@@ -13,8 +13,13 @@ use crate::domain::delivery::{DecodeError, Decoded, Header, Headers, Rejections,
 use crate::domain::event::Reading;
 use crate::domain::time::Timestamp;
 
+mod deliveries;
 mod fetches;
+mod health_auto_export;
 mod healthkit;
+mod healthkit_sleep;
+mod healthkit_types;
+mod healthkit_workouts;
 mod oura;
 mod oura_records;
 mod properties;

@@ -1,0 +1,203 @@
+//! Health Auto Export's metrics (vendors.md §4b): a name, a unit of the user's choice and points in time.
+//!
+//! Its windows overlap, so a point comes again, and a total with a larger value while its minute or day still fills.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, Times};
+use super::item::{Item, Refusal, accept, refuse};
+use super::sample::Found;
+use super::source::Source;
+use super::types::{
+    self, ACTIVE_ENERGY, BASAL_ENERGY, BASAL_TEMPERATURE, BLOOD_GLUCOSE, BODY_FAT, BODY_MASS,
+    BODY_MASS_INDEX, BODY_TEMPERATURE, CYCLED, EXERCISE_TIME, FLIGHTS_CLIMBED, Folded, HEART_RATE,
+    HEART_RATE_RECOVERY, HEIGHT, HRV, LEAN_MASS, MINDFUL, OXYGEN_SATURATION, QuantityType, RESPIRATORY_RATE,
+    RESTING_HEART_RATE, STAND_HOURS, STAND_TIME, STEPS, SWUM, VO2_MAX, WALKED, WALKING_HEART_RATE,
+    WRIST_TEMPERATURE,
+};
+use super::{exported_sleep, pressure, sleep};
+use crate::domain::admission::Version;
+use crate::domain::event::Context;
+use crate::domain::ids::Identity;
+use crate::vendors::json;
+use crate::vendors::timestamp::Moment;
+
+/// What the points of a metric are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Points {
+    /// Numbers.
+    Quantity(&'static QuantityType),
+    /// Pairs of pressures.
+    BloodPressure,
+    /// Intervals of sleep, or the totals of nights.
+    Sleep,
+    /// Of a metric that we have none for.
+    PassedBy,
+}
+
+/// The metric of this name.
+pub(super) fn find(name: &str) -> Points {
+    let Some(folded) = Folded::of(name) else { return Points::PassedBy };
+    Points::Quantity(match folded.without(&[]) {
+        b"heartrate" => &HEART_RATE,
+        b"restingheartrate" => &RESTING_HEART_RATE,
+        b"walkingheartrateaverage" | b"walkingheartrate" => &WALKING_HEART_RATE,
+        b"heartratevariability" | b"heartratevariabilitysdnn" => &HRV,
+        b"cardiorecovery" | b"heartraterecovery" => &HEART_RATE_RECOVERY,
+        b"bloodoxygensaturation" | b"oxygensaturation" => &OXYGEN_SATURATION,
+        b"respiratoryrate" => &RESPIRATORY_RATE,
+        b"bodytemperature" => &BODY_TEMPERATURE,
+        b"basalbodytemperature" => &BASAL_TEMPERATURE,
+        b"applesleepingwristtemperature" => &WRIST_TEMPERATURE,
+        b"stepcount" => &STEPS,
+        b"walkingrunningdistance" => &WALKED,
+        b"cyclingdistance" => &CYCLED,
+        b"swimmingdistance" => &SWUM,
+        b"activeenergy" => &ACTIVE_ENERGY,
+        b"basalenergyburned" => &BASAL_ENERGY,
+        b"appleexercisetime" => &EXERCISE_TIME,
+        b"applestandtime" => &STAND_TIME,
+        b"applestandhour" => &STAND_HOURS,
+        b"flightsclimbed" => &FLIGHTS_CLIMBED,
+        b"mindfulminutes" => &MINDFUL,
+        b"vo2max" => &VO2_MAX,
+        b"weightbodymass" => &BODY_MASS,
+        b"bodyfatpercentage" => &BODY_FAT,
+        b"bodymassindex" => &BODY_MASS_INDEX,
+        b"height" => &HEIGHT,
+        b"leanbodymass" => &LEAN_MASS,
+        b"bloodglucose" => &BLOOD_GLUCOSE,
+        b"bloodpressure" => return Points::BloodPressure,
+        b"sleepanalysis" => return Points::Sleep,
+        _ => return Points::PassedBy,
+    })
+}
+
+/// What is said of all points of a series.
+pub(super) struct Taken<'a> {
+    pub(super) kind: &'static QuantityType,
+    pub(super) unit: Option<&'a str>,
+    /// Where it is no series of ordinary samples.
+    pub(super) context: Option<Context>,
+}
+
+/// A point's fields, unread. Of a heart rate over a minute the average counts, its extremes do not.
+#[derive(Deserialize)]
+struct Point<'a> {
+    #[serde(borrow)]
+    date: Option<&'a RawValue>,
+    #[serde(borrow, alias = "startDate", alias = "timestamp")]
+    start: Option<&'a RawValue>,
+    #[serde(borrow)]
+    qty: Option<&'a RawValue>,
+    #[serde(borrow, rename = "Avg", alias = "AVG")]
+    capital_average: Option<&'a RawValue>,
+    #[serde(borrow, rename = "avg", alias = "average")]
+    average: Option<&'a RawValue>,
+    #[serde(borrow, alias = "unit")]
+    units: Option<&'a RawValue>,
+    #[serde(borrow)]
+    source: Option<&'a RawValue>,
+}
+
+impl<'a> Point<'a> {
+    fn value(&self) -> Result<(&'static str, f64), Refusal> {
+        let places = [("/Avg", self.capital_average), ("/avg", self.average), ("/qty", self.qty)];
+        let found = places.into_iter().find_map(|(field, raw)| Some((field, raw?)));
+        let (field, raw) = found.ok_or_else(|| refuse("/qty")("is missing"))?;
+        json::number(raw).map(|value| (field, value)).map_err(refuse(field))
+    }
+
+    /// The begin of the bucket (vendors.md §16).
+    fn moment(&self, item: &Item<'_>) -> Result<Moment, Refusal> {
+        let places = [("/date", self.date), ("/startDate", self.start)];
+        let found = places.into_iter().find_map(|(field, raw)| Some((field, raw?)));
+        let (field, raw) = found.ok_or_else(|| refuse("/date")("is missing"))?;
+        Moment::from_app(raw, item.received_at).map_err(|error| refuse(field)(error.to_string()))
+    }
+}
+
+/// Reads an element of a metric's `data`.
+pub(super) fn read(
+    raw: &RawValue,
+    points: Points,
+    unit: Option<&str>,
+    item: &mut Item<'_>,
+) -> Result<Found, Refusal> {
+    match points {
+        Points::Quantity(kind) => point(raw, &Taken { kind, unit, context: None }, item)?,
+        Points::BloodPressure => blood_pressure(raw, unit, item)?,
+        Points::Sleep => {
+            let fields: Fields<'_> = json::object(raw).map_err(refuse(""))?;
+            match fields.value {
+                Some(_) => sleep::read(&fields, item)?,
+                None => exported_sleep::read(raw, unit, item)?,
+            }
+        }
+        Points::PassedBy => return Ok(Found::PassedBy),
+    }
+    Ok(Found::Data)
+}
+
+/// Reads one point of a series.
+pub(super) fn point(raw: &RawValue, taken: &Taken<'_>, item: &mut Item<'_>) -> Result<(), Refusal> {
+    let point: Point<'_> = json::object(raw).map_err(refuse(""))?;
+    let (field, value) = point.value()?;
+    let own_unit = point.units.map(json::text).transpose().map_err(refuse("/units"))?;
+    let unit = own_unit.as_deref().or(taken.unit);
+    let (metric, value) = accept(taken.kind, value, unit, (field, "/units"))?;
+    let moment = point.moment(item)?;
+    let source = source(point.source)?;
+    let mut reading = item.reading(metric, value, &Times::at(moment), &source);
+    reading.method = taken.kind.method;
+    reading.context = taken.context;
+    let series: &[u8] = if taken.context.is_some() { b"workout" } else { b"export" };
+    let identity = identify(item, series, taken.kind.name, moment, reading.source.as_deref());
+    let version = match taken.kind.is_total {
+        true => Version::Given(millionths(value)),
+        false => arrival_of(value),
+    };
+    item.push(taken.kind.kind, identity, version, reading);
+    Ok(())
+}
+
+fn blood_pressure(raw: &RawValue, unit: Option<&str>, item: &mut Item<'_>) -> Result<(), Refusal> {
+    let point: Point<'_> = json::object(raw).map_err(refuse(""))?;
+    let moment = point.moment(item)?;
+    let source = source(point.source)?;
+    pressure::exported(raw, unit, |kind, metric, value| {
+        let reading = item.reading(metric, value, &Times::at(moment), &source);
+        let identity = identify(item, b"export", kind.name, moment, reading.source.as_deref());
+        item.push(types::SAMPLE, identity, arrival_of(value), reading);
+    })
+}
+
+pub(super) fn source(raw: Option<&RawValue>) -> Result<Source<'_>, Refusal> {
+    let mut source = Source::default();
+    raw.map_or(Ok(()), |raw| source.add(raw)).map_err(refuse("/source"))?;
+    Ok(source)
+}
+
+/// The user, the metric, the begin of the bucket and the source (vendors.md §14).
+pub(super) fn identify(
+    item: &Item<'_>,
+    series: &[u8],
+    name: &str,
+    moment: Moment,
+    source: Option<&str>,
+) -> Identity {
+    let source = source.unwrap_or_default().as_bytes();
+    item.identity(&[series, name.as_bytes(), &moment.at.as_ms().to_be_bytes(), source])
+}
+
+/// As identities have them: units that differ by a factor agree there.
+fn millionths(value: f64) -> i64 {
+    (value * 1e6).round() as i64
+}
+
+/// The version of what does not grow: the later export counts, where it says something else.
+pub(super) fn arrival_of(value: f64) -> Version {
+    let mixed = (millionths(value) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Version::ArrivalOf((mixed >> 32) as u32)
+}
