@@ -20,6 +20,7 @@ pub(super) struct Batch {
     groups: Vec<Group>,
     /// The group of a user and source that still has room.
     open: HashMap<(UserId, Option<Arc<str>>), usize>,
+    readings: usize,
 }
 
 #[derive(Debug)]
@@ -40,6 +41,12 @@ impl Batch {
             self.groups.push(Group { user_id: user_id.clone(), facts: Vec::new() });
         }
         self.groups[*open].facts.push(fact);
+        self.readings += 1;
+    }
+
+    /// How many it holds.
+    pub(super) fn readings(&self) -> usize {
+        self.readings
     }
 
     pub(super) fn into_drafts(self, received_at: Timestamp) -> Vec<EventDraft> {

@@ -9,7 +9,12 @@ use serde_json::value::RawValue;
 use crate::domain::delivery::DecodeError;
 use crate::domain::ids::UserId;
 use crate::vendors::json;
+use crate::vendors::json_walk::Path;
 use crate::vendors::verified::{HeaderUser, OutsideUsers};
+
+/// Where the arrays stand in an envelope of which [`sections`] makes sections. One that is missing here is read in memory
+/// only: in a long body it looks empty.
+pub(super) const ITEM_ARRAYS: &[Path] = &[&["samples"]];
 
 /// An array of items.
 #[derive(Debug)]
@@ -51,7 +56,7 @@ struct Envelope<'a> {
     samples: Option<&'a RawValue>,
 }
 
-/// The arrays of items of the envelope at the JSON Pointer `at`, in the order in which their items count.
+/// The arrays of items of the envelope at the JSON Pointer `at`, in the order in which they stand there.
 pub(super) fn sections<'a>(
     at: &str,
     envelope: &'a RawValue,

@@ -15,6 +15,7 @@ use crate::domain::time::Timestamp;
 
 mod fetches;
 mod healthkit;
+mod long;
 mod oura;
 mod oura_records;
 mod properties;
