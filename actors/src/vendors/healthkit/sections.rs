@@ -11,7 +11,19 @@ use super::export::{self, Points};
 use crate::domain::delivery::DecodeError;
 use crate::domain::ids::UserId;
 use crate::vendors::json::{self, Members};
+use crate::vendors::json_walk::{EACH, Path};
 use crate::vendors::verified::{HeaderUser, OutsideUsers};
+
+/// Where the arrays stand in an envelope of which [`sections`] makes sections. One that is missing here is read in memory
+/// only: in a long body it looks empty.
+pub(super) const ITEM_ARRAYS: &[Path] = &[
+    &["samples"],
+    &["workouts"],
+    &["data", "records"],
+    &["data", "sleep"],
+    &["data", "workouts"],
+    &["data", "metrics", EACH, "data"],
+];
 
 /// An array of items.
 #[derive(Debug)]
@@ -65,7 +77,7 @@ pub(super) fn envelopes(document: &RawValue) -> Result<Vec<(String, &RawValue)>,
     Ok(list.into_iter().enumerate().map(|(i, envelope)| (format!("/{i}"), envelope)).collect())
 }
 
-/// The arrays of items of the envelope at the JSON Pointer `at`, in the order in which their items count.
+/// The arrays of items of the envelope at the JSON Pointer `at`, in the order in which they stand there.
 pub(super) fn sections<'a>(
     at: &str,
     envelope: &'a RawValue,
