@@ -15,6 +15,9 @@ use crate::domain::delivery::DecodeError;
 /// How deep arrays and objects may be nested. Vendors' bodies have fewer than ten levels.
 const DEPTH_MAX: usize = 64;
 
+/// What is told of a body that is nested deeper.
+pub(super) const TOO_DEEP: &str = "nested deeper than 64 levels";
+
 /// Checks UTF-8, depth and syntax of a body.
 pub(super) fn document(body: &[u8]) -> Result<&RawValue, DecodeError> {
     let text = std::str::from_utf8(body).map_err(|error| not_json("not UTF-8", body, error.valid_up_to()))?;
@@ -22,32 +25,52 @@ pub(super) fn document(body: &[u8]) -> Result<&RawValue, DecodeError> {
         return Err(not_json("a byte order mark", body, 0));
     }
     if let Some(offset) = too_deep_at(body) {
-        return Err(not_json("nested deeper than 64 levels", body, offset));
+        return Err(not_json(TOO_DEEP, body, offset));
     }
-    serde_json::from_str(text).map_err(|error| DecodeError::NotJson {
-        what: if error.is_eof() { "unexpected end" } else { "syntax" },
-        line: error.line().max(1),
-        column: error.column().max(1),
-    })
+    serde_json::from_str(text).map_err(|error| syntax_error(&error))
 }
 
 fn too_deep_at(body: &[u8]) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (offset, byte) in body.iter().enumerate() {
+    let mut nesting = Nesting::default();
+    body.iter().position(|&byte| nesting.is_too_deep_after(byte))
+}
+
+/// How deep a text is nested, followed byte by byte.
+#[derive(Default)]
+pub(super) struct Nesting {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    /// Whether the next byte stands in a string.
+    pub(super) fn is_in_string(&self) -> bool {
+        self.in_string
+    }
+
+    /// Takes in the next byte.
+    pub(super) fn is_too_deep_after(&mut self, byte: u8) -> bool {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.in_string => self.escaped = true,
+            b'"' => self.in_string = !self.in_string,
+            _ if self.in_string => {}
+            b'[' | b'{' => self.depth += 1,
+            b']' | b'}' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
-        if depth > DEPTH_MAX {
-            return Some(offset);
-        }
+        self.depth > DEPTH_MAX
     }
-    None
+}
+
+/// What is wrong with the syntax, and where.
+pub(super) fn syntax_error(error: &serde_json::Error) -> DecodeError {
+    DecodeError::NotJson {
+        what: if error.is_eof() { "unexpected end" } else { "syntax" },
+        line: error.line().max(1),
+        column: error.column().max(1),
+    }
 }
 
 fn not_json(what: &'static str, body: &[u8], offset: usize) -> DecodeError {

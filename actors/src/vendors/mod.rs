@@ -12,6 +12,9 @@ pub mod fetch;
 pub mod healthkit;
 mod inline;
 mod json;
+mod json_check;
+mod json_walk;
+pub mod long;
 mod numbers;
 pub mod oura;
 mod record;
@@ -22,9 +25,10 @@ mod timestamp;
 mod verified;
 pub mod whoop;
 
+use self::long::LongBodies;
 pub use inline::identity as inline_identity;
 pub use record::{Fetched, Owner};
-pub use verified::{RawDelivery, Verified, delivery_key, key_within};
+pub use verified::{DeliveryKey, RawDelivery, Verified, delivery_key, key_within};
 
 /// A vendor's side of the webhook door. Built once, with its secrets; shared by all deliveries.
 pub trait Device: Send + Sync + 'static {
@@ -59,6 +63,11 @@ pub trait Device: Send + Sync + 'static {
     ) -> Result<Verified, VerifyError> {
         let _ = (key_hash, user);
         self.verify(raw)
+    }
+
+    /// How it takes bodies that are too long for memory, if it does.
+    fn long_bodies(&self) -> Option<&dyn LongBodies> {
+        None
     }
 
     /// Answers the vendor's question (a `GET` on the webhook's path) whether this address is ours.

@@ -73,6 +73,14 @@ impl SigningSecret {
         compare(key, message, &given)
     }
 
+    /// What believes `signature` once the whole message has gone through the first, by comparing it with the second.
+    pub(super) fn begin_hex(&self, signature: &str) -> Result<(Hmac<Sha256>, [u8; 32]), VerifyError> {
+        let Some(key) = &self.0 else { return Err(VerifyError::NoSecret) };
+        let mut given = [0; 32];
+        hex::decode_to_slice(signature, &mut given).map_err(|_| VerifyError::Malformed)?;
+        Ok((key.clone(), given))
+    }
+
     /// Believes `signature`, 44 characters of standard base64 with its padding, over the concatenated `message`.
     pub(super) fn verify_base64(&self, message: &[&[u8]], signature: &str) -> Result<(), VerifyError> {
         let Some(key) = &self.0 else { return Err(VerifyError::NoSecret) };

@@ -114,17 +114,40 @@ impl fmt::Debug for Verified {
 ///
 /// Taken after inflation, it is the same for a body that comes again compressed.
 pub fn delivery_key(device: &str, verified: &Verified) -> [u8; 32] {
-    let format: &[u8] = match verified.format {
-        Format::Vendor => b"vendor",
-        Format::Inline => b"inline",
-    };
-    let user = verified.users.first().unwrap_or_default();
-    let mut hash = Sha256::new();
-    for part in [device.as_bytes(), format, user.as_bytes(), &verified.body] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
+    let mut key = DeliveryKey::new(device, verified, verified.body.len() as u64);
+    key.take(&verified.body);
+    key.finish()
+}
+
+/// That key, while the body comes in pieces.
+pub struct DeliveryKey(Sha256);
+
+impl DeliveryKey {
+    /// Of a delivery whose body has so many bytes.
+    pub fn new(device: &str, verified: &Verified, body_bytes: u64) -> Self {
+        let format: &[u8] = match verified.format {
+            Format::Vendor => b"vendor",
+            Format::Inline => b"inline",
+        };
+        let user = verified.users.first().unwrap_or_default();
+        let mut hash = Sha256::new();
+        for part in [device.as_bytes(), format, user.as_bytes()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.update(body_bytes.to_be_bytes());
+        Self(hash)
     }
-    hash.finalize().into()
+
+    /// The next bytes of the body, inflated.
+    pub fn take(&mut self, body: &[u8]) {
+        self.0.update(body);
+    }
+
+    /// The key, once all of the body was taken.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
 }
 
 /// The key of a delivery that comes again to the byte whenever there is something new: another one in each span of

@@ -17,6 +17,7 @@ pub(super) struct Batch {
     groups: Vec<Group>,
     /// The group of a user, source and kind that still has room.
     open: HashMap<(UserId, Option<Arc<str>>, &'static str), usize>,
+    readings: usize,
 }
 
 #[derive(Debug)]
@@ -38,6 +39,12 @@ impl Batch {
             self.groups.push(Group { user_id: user_id.clone(), kind, facts: Vec::new() });
         }
         self.groups[*open].facts.push(fact);
+        self.readings += 1;
+    }
+
+    /// How many it holds.
+    pub(super) fn readings(&self) -> usize {
+        self.readings
     }
 
     pub(super) fn into_drafts(self, received_at: Timestamp) -> Vec<EventDraft> {

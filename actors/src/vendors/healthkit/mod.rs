@@ -9,6 +9,7 @@ mod export;
 mod exported_sleep;
 mod fields;
 mod item;
+mod long;
 mod nights;
 mod pressure;
 mod reader;
@@ -23,6 +24,7 @@ mod workout;
 use std::fmt;
 
 use self::reader::Reader;
+use super::long::LongBodies;
 use super::signing::{SharedKeys, SigningSecret, bearer, trusted_field};
 use super::verified::OutsideUsers;
 use super::{Device, Handshake, RawDelivery, Verified, json};
@@ -52,6 +54,11 @@ pub struct HealthKit {
     signature_secret: SigningSecret,
 }
 
+struct Credentials<'h> {
+    signature: Option<&'h str>,
+    keys: [Option<Result<(), VerifyError>>; 2],
+}
+
 impl HealthKit {
     /// Takes its secrets; without any, every delivery is refused.
     pub fn new(config: &HealthKitConfig) -> Self {
@@ -59,6 +66,21 @@ impl HealthKit {
             api_keys: SharedKeys::new(config.api_keys.iter().map(String::as_str)),
             signature_secret: SigningSecret::new(&config.signature_secret),
         }
+    }
+
+    /// What a delivery brings to be believed by. Keys can be judged at once.
+    fn credentials<'h>(&self, headers: &'h dyn Headers) -> Result<Credentials<'h>, VerifyError> {
+        if self.api_keys.is_empty() && !self.signature_secret.is_set() {
+            return Err(VerifyError::NoSecret);
+        }
+        let signature = trusted_field(headers, "signature")?;
+        let api_key = trusted_field(headers, "x-api-key")?;
+        let authorization = trusted_field(headers, "authorization")?;
+        let keys = [
+            api_key.map(|key| self.api_keys.verify(key)),
+            authorization.map(|value| self.verify_bearer(value)),
+        ];
+        Ok(Credentials { signature, keys })
     }
 
     fn verify_bearer(&self, value: &str) -> Result<(), VerifyError> {
@@ -78,19 +100,10 @@ impl Device for HealthKit {
     /// One good credential is enough: a proxy in front may have put an `Authorization` of its own beside the app's.
     /// A credential field that occurs twice is refused whatever the others are.
     fn verify(&self, raw: RawDelivery<'_>) -> Result<Verified, VerifyError> {
-        if self.api_keys.is_empty() && !self.signature_secret.is_set() {
-            return Err(VerifyError::NoSecret);
-        }
-        let signature = trusted_field(raw.headers, "signature")?;
-        let api_key = trusted_field(raw.headers, "x-api-key")?;
-        let authorization = trusted_field(raw.headers, "authorization")?;
-        let checks = [
-            signature.map(|hex| self.signature_secret.verify_hex(&[&raw.body], hex)),
-            api_key.map(|key| self.api_keys.verify(key)),
-            authorization.map(|value| self.verify_bearer(value)),
-        ];
+        let Credentials { signature, keys: [api_key, authorization] } = self.credentials(raw.headers)?;
+        let signature = signature.map(|hex| self.signature_secret.verify_hex(&[&raw.body], hex));
         let mut outcome = Err(VerifyError::Missing);
-        for check in checks.into_iter().flatten() {
+        for check in [signature, api_key, authorization].into_iter().flatten() {
             if check.is_ok() || outcome == Err(VerifyError::Missing) {
                 outcome = check;
             }
@@ -117,6 +130,10 @@ impl Device for HealthKit {
         bound_key::verify(raw.headers, key_hash)?;
         let users = OutsideUsers { bound: Some(user.clone()), ..OutsideUsers::of(&raw) };
         Ok(Verified::new(Format::Inline, raw.body, users))
+    }
+
+    fn long_bodies(&self) -> Option<&dyn LongBodies> {
+        Some(self)
     }
 
     fn handshake(&self, _query: &[(String, String)]) -> Handshake {

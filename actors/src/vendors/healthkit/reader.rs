@@ -72,6 +72,17 @@ impl Reader {
         self.index += 1;
     }
 
+    /// Refuses the item at `position` of a section unread.
+    pub(super) fn refuse(&mut self, section: &Section<'_>, position: usize, detail: &str) {
+        self.rejected.push(self.index, format!("{}/{position}", section.at), detail);
+        self.index += 1;
+    }
+
+    /// How many readings were gathered since the last time that they were taken.
+    pub(super) fn readings(&self) -> usize {
+        self.batch.readings()
+    }
+
     /// Takes away what was gathered since the last time; what was refused stays, for the end.
     pub(super) fn take(&mut self) -> Vec<EventDraft> {
         // Names may be as many as items: they go with what they were taken for.

@@ -11,7 +11,19 @@ use super::export::{self, Points};
 use crate::domain::delivery::DecodeError;
 use crate::domain::ids::UserId;
 use crate::vendors::json::{self, Members};
+use crate::vendors::json_walk::{EACH, Path};
 use crate::vendors::verified::{HeaderUser, OutsideUsers};
+
+/// Where the arrays stand in an envelope of which [`sections`] makes sections. One that is missing here is read in memory
+/// only: in a long body it looks empty.
+pub(super) const ITEM_ARRAYS: &[Path] = &[
+    &["samples"],
+    &["data", "records"],
+    &["data", "sleep"],
+    &["data", "workouts"],
+    &["data", "metrics", EACH, "data"],
+    &["workouts"],
+];
 
 /// An array of items.
 #[derive(Debug)]
@@ -44,10 +56,15 @@ pub(super) enum Kind<'a> {
 impl<'a> Section<'a> {
     /// The items, each unread.
     pub(super) fn elements(&self) -> Result<Vec<&'a RawValue>, DecodeError> {
-        if matches!(self.kind, Kind::Refused(..)) {
+        if self.is_refused() {
             return Ok(vec![self.items]);
         }
         json::array(self.items).map_err(|detail| shape(self.at.clone(), detail))
+    }
+
+    /// Whether it cannot be read, and counts as one item.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.kind, Kind::Refused(..))
     }
 }
 
@@ -65,7 +82,7 @@ pub(super) fn envelopes(document: &RawValue) -> Result<Vec<(String, &RawValue)>,
     Ok(list.into_iter().enumerate().map(|(i, envelope)| (format!("/{i}"), envelope)).collect())
 }
 
-/// The arrays of items of the envelope at the JSON Pointer `at`, in the order in which their items count.
+/// The arrays of items of the envelope at the JSON Pointer `at`, in the order in which they stand there.
 pub(super) fn sections<'a>(
     at: &str,
     envelope: &'a RawValue,

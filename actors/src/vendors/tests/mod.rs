@@ -20,6 +20,7 @@ mod healthkit;
 mod healthkit_sleep;
 mod healthkit_types;
 mod healthkit_workouts;
+mod long;
 mod oura;
 mod oura_records;
 mod properties;
