@@ -81,35 +81,25 @@ impl Around {
 
 /// The items of an envelope on their way to the reader.
 struct Items<'a, 'h> {
-    /// Each with the number of its array; what stands for one item alone has none.
-    sections: Vec<(Option<usize>, Section<'a>)>,
-    /// The first of them that is not read to its end.
-    at: usize,
+    sections: Vec<Section<'a>>,
+    /// The section whose items come.
+    current: usize,
+    /// The first section that is not behind.
+    next: usize,
     reader: &'a mut Reader,
     readings_max: usize,
     hand: &'a mut Hand<'h>,
 }
 
-impl<'a> Items<'a, '_> {
-    /// Each section by the number of its array, which stands in for itself as `[n]`.
-    fn numbered(sections: Vec<Section<'a>>) -> Vec<(Option<usize>, Section<'a>)> {
-        let number = |section: &Section<'_>| {
-            section.items.get().strip_prefix('[')?.strip_suffix(']')?.trim().parse().ok()
-        };
-        sections.into_iter().map(|section| (number(&section), section)).collect()
-    }
-
-    /// Goes on to the section of the n-th array, or to the end; on the way, reads what is one item by itself. Arrays come
-    /// in the order of their sections.
-    fn go_to(&mut self, array: Option<usize>) {
-        while let Some((number, section)) = self.sections.get(self.at)
-            && (array.is_none() || *number != array)
-        {
-            if number.is_none() {
+impl Items<'_, '_> {
+    /// Counts what cannot be read before the section `until`, which has no items to come by.
+    fn refuse_until(&mut self, until: usize) {
+        for section in &self.sections[self.next..until] {
+            if section.is_refused() {
                 self.reader.read(section, 0, section.items);
             }
-            self.at += 1;
         }
+        self.next = until;
     }
 }
 
@@ -119,17 +109,18 @@ impl Visit for Items<'_, '_> {
     }
 
     fn wants(&mut self, array: usize) -> bool {
-        let left = self.sections.get(self.at..).unwrap_or_default();
-        let is_wanted = left.iter().any(|(number, _)| *number == Some(array));
-        if is_wanted {
-            self.go_to(Some(array));
-        }
-        is_wanted
+        // The n-th array stands in for itself as `[n]`.
+        let is_it = |section: &Section<'_>| {
+            !section.is_refused() && section.items.get().trim_matches(['[', ']']).parse() == Ok(array)
+        };
+        let Some(place) = self.sections.iter().position(is_it) else { return false };
+        self.refuse_until(place);
+        self.current = place;
+        true
     }
 
-    fn item(&mut self, array: usize, position: usize, text: Option<&[u8]>) -> Result<(), LongError> {
-        let section = self.sections.get(self.at).filter(|(number, _)| *number == Some(array));
-        let Some((_, section)) = section else { return Ok(()) };
+    fn item(&mut self, _: usize, position: usize, text: Option<&[u8]>) -> Result<(), LongError> {
+        let section = &self.sections[self.current];
         match text {
             Some(text) => {
                 let item: &RawValue = serde_json::from_slice(text).map_err(io::Error::from)?;
@@ -199,10 +190,10 @@ impl LongBodies for HealthKit {
             let mut around = Around::default();
             let Some(place) = leader.next(&mut around)? else { break };
             around.sections(place, verified.users(), |sections| {
-                let sections = Items::numbered(sections);
-                let mut items = Items { sections, at: 0, reader: &mut reader, readings_max, hand: &mut hand };
+                let (reader, hand) = (&mut reader, &mut hand);
+                let mut items = Items { sections, current: 0, next: 0, reader, readings_max, hand };
                 follower.next(&mut items)?;
-                items.go_to(None);
+                items.refuse_until(items.sections.len());
                 Ok(())
             })?;
         }

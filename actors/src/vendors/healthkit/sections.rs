@@ -18,11 +18,11 @@ use crate::vendors::verified::{HeaderUser, OutsideUsers};
 /// only: in a long body it looks empty.
 pub(super) const ITEM_ARRAYS: &[Path] = &[
     &["samples"],
-    &["workouts"],
     &["data", "records"],
     &["data", "sleep"],
     &["data", "workouts"],
     &["data", "metrics", EACH, "data"],
+    &["workouts"],
 ];
 
 /// An array of items.
@@ -56,10 +56,15 @@ pub(super) enum Kind<'a> {
 impl<'a> Section<'a> {
     /// The items, each unread.
     pub(super) fn elements(&self) -> Result<Vec<&'a RawValue>, DecodeError> {
-        if matches!(self.kind, Kind::Refused(..)) {
+        if self.is_refused() {
             return Ok(vec![self.items]);
         }
         json::array(self.items).map_err(|detail| shape(self.at.clone(), detail))
+    }
+
+    /// Whether it cannot be read, and counts as one item.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.kind, Kind::Refused(..))
     }
 }
 
