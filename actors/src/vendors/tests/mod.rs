@@ -17,6 +17,7 @@ mod fetches;
 mod healthkit;
 mod oura;
 mod oura_records;
+mod oura_series;
 mod properties;
 mod record_properties;
 mod signatures;
