@@ -14,6 +14,7 @@ mod inline;
 mod json;
 mod numbers;
 pub mod oura;
+pub mod polls;
 mod record;
 pub mod signing;
 #[cfg(test)]

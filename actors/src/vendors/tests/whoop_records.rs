@@ -191,14 +191,6 @@ fn a_pending_record_is_asked_for_again_and_one_that_cannot_be_scored_has_no_read
 }
 
 #[test]
-fn a_cycle_that_is_not_computed_yet_is_left_to_the_next_poll() {
-    let body = r#"{"records":[{"id":7,"start":"2026-09-10T05:00:00Z","score_state":"PENDING_SCORE"}]}"#;
-    let ask = |records| fetched(WhoopFetch::Records { records, from: NOW, to: NOW, page: None }, body);
-    assert!(!ask(WhoopRecords::Cycles).is_pending);
-    assert!(ask(WhoopRecords::Sleeps).is_pending);
-}
-
-#[test]
 fn a_nap_says_so() {
     let label = |nap: &str| {
         let fetched = sleep(&SLEEP.replace(r#""nap":false"#, &format!(r#""nap":{nap}"#)));

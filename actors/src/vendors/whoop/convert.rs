@@ -131,8 +131,6 @@ pub(in crate::vendors) fn read(
             for (index, raw) in found.into_iter().enumerate() {
                 convert(*records, raw, (index, format!("/records/{index}")), owner, &mut fetched);
             }
-            // What begins anew every day is asked for again by the next poll.
-            fetched.is_pending &= *records != WhoopRecords::Cycles;
             let further =
                 |page| WhoopFetch::Records { records: *records, from: *from, to: *to, page: Some(page) };
             fetched.next = next.map(further).map(Into::into);
