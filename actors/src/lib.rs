@@ -38,4 +38,5 @@ pub mod user_directory;
 pub mod user_router;
 pub mod user_state;
 pub mod vendor_fetch;
+pub mod vendor_poll;
 pub mod vendors;

@@ -79,6 +79,8 @@ pub struct TreeLimits {
     pub checkpoint_interval: Duration,
     /// The vendors from whom data is fetched, and how many requests each allows our application.
     pub rate_limits: BTreeMap<Vendor, Vec<RateLimit>>,
+    /// The vendors that are polled, and at what interval (`{VENDOR}_POLL_SECONDS`).
+    pub poll_intervals: BTreeMap<Vendor, Duration>,
     /// How vendors are asked again.
     pub vendor_retry: RetryPolicy,
     /// How long an answer of a vendor serves the same question (`REDIS_TTL_SECONDS`).
@@ -135,6 +137,7 @@ pub fn start(foundation: Foundation) -> Tree {
     let writer = stages.writer(&outlet);
     let tokens = stages.tokens();
     let (fetchers, fetching) = stages.fetchers(&tokens, &writer);
+    stages.polls(&writer, &fetchers);
     let devices = stages.devices(&writer, &fetchers);
     let Stages { root, threads, places, .. } = stages;
     Tree {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use actix_web::web;
@@ -124,6 +125,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
             outbox_max_entries: settings.stream.outbox_max,
             checkpoint_interval: settings.stream.checkpoint_interval,
             rate_limits: rate_limits(&settings.vendors),
+            poll_intervals: poll_intervals(&settings.vendors),
             vendor_retry: RetryPolicy {
                 base: settings.vendors.retry_base,
                 attempts: settings.vendors.retry_attempts,
@@ -197,6 +199,11 @@ fn vendor_api(settings: &VendorSettings) -> HttpVendorApi {
 fn rate_limits(settings: &VendorSettings) -> BTreeMap<Vendor, Vec<RateLimit>> {
     let limits = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
     limits.into_iter().map(|(vendor, api)| (vendor, api.rate_limits.clone())).collect()
+}
+
+fn poll_intervals(settings: &VendorSettings) -> BTreeMap<Vendor, Duration> {
+    let intervals = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
+    intervals.into_iter().filter_map(|(vendor, api)| Some((vendor, api.poll_every?))).collect()
 }
 
 fn exposed(secret: Option<&Secret>) -> String {

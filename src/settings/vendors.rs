@@ -28,6 +28,8 @@ pub struct VendorApiSettings {
     pub api_base: String,
     /// `{VENDOR}_RATE_LIMIT`: all of them hold, over all bridges.
     pub rate_limits: Vec<RateLimit>,
+    /// `{VENDOR}_POLL_SECONDS`: how often what it tells nothing of is asked for; none if 0.
+    pub poll_every: Option<Duration>,
 }
 
 /// The shortest window, in seconds: the budget counts in hundredths of it.
@@ -40,17 +42,19 @@ pub(super) fn read_vendors(reader: &mut Reader) -> VendorSettings {
         requests_max: reader.number("AIOHTTP_CONNECTOR_LIMIT", 1, 10_000),
         retry_base: Duration::from_millis(reader.number("VENDOR_RETRY_BASE_MS", 1, 60_000)),
         retry_attempts: reader.number("VENDOR_RETRY_ATTEMPTS", 1, 100),
-        oura: read_api(reader, ["OURA_API_BASE", "OURA_RATE_LIMIT"]),
-        whoop: read_api(reader, ["WHOOP_API_BASE", "WHOOP_RATE_LIMIT"]),
+        oura: read_api(reader, ["OURA_API_BASE", "OURA_RATE_LIMIT", "OURA_POLL_SECONDS"]),
+        whoop: read_api(reader, ["WHOOP_API_BASE", "WHOOP_RATE_LIMIT", "WHOOP_POLL_SECONDS"]),
     }
 }
 
-fn read_api(reader: &mut Reader, [base, limits]: [&'static str; 2]) -> VendorApiSettings {
+fn read_api(reader: &mut Reader, [base, limits, poll]: [&'static str; 3]) -> VendorApiSettings {
     let allowed = "a URL that begins with https:// or http://, without a login, ? and #";
     let api_base = reader.checked(base, allowed, is_base);
     let allowed = "requests/seconds, several separated by commas, as 100/60,10000/86400; seconds from 0.1";
     let rate_limits = parse_limits(&reader.checked(limits, allowed, |text| parse_limits(text).is_some()));
-    VendorApiSettings { api_base, rate_limits: rate_limits.unwrap_or_default() }
+    let seconds: u64 = reader.number(poll, 0, 86_400);
+    let poll_every = (seconds > 0).then(|| Duration::from_secs(seconds));
+    VendorApiSettings { api_base, rate_limits: rate_limits.unwrap_or_default(), poll_every }
 }
 
 fn is_base(text: &str) -> bool {
@@ -101,6 +105,9 @@ mod tests {
         assert_eq!(vendors.whoop.api_base, "https://api.prod.whoop.com/developer");
         assert_eq!(vendors.oura.rate_limits, [limit(5_000, 300_000)]);
         assert_eq!(vendors.whoop.rate_limits, [limit(100, 60_000), limit(10_000, 86_400_000)]);
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        assert_eq!((vendors.oura.poll_every, vendors.whoop.poll_every), (minutes(15), minutes(60)));
+        assert_eq!(read(&[("OURA_POLL_SECONDS", "0")]).unwrap().oura.poll_every, None);
         assert_eq!((vendors.requests_max, vendors.retry_attempts), (100, 12));
         assert_eq!(vendors.retry_base, Duration::from_secs(1));
     }

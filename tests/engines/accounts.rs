@@ -254,6 +254,25 @@ async fn marked_accounts_are_listed_by_pages(handles: &Handles) {
     assert_eq!(one.to_reconnect(last, 3).await.unwrap(), all[3..]);
 }
 
+async fn accounts_with_tokens_of_use_are_listed_by_pages_of_a_vendor(handles: &Handles) {
+    let (one, two) = (&handles.accounts.0, &handles.accounts.1);
+    for account in [oura("b"), oura("a"), oura("marked"), account(Vendor::Whoop, "1")] {
+        connect(one, &account, 1).await;
+    }
+    one.put_link(&link(&oura("untokened"), "ann"), None).await.unwrap();
+    let (marked, holder) = (oura("marked"), Uuid::now_v7());
+    let version = taken(one.lease_tokens(&marked, holder, LONG).await.unwrap()).version;
+    assert!(one.mark_for_reconnection(&marked, holder, version).await.unwrap());
+    let listed = async |has_common_token, after: Option<&Account>, limit| {
+        let links = two.to_poll(Vendor::Oura, has_common_token, after, limit).await.unwrap();
+        links.iter().map(|link| link.account.id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(false, None, 10).await, ["a", "b"]);
+    assert_eq!(listed(true, None, 2).await, ["a", "b"]);
+    assert_eq!(listed(true, Some(&oura("b")), 2).await, ["untokened"]);
+    assert_eq!(listed(false, Some(&oura("a")), 1).await, ["b"]);
+}
+
 async fn pairs_are_resealed_unless_they_have_changed(handles: &Handles) {
     let (one, two) = (&handles.accounts.0, &handles.accounts.1);
     for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
@@ -288,5 +307,6 @@ on_every_store! {
     a_pair_is_replaced_from_its_version_alone
     only_the_holder_marks_an_account_and_a_new_pair_unmarks_it
     marked_accounts_are_listed_by_pages
+    accounts_with_tokens_of_use_are_listed_by_pages_of_a_vendor
     pairs_are_resealed_unless_they_have_changed
 }

@@ -101,6 +101,7 @@ impl House {
             devices: devices.clone(),
             limits: TreeLimits {
                 rate_limits: BTreeMap::new(),
+                poll_intervals: BTreeMap::new(),
                 vendor_retry: RetryPolicy::default(),
                 answers_shared_for: Duration::from_secs(300),
                 group: "bridge".into(),

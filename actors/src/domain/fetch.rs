@@ -79,6 +79,14 @@ impl Fetch {
         }
     }
 
+    /// Whether it asks for what no notification tells of: it is asked again anyway, so nothing is lost with one of it.
+    pub const fn is_polled(&self) -> bool {
+        match self {
+            Self::Oura(fetch) => matches!(fetch, OuraFetch::HeartRate { .. }),
+            Self::Whoop(fetch) => matches!(fetch, WhoopFetch::Records { .. } | WhoopFetch::Body),
+        }
+    }
+
     /// To whom the question goes.
     pub const fn vendor(&self) -> Vendor {
         match self {

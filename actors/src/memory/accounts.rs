@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::store::{MemoryStore, StoreCall};
-use crate::domain::account::{Account, VendorUserId};
+use crate::domain::account::{Account, Vendor, VendorUserId};
 use crate::domain::ids::UserId;
 use crate::ports::accounts::{
     Accounts, LEASE_LONGEST, Leased, Link, MovedEvents, NewTokens, StoredTokens, TokenState,
@@ -255,6 +255,29 @@ impl Accounts for MemoryStore {
             let marked = contents.accounts.pairs().filter(|row| row.state == TokenState::NeedsReconnection);
             let marked = page(marked, previous, limit).into_iter();
             marked.filter_map(|stored| contents.accounts.links.get(&stored.account).cloned()).collect()
+        })
+        .await
+    }
+
+    async fn to_poll(
+        &self,
+        vendor: Vendor,
+        has_common_token: bool,
+        previous: Option<&Account>,
+        limit: usize,
+    ) -> Result<Vec<Link>, StoreError> {
+        self.look(StoreCall::ToPoll, |contents| {
+            let accounts = &contents.accounts;
+            let is_of_use = |link: &&Link| match accounts.tokens.get(&link.account) {
+                Some(row) => row.stored.state == TokenState::Active,
+                None => has_common_token,
+            };
+            let of_vendor = accounts.links.values().filter(|link| link.account.vendor == vendor);
+            let is_after = |link: &&Link| previous.is_none_or(|previous| link.account.id > previous.id);
+            let mut links: Vec<Link> = of_vendor.filter(is_of_use).filter(is_after).cloned().collect();
+            links.sort_by(|one, two| one.account.id.cmp(&two.account.id));
+            links.truncate(limit);
+            links
         })
         .await
     }

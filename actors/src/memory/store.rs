@@ -50,6 +50,7 @@ pub enum StoreCall {
     ReplaceTokens,
     MarkForReconnection,
     ToReconnect,
+    ToPoll,
     SealedOtherwise,
     Reseal,
     ClaimFetches,

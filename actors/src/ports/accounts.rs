@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::store::{EncodeEvent, StoreError};
 use super::vault::SealedPair;
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Vendor};
 use crate::domain::fetch::Whose;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
@@ -200,6 +200,16 @@ pub trait Accounts: Send + Sync + 'static {
 
     /// The links of accounts that are marked for reconnection, in order of their accounts, after one of these.
     async fn to_reconnect(&self, after: Option<&Account>, limit: usize) -> Result<Vec<Link>, StoreError>;
+
+    /// The links of a vendor's accounts whose tokens are of use, in order of their accounts, after one of these; where
+    /// there is a token for those without one, theirs too.
+    async fn to_poll(
+        &self,
+        vendor: Vendor,
+        has_common_token: bool,
+        after: Option<&Account>,
+        limit: usize,
+    ) -> Result<Vec<Link>, StoreError>;
 
     /// How many pairs there are that are sealed with another key.
     async fn count_sealed_otherwise(&self, key_id: &str) -> Result<u64, StoreError>;

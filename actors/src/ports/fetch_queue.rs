@@ -33,6 +33,13 @@ pub struct NewFetch {
     pub is_backfill: bool,
 }
 
+impl NewFetch {
+    /// Whether the same is asked for again at an interval: then it is no loss if this one comes to nothing.
+    pub const fn is_poll(&self) -> bool {
+        self.fetch.is_polled() && !self.is_backfill
+    }
+}
+
 /// A fetch in the caller's hands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedFetch {

@@ -29,6 +29,7 @@ use crate::user_directory::UserDirectory;
 use crate::user_router::{FOLDING_MAX, RouterParts, UserRouter};
 use crate::user_state::UserStateActor;
 use crate::vendor_fetch::{Common, FetchParts, VendorFetch};
+use crate::vendor_poll::{PollParts, Polled, VendorPoll};
 use crate::vendors::Device;
 
 /// Deliveries that may wait for a device's handler; admission lets through fewer.
@@ -41,6 +42,8 @@ const TOKENS_MAILBOX: usize = 1_000;
 const PUBLISHER_MAILBOX: usize = 8;
 /// Wake-up calls; one is enough.
 const FETCH_MAILBOX: usize = 8;
+/// Nobody sends to the poller.
+const POLLS_MAILBOX: usize = 1;
 /// Nobody sends to the consumer.
 const CONSUMER_MAILBOX: usize = 1;
 /// One batch from the consumer, and events injected past the log.
@@ -276,6 +279,39 @@ impl Stages {
         };
         let fetchers = limits.rate_limits.iter().map(&mut start).collect();
         (fetchers, all_parts)
+    }
+
+    /// Not started where nothing is polled.
+    pub(super) fn polls(
+        &self,
+        writer: &ChildRef<EventWriter>,
+        fetchers: &BTreeMap<Vendor, ChildRef<VendorFetch>>,
+    ) {
+        let Foundation { accounts, clock, telemetry, oura_token, limits, .. } = &self.foundation;
+        let polled = |(vendor, interval): (&Vendor, &Duration)| {
+            Some(Polled {
+                vendor: *vendor,
+                interval: *interval,
+                rate_limits: limits.rate_limits.get(vendor)?.clone(),
+                fetcher: fetchers.get(vendor)?.clone(),
+                has_common_token: *vendor == Vendor::Oura && oura_token.is_some(),
+            })
+        };
+        let polled: Vec<Polled> = limits.poll_intervals.iter().filter_map(polled).collect();
+        if polled.is_empty() {
+            return;
+        }
+        let parts = Arc::new(PollParts {
+            polled,
+            accounts: Arc::clone(accounts),
+            writer: writer.clone(),
+            clock: Arc::clone(clock),
+            telemetry: Arc::clone(telemetry),
+        });
+        let spec = ChildSpec::new("polls", "vendor_poll", POLLS_MAILBOX, move || {
+            VendorPoll::new(Arc::clone(&parts))
+        });
+        self.start(&self.threads.moving, spec.self_driven());
     }
 
     pub(super) fn devices(

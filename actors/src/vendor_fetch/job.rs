@@ -39,6 +39,10 @@ const LATER: Duration = Duration::from_secs(30);
 /// The largest answer that is kept raw; larger ones are kept as what they hold.
 const RAW_MAX_BYTES: usize = 1 << 20;
 
+/// A poll that could not be asked for so long is left to the one after it, which looks back further: after an outage
+/// nobody asks for each interval of it.
+const POLL_OUTDATED: Duration = Duration::from_secs(2 * 3_600);
+
 pub(super) struct Job {
     pub(super) parts: Arc<FetchParts>,
     pub(super) claimed: ClaimedFetch,
@@ -63,7 +67,8 @@ impl Job {
     }
 
     async fn fetch(&self) -> Result<(), Setback> {
-        if self.parts.common.recent.lock().serves(&self.claimed.job) {
+        let is_outdated = self.claimed.job.is_poll() && self.claimed.waited > POLL_OUTDATED;
+        if is_outdated || self.parts.common.recent.lock().serves(&self.claimed.job) {
             return self.tell(FetchFate::Answered).await.map_err(|error| not_now(&error));
         }
         let late = |_| Err(Setback::Failed("it takes too long".to_owned()));
@@ -209,7 +214,7 @@ impl Job {
             }
             ApiError::Unauthorized => Err(Asked::Refused(permit)),
             // A list is never missing: somebody else has answered.
-            ApiError::Missing if self.claimed.job.fetch.is_list() => {
+            ApiError::Missing if self.claimed.job.fetch.is_list() && !self.claimed.job.is_poll() => {
                 permit.failed();
                 Err(Asked::Setback(Setback::Failed(
                     "it has no such list: is {VENDOR}_API_BASE right?".to_owned(),
@@ -255,7 +260,8 @@ impl Job {
     async fn commit(&self, target: &Target, body: Bytes, fetched: Fetched) -> Result<(), Setback> {
         let Self { parts, claimed, .. } = self;
         let Fetched { drafts, rejected, next, is_pending } = fetched;
-        let again = is_pending.then(|| parts.retry.look_again(claimed)).flatten();
+        let is_looked_for = is_pending && !claimed.job.is_poll();
+        let again = is_looked_for.then(|| parts.retry.look_again(claimed)).flatten();
         let follow_up = next.map(|fetch| NewFetch { fetch, ..claimed.job.clone() });
         let delivery = NewDelivery {
             // Each answer is a delivery of its own: what it holds is told apart by its facts.
@@ -310,7 +316,15 @@ impl Job {
     /// Gives the fetch back to the queue.
     pub(super) async fn put_back(&self, setback: Setback) {
         let Self { parts, claimed, .. } = self;
-        let fate = parts.retry.fate(claimed, setback.clone());
+        let fate = match (parts.retry.fate(claimed, setback.clone()), &setback) {
+            // The next poll asks for the same: it is no dead letter, and not looked for meanwhile.
+            (FetchFate::GiveUp { .. }, _) | (_, Setback::Missing | Setback::Pending)
+                if claimed.job.is_poll() =>
+            {
+                FetchFate::Answered
+            }
+            (fate, _) => fate,
+        };
         let (request_id, why) = (&claimed.job.request_id, &setback.to_string());
         parts.tell(match &fate {
             FetchFate::Again(again) => FetchEvent::Waits { request_id, why, again_in: Some(again.delay) },

@@ -192,6 +192,11 @@ pub(super) fn number(raw: &RawValue) -> Result<f64, &'static str> {
     }
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(raw: &RawValue) -> Result<bool, &'static str> {
+    raw.get().parse().map_err(|_| "true or false was expected")
+}
+
 /// An id: a string, or a whole number by its digits. As a double it would be another one beyond 2^53.
 pub(super) fn id(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
     match raw.get().bytes().all(|byte| byte.is_ascii_digit()) {

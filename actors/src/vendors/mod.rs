@@ -17,6 +17,7 @@ mod json_walk;
 pub mod long;
 mod numbers;
 pub mod oura;
+pub mod polls;
 mod record;
 pub mod signing;
 #[cfg(test)]

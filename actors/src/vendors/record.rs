@@ -163,6 +163,11 @@ impl Field {
         Self { name, metric, convert: |value| value, context: None, source: None, is_derived: false }
     }
 
+    /// The member's name.
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Computed from the member's value.
     pub(super) const fn by(self, convert: fn(f64) -> f64) -> Self {
         Self { convert, ..self }
@@ -344,7 +349,7 @@ impl<'a, 'r> Record<'a, 'r> {
 
 /// The field's value in its metric's unit. Where nobody alive has a zero, it stands for "not measured"
 /// (vendors.md §15).
-fn value(raw: &RawValue, field: &Field) -> Result<Option<f64>, Cow<'static, str>> {
+pub(super) fn value(raw: &RawValue, field: &Field) -> Result<Option<f64>, Cow<'static, str>> {
     let number = json::number(raw)?;
     if number == 0.0 && field.metric.range().0 > 0.0 {
         return Ok(None);

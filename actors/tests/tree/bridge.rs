@@ -81,6 +81,8 @@ pub struct Setup {
     pub api: Arc<MemoryVendorApi>,
     /// What each of them allows.
     pub rate_limits: BTreeMap<Vendor, Vec<RateLimit>>,
+    /// How often each is polled; by itself none is.
+    pub poll_intervals: BTreeMap<Vendor, Duration>,
     pub vendor_retry: RetryPolicy,
     pub token_lease: Duration,
     /// Instead of the memory cache.
@@ -99,6 +101,7 @@ impl Default for Setup {
             oauth: Arc::new(MemoryOAuth::new(Duration::from_secs(3_600))),
             api: Arc::default(),
             rate_limits: [Vendor::Oura, Vendor::Whoop].map(|vendor| (vendor, Vec::new())).into(),
+            poll_intervals: BTreeMap::new(),
             vendor_retry: RetryPolicy::default(),
             token_lease: DEADLINE,
             cache: None,
@@ -166,6 +169,7 @@ impl Bridge {
                 outbox_max_entries: setup.outbox_max_entries,
                 checkpoint_interval: setup.checkpoint_interval,
                 rate_limits: setup.rate_limits.clone(),
+                poll_intervals: setup.poll_intervals.clone(),
                 vendor_retry: setup.vendor_retry,
                 answers_shared_for: Duration::from_secs(300),
                 token_lease: setup.token_lease,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actors::domain::account::Account;
+use actors::domain::account::{Account, Vendor};
 use actors::domain::ids::UserId;
 use actors::ports::accounts::{Accounts, Leased, Link, MovedEvents, NewTokens, StoredTokens, TokenState};
 use actors::ports::store::{EncodeEvent, StoreError};
@@ -278,6 +278,23 @@ impl Accounts for PostgresStore {
              AND state = 'needs_reconnection' ORDER BY vendor, vendor_user_id LIMIT $3",
         );
         let query = query.bind(vendor).bind(id).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.rows::<LinkRow>(Share::Queries, query).await?.into_iter().map(link).collect()
+    }
+
+    async fn to_poll(
+        &self,
+        vendor: Vendor,
+        has_common_token: bool,
+        previous: Option<&Account>,
+        limit: usize,
+    ) -> Result<Vec<Link>, StoreError> {
+        let query = sqlx::query(
+            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links \
+             LEFT JOIN user_oauth_tokens USING (vendor, vendor_user_id) WHERE vendor = $1 AND vendor_user_id > $2 \
+             AND coalesce(state = 'active', $3) ORDER BY vendor_user_id LIMIT $4",
+        );
+        let query = query.bind(vendor.name()).bind(after(previous).1).bind(has_common_token);
+        let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         self.rows::<LinkRow>(Share::Queries, query).await?.into_iter().map(link).collect()
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actors::domain::account::Account;
+use actors::domain::account::{Account, Vendor};
 use actors::domain::ids::UserId;
 use actors::ports::accounts::{Accounts, Leased, Link, MovedEvents, NewTokens, StoredTokens, TokenState};
 use actors::ports::clock::{Clock as _, SystemClock};
@@ -266,6 +266,23 @@ impl Accounts for SqliteStore {
              AND state = 'needs_reconnection' ORDER BY vendor, vendor_user_id LIMIT ?",
         );
         let query = query.bind(vendor).bind(id).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.rows::<LinkRow>(query).await?.into_iter().map(link).collect()
+    }
+
+    async fn to_poll(
+        &self,
+        vendor: Vendor,
+        has_common_token: bool,
+        previous: Option<&Account>,
+        limit: usize,
+    ) -> JobResult<Vec<Link>> {
+        let query = sqlx::query(
+            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links \
+             LEFT JOIN user_oauth_tokens USING (vendor, vendor_user_id) WHERE vendor = ? AND vendor_user_id > ? \
+             AND coalesce(state = 'active', ?) ORDER BY vendor_user_id LIMIT ?",
+        );
+        let query = query.bind(vendor.name()).bind(after(previous).1).bind(has_common_token);
+        let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         self.rows::<LinkRow>(query).await?.into_iter().map(link).collect()
     }
 

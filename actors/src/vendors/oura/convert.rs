@@ -1,12 +1,12 @@
 //! From Oura's records to ours (vendors.md §2, §15).
 //!
 //! Which field becomes which metric stands in tables. What looks like a quantity and is a score (the `contributors`)
-//! is taken as a score or not at all. The series of heart rates and variabilities inside a sleep are passed over: its
-//! averages tell the same, and a single five minutes' minimum would look like an emergency.
+//! is taken as a score or not at all. The series inside nights and sessions are read beside them (`series`).
 
 use serde_json::value::RawValue;
 
-use super::records::{HEART_RATE, kind};
+use super::records::{HEART_RATE, kind, replacing_series, series_kind};
+use super::series::{series, stages};
 use crate::domain::admission::{EventDraft, Facts, ReadingFact, Version};
 use crate::domain::delivery::{DecodeError, Rejections};
 use crate::domain::event::{Context, Reading};
@@ -146,8 +146,7 @@ pub(in crate::vendors) fn read(
     match fetch {
         OuraFetch::Record { data_type, .. } => {
             let place = (0, String::new());
-            let draft = convert(*data_type, document, place, owner, &mut fetched.rejected);
-            fetched.drafts.extend(draft);
+            fetched.drafts = convert(*data_type, document, place, owner, &mut fetched.rejected);
         }
         OuraFetch::Days { data_type, from, to, page } => {
             let (records, next) = json::page(document, "data", page.as_deref())?;
@@ -169,16 +168,16 @@ pub(in crate::vendors) fn read(
     Ok(fetched)
 }
 
-/// One record; `None` if nothing of ours is in it, or it is refused.
+/// The events of one record; none if nothing of ours is in it, or it is refused.
 fn convert(
     data_type: OuraDataType,
     raw: &RawValue,
     place: (usize, String),
     owner: &Owner,
     rejected: &mut Rejections,
-) -> Option<EventDraft> {
-    let mut record = Record::open(raw, place, rejected)?;
-    let id = record.require("id", Record::id)?;
+) -> Vec<EventDraft> {
+    let Some(mut record) = Record::open(raw, place, rejected) else { return Vec::new() };
+    let Some(id) = record.require("id", Record::id) else { return Vec::new() };
     let version = Version::Given(updated_at(&mut record, owner).unwrap_or(owner.changed_at).as_ms());
     let word = match data_type {
         OuraDataType::Sleep | OuraDataType::Session => record.text("type"),
@@ -186,42 +185,66 @@ fn convert(
     };
     if data_type == OuraDataType::Sleep && matches!(word.as_deref(), Some("deleted" | "rest")) {
         // Both are no sleep, and may have been taken for one before.
-        return Some(kind(data_type).tombstone(owner, &id, version));
+        return vec![replacing_series(kind(data_type).tombstone(owner, &id, version), data_type, owner, &id)];
     }
-    let stamp = stamp(data_type, &mut record, owner)?;
+    let Some(stamp) = stamp(data_type, &mut record, owner) else { return Vec::new() };
+    let readings = readings(data_type, word.as_deref(), &mut record, &stamp);
+    let series = series(data_type, word.as_deref(), &mut record, &stamp, owner.fetched_at);
+    let mut drafts = Vec::new();
+    if !readings.is_empty() {
+        let mut draft = kind(data_type).draft(owner, &id, version, stamp.at, readings);
+        if let Some(day) = summed_up(data_type, &mut record, owner)
+            && let Facts::Record { also, .. } = &mut draft.facts
+        {
+            *also = Some(kind(data_type).identity_of_day(&owner.account, &day));
+        }
+        drafts.push(match series.is_empty() {
+            true => replacing_series(draft, data_type, owner, &id),
+            false => draft,
+        });
+    }
+    if let Some(last) = series.iter().map(|reading| reading.timestamp).max()
+        && let Some(kind) = series_kind(data_type)
+    {
+        drafts.push(EventDraft { is_backfill: true, ..kind.draft(owner, &id, version, last, series) });
+    }
+    drafts
+}
+
+/// What a record tells of itself as a whole.
+fn readings(
+    data_type: OuraDataType,
+    word: Option<&str>,
+    record: &mut Record<'_, '_>,
+    stamp: &Stamp,
+) -> Vec<Reading> {
     let mut readings: Vec<Reading> = Vec::new();
     match data_type {
-        OuraDataType::Workout => readings.extend(duration(Metric::WorkoutDurationMinutes, &stamp)),
-        OuraDataType::Session if word.as_deref().is_some_and(|word| MINDFUL.contains(&word)) => {
-            readings.extend(duration(Metric::MindfulMinutes, &stamp));
+        OuraDataType::Workout => readings.extend(duration(Metric::WorkoutDurationMinutes, stamp)),
+        OuraDataType::Session if word.is_some_and(|word| MINDFUL.contains(&word)) => {
+            readings.extend(duration(Metric::MindfulMinutes, stamp));
         }
-        OuraDataType::DailyResilience => readings.extend(resilience(&mut record, &stamp)),
+        OuraDataType::DailyResilience => readings.extend(resilience(record, stamp)),
         _ => {}
     }
     for section in sections(data_type) {
-        readings.extend(record.readings(section, &stamp));
+        readings.extend(record.readings(section, stamp));
     }
-    if data_type == OuraDataType::Sleep && word.as_deref() == Some("long_sleep") {
-        readings.extend(record.readings(&LONG_SLEEP, &stamp));
+    if data_type == OuraDataType::Sleep && word == Some("long_sleep") {
+        readings.extend(record.readings(&LONG_SLEEP, stamp));
     }
     let name = match data_type {
         OuraDataType::Workout => record.text("activity"),
-        OuraDataType::Session => word,
+        OuraDataType::Session => word.map(Into::into),
         _ => None,
     };
     if let Some(name) = name.as_deref().and_then(label) {
         readings.iter_mut().for_each(|reading| reading.label = Some(name.clone()));
     }
-    if readings.is_empty() {
-        return None;
+    if data_type == OuraDataType::Sleep {
+        readings.extend(stages(record, stamp));
     }
-    let mut draft = kind(data_type).draft(owner, &id, version, stamp.at, readings);
-    if let Facts::Record { also, .. } = &mut draft.facts
-        && let Some(day) = summed_up(data_type, &mut record, owner)
-    {
-        *also = Some(kind(data_type).identity_of_day(&owner.account, &day));
-    }
-    Some(draft)
+    readings
 }
 
 /// The day of a daily summary; of the other types there may be several a day.

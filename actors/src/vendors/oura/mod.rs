@@ -7,6 +7,7 @@ mod convert;
 mod fetch;
 mod notification;
 mod records;
+mod series;
 
 use std::fmt;
 

@@ -69,6 +69,7 @@ pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Resu
             let version = event_time.map_or(Version::Arrival, |at| Version::Given(at.as_ms()));
             let owner = Owner::notified(oura_id.into_owned(), user_id, changed_at, received_at);
             let draft = records::kind(data_type).tombstone(&owner, &id, version);
+            let draft = records::replacing_series(draft, data_type, &owner, &id);
             return Ok(Decoded::Events { drafts: vec![draft], rejected: Rejections::default() });
         }
         Some(id) => OuraFetch::Record { data_type, id },

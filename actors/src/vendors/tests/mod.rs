@@ -23,6 +23,7 @@ mod healthkit_workouts;
 mod long;
 mod oura;
 mod oura_records;
+mod oura_series;
 mod properties;
 mod record_properties;
 mod signatures;

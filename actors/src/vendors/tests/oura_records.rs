@@ -24,7 +24,7 @@ pub(super) fn owner() -> Owner {
     }
 }
 
-fn record(data_type: OuraDataType, body: &str) -> Fetched {
+pub(super) fn record(data_type: OuraDataType, body: &str) -> Fetched {
     let fetch = Fetch::Oura(OuraFetch::Record { data_type, id: "6a5f".to_owned() });
     read(&fetch, body.as_bytes(), &owner()).unwrap_or_else(|error| panic!("{body}: {error}"))
 }
@@ -48,7 +48,7 @@ pub(super) fn version(draft: &EventDraft) -> Version {
     *version
 }
 
-fn ms(text: &str) -> i64 {
+pub(super) fn ms(text: &str) -> i64 {
     Timestamp::parse_rfc3339(text).unwrap().as_ms()
 }
 
@@ -56,13 +56,12 @@ pub(super) fn refused(fetched: &Fetched) -> Vec<&str> {
     fetched.rejected.listed.iter().map(|refused| refused.path.as_str()).collect()
 }
 
-const NIGHT: &str = r#"{"id":"6a5f","day":"2026-09-10","type":"long_sleep","period":0,
+pub(super) const NIGHT: &str = r#"{"id":"6a5f","day":"2026-09-10","type":"long_sleep","period":0,
     "bedtime_start":"2026-09-09T23:10:00.000+02:00","bedtime_end":"2026-09-10T07:10:00.000+02:00",
     "total_sleep_duration":25200,"deep_sleep_duration":5400,"light_sleep_duration":14400,"rem_sleep_duration":5400,
     "awake_time":3600,"time_in_bed":28800,"latency":600,"efficiency":88,"average_breath":14.25,
     "average_heart_rate":52.5,"lowest_heart_rate":47,"average_hrv":61,
-    "heart_rate":{"interval":300,"items":[null,52],"timestamp":"2026-09-09T23:10:00.000+02:00"},
-    "hrv":{"interval":300,"items":[null,12],"timestamp":"2026-09-09T23:10:00.000+02:00"},
+    "heart_rate":null,"sleep_phase_5_min":null,
     "readiness":{"score":81,"temperature_deviation":0.1},"sleep_score_delta":0}"#;
 
 #[test]

@@ -70,7 +70,21 @@ fn any_value() -> impl Strategy<Value = String> {
         "\"2026-09-09T22:00:00.5+02:00\"",
         "\"9999-12-31T23:59:59Z\"",
     ]);
-    prop_oneof![4 => any_number(), 3 => word.prop_map(str::to_owned)]
+    prop_oneof![8 => any_number(), 6 => word.prop_map(str::to_owned), 1 => any_series(), 1 => any_phases()]
+}
+
+/// What is told by the minute, begun near the night that most records have.
+fn any_series() -> impl Strategy<Value = String> {
+    let items = prop::collection::vec(prop_oneof![Just("null".to_owned()), any_number()], 0..40);
+    let interval = prop_oneof![Just("300".to_owned()), Just("5".to_owned()), any_number()];
+    let begun = prop::sample::select(vec!["2026-09-09T23:00:00+02:00", "2026-09-09T20:58:00Z", "soon"]);
+    (items, interval, begun).prop_map(|(items, interval, begun)| {
+        format!(r#"{{"interval":{interval},"items":[{}],"timestamp":"{begun}"}}"#, items.join(","))
+    })
+}
+
+fn any_phases() -> impl Strategy<Value = String> {
+    prop_oneof!["\"[1-4]{0,120}\"", "\"[0-5]{0,40}\"", "\"[1-4]{960,1100}\""]
 }
 
 /// A record with the members that the tables look for, each of them perhaps.
@@ -112,6 +126,12 @@ fn any_record() -> impl Strategy<Value = String> {
         "temperature_deviation",
         "cycle_id",
         "v2_activity_id",
+        "nap",
+        "heart_rate",
+        "hrv",
+        "heart_rate_variability",
+        "sleep_phase_5_min",
+        "sleep_phase_30_sec",
     ]);
     let inner = prop::sample::select(vec![
         "recovery_score",
@@ -133,8 +153,9 @@ fn any_record() -> impl Strategy<Value = String> {
     ]);
     let members = |name, count| prop::collection::vec((name, any_value()), 0..count).prop_map(join);
     let sections = (members(inner.boxed(), 8), members(stage.boxed(), 6));
-    let good_start =
-        r#""id":"6a5f","sleep_id":"6a5f","start":"2026-09-09T21:00:00Z","end":"2026-09-10T05:00:00Z","#;
+    let good_start = r#""id":"6a5f","sleep_id":"6a5f","start":"2026-09-09T21:00:00Z","end":"2026-09-10T05:00:00Z",
+        "bedtime_start":"2026-09-09T21:00:00Z","bedtime_end":"2026-09-10T05:00:00Z",
+        "start_datetime":"2026-09-09T21:00:00Z","end_datetime":"2026-09-10T05:00:00Z","#;
     (prop::collection::vec((outer, any_value()), 0..12), sections, any::<bool>(), any::<bool>()).prop_map(
         move |(outer, (inner, stages), is_good, is_nested)| {
             let start = if is_good { good_start } else { "" };

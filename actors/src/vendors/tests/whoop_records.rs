@@ -191,6 +191,29 @@ fn a_pending_record_is_asked_for_again_and_one_that_cannot_be_scored_has_no_read
 }
 
 #[test]
+fn a_nap_says_so() {
+    let label = |nap: &str| {
+        let fetched = sleep(&SLEEP.replace(r#""nap":false"#, &format!(r#""nap":{nap}"#)));
+        let Facts::Record { readings, .. } = &only(&fetched).facts else { panic!("{fetched:?}") };
+        let labels: Vec<_> = readings.iter().map(|reading| reading.label.as_deref()).collect();
+        assert!(labels.windows(2).all(|two| two[0] == two[1]) && labels.len() == 9);
+        (labels[0].map(str::to_owned), refused(&fetched).len())
+    };
+    assert_eq!(label("true"), (Some("nap".to_owned()), 0));
+    assert_eq!((label("false"), label("null")), ((None, 0), (None, 0)));
+    assert_eq!(label("1"), (None, 1));
+}
+
+#[test]
+fn a_recovery_without_its_time_of_creation_is_dated_by_its_change() {
+    let body = |created: &str| RECOVERY.replace(r#""created_at":"2026-09-10T05:25:00.000Z""#, created);
+    let undated = recovery(&body(r#""created_at":null"#));
+    assert_eq!(only(&undated).timestamp.as_ms(), ms("2026-09-10T05:31:00Z"));
+    let neither = recovery(&body(r#""created_at":null"#).replace("updated_at", "other"));
+    assert_eq!((neither.drafts.len(), refused(&neither)), (0, vec!["/updated_at"]));
+}
+
+#[test]
 fn a_recovery_is_reached_by_way_of_the_cycle_of_its_sleep() {
     let way = || WhoopFetch::CycleOfSleep { sleep_id: SLEEP_ID.to_owned() };
     let led = |body: &str| fetched(way(), body).next;

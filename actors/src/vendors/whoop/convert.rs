@@ -190,13 +190,18 @@ fn sleep(record: &mut Record<'_, '_>, owner: &Owner) -> Option<EventDraft> {
     let total = stages.and_then(|stages| Metric::TotalSleepMinutes.accept(stages.iter().sum()).ok());
     readings.extend(total.map(|total| stamp.reading(&Field::new("", Metric::TotalSleepMinutes), total)));
     readings.extend(record.readings(&SLEEP_SCORE, &stamp));
+    if record.read("nap", json::boolean) == Some(true) {
+        readings.iter_mut().for_each(|reading| reading.label = Some("nap".into()));
+    }
     draft(SLEEP, record, owner, &id, &stamp, readings)
 }
 
 /// Of the night that ended; WHOOP tells when it computed it.
 fn recovery(record: &mut Record<'_, '_>, owner: &Owner) -> Option<EventDraft> {
     let id = record.require("sleep_id", Record::id)?;
-    let created = record.require("created_at", |record, name| record.moment(name, owner.fetched_at))?;
+    let created = record.moment("created_at", owner.fetched_at);
+    let updated = || record.require("updated_at", |record, name| record.moment(name, owner.fetched_at));
+    let created = created.or_else(updated)?;
     let stamp = Stamp { at: created.at, utc_offset: created.utc_offset, start: None };
     let mut readings = record.readings(&RECOVERY_SCORE, &stamp);
     let score = readings.iter().find(|reading| reading.metric == Metric::RecoveryScore);
