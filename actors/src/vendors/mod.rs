@@ -16,6 +16,7 @@ mod numbers;
 pub mod oura;
 mod record;
 pub mod signing;
+pub mod terra;
 #[cfg(test)]
 mod tests;
 mod timestamp;
