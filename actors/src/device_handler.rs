@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, MessageResult};
 
-use crate::domain::account::Vendor;
+use crate::domain::account::{Account, Vendor, VendorUserId};
 use crate::domain::admission::EventDraft;
-use crate::domain::delivery::{Decoded, Format};
+use crate::domain::delivery::{DecodeError, Decoded, Format};
 use crate::domain::fetch::FetchPlan;
 use crate::domain::ids::UserId;
 use crate::domain::time::MS_PER_HOUR;
 use crate::event_writer::EventWriter;
-use crate::linked_users::LinkedUsers;
+use crate::linked_users::{LinkedUsers, move_link, zone_of};
 use crate::messages::{CommitDelivery, CommitError, FetchesQueued, HandleDelivery, Outcome, PendingOutcome};
 use crate::ports::Accounts;
 use crate::ports::fetch_queue::NewFetch;
@@ -28,6 +28,7 @@ use crate::vendors::{Device, delivery_key, key_within};
 const UNDATED_WITHIN_MS: i64 = MS_PER_HOUR;
 
 /// A device's handler.
+#[derive(Clone)]
 pub struct DeviceHandler {
     device: Arc<dyn Device>,
     accounts: Arc<dyn Accounts>,
@@ -79,29 +80,35 @@ impl Handler<HandleDelivery> for DeviceHandler {
     type Result = MessageResult<HandleDelivery>;
 
     fn handle(&mut self, message: HandleDelivery, _: &mut Context<Self>) -> Self::Result {
-        let (writer, mut users) = (self.writer.clone(), self.users(message.verified.format()));
-        let pending: PendingOutcome = match self.device.decode(&message.verified, message.received_at) {
+        let decoded = self.device.decode(&message.verified, message.received_at);
+        MessageResult(self.settle(decoded, message))
+    }
+}
+
+impl DeviceHandler {
+    /// What becomes of what a delivery holds.
+    fn settle(&self, decoded: Result<Decoded, DecodeError>, message: HandleDelivery) -> PendingOutcome {
+        let writer = self.writer.clone();
+        match decoded {
             Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
-            Ok(Decoded::Notification { mut user_id, is_dated, plan }) => {
-                let mut delivery = self.delivery(&message, DeliveryStatus::Accepted);
-                delivery.fetches = fetches(plan, &message);
-                if !is_dated {
-                    delivery.key = key_within(delivery.key, message.received_at, UNDATED_WITHIN_MS);
-                }
-                let fetcher = self.fetcher.clone();
+            Ok(Decoded::AccountMoved { from, to, reason }) => {
+                let (accounts, vendor) = (Arc::clone(&self.accounts), Vendor::parse(self.device.name()));
                 Box::pin(async move {
-                    if let Err(error) = users.resolve(&mut user_id).await {
-                        return Outcome::NotCommitted(error.into());
+                    let Some(vendor) = vendor else { return Outcome::Ignored { reason } };
+                    match move_link(&*accounts, vendor, from, to).await {
+                        Ok(()) => Outcome::Ignored { reason },
+                        Err(error) => Outcome::NotCommitted(error.into()),
                     }
-                    let user = user_id.clone();
-                    outcome(commit(&writer, delivery).await, Some(user_id), |_| {
-                        // A full mailbox means that it is awake already.
-                        fetcher.map(|fetcher| fetcher.try_tell(FetchesQueued).ok());
-                        Outcome::Accepted { user }
-                    })
                 })
             }
+            Ok(Decoded::LocalTimes { account, as_utc }) => {
+                Box::pin(self.clone().settle_local(account, *as_utc, message))
+            }
+            Ok(Decoded::Notification { user_id, is_dated, plan }) => {
+                self.settle_notification(user_id, is_dated, plan, &message)
+            }
             Ok(Decoded::Events { drafts, rejected }) => {
+                let mut users = self.users(message.verified.format());
                 let mut delivery =
                     NewDelivery { drafts, ..self.delivery(&message, DeliveryStatus::Processed) };
                 Box::pin(async move {
@@ -124,8 +131,47 @@ impl Handler<HandleDelivery> for DeviceHandler {
                     }
                 })
             }
+        }
+    }
+
+    fn settle_notification(
+        &self,
+        mut user_id: UserId,
+        is_dated: bool,
+        plan: FetchPlan,
+        message: &HandleDelivery,
+    ) -> PendingOutcome {
+        let (writer, fetcher) = (self.writer.clone(), self.fetcher.clone());
+        let mut users = self.users(message.verified.format());
+        let mut delivery = self.delivery(message, DeliveryStatus::Accepted);
+        delivery.fetches = fetches(plan, message);
+        if !is_dated {
+            delivery.key = key_within(delivery.key, message.received_at, UNDATED_WITHIN_MS);
+        }
+        Box::pin(async move {
+            if let Err(error) = users.resolve(&mut user_id).await {
+                return Outcome::NotCommitted(error.into());
+            }
+            let user = user_id.clone();
+            outcome(commit(&writer, delivery).await, Some(user_id), |_| {
+                // A full mailbox means that it is awake already.
+                fetcher.map(|fetcher| fetcher.try_tell(FetchesQueued).ok());
+                Outcome::Accepted { user }
+            })
+        })
+    }
+
+    /// Reads the delivery again if the user's zone is known. It was read once in the actor's hands, and is no other now.
+    async fn settle_local(self, account: VendorUserId, as_utc: Decoded, message: HandleDelivery) -> Outcome {
+        let Some(vendor) = Vendor::parse(self.device.name()) else {
+            return self.settle(Ok(as_utc), message).await;
         };
-        MessageResult(pending)
+        let decoded = match zone_of(&*self.accounts, &Account { vendor, id: account }).await {
+            Ok(None) => Ok(as_utc),
+            Ok(Some(zone)) => self.device.decode(&message.verified.in_zone(zone), message.received_at),
+            Err(error) => return Outcome::NotCommitted(error.into()),
+        };
+        self.settle(decoded, message).await
     }
 }
 

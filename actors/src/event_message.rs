@@ -4,7 +4,7 @@ use crate::cognition::thresholds::Thresholds;
 use crate::cognition::triggers;
 use crate::domain::event::{DeviceType, Event};
 use crate::domain::ids::RequestId;
-use crate::domain::message::{HeaderField, Message, Topic, header};
+use crate::domain::message::{HeaderField, Message, TERRA_SOURCE, Topic, header};
 
 /// The value of the header `schema`. Messages without it are not ours.
 pub const SCHEMA: &str = "biometric-event/1";
@@ -26,7 +26,7 @@ pub fn encode(event: &Event, request_id: &RequestId, thresholds: &Thresholds) ->
         ("schema", SCHEMA.as_bytes().to_vec()),
     ];
     if event.device_type == DeviceType::Terra {
-        headers.push(("source", b"terra_api".to_vec()));
+        headers.push((TERRA_SOURCE.0, TERRA_SOURCE.1.as_bytes().to_vec()));
     }
     Message {
         topic: Topic::BiometricEvents,

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use crate::domain::account::{Account, Vendor, VendorUserId};
 use crate::domain::ids::UserId;
+use crate::domain::time::Zone;
 use crate::ports::Accounts;
+use crate::ports::accounts::Link;
 use crate::ports::store::StoreError;
 
 /// The users of one delivery, each looked up once. A delivery that names nobody by the vendor's id costs nothing.
@@ -43,6 +45,44 @@ impl LinkedUsers {
         self.known.insert(unlinked, linked);
         Ok(())
     }
+}
+
+/// Gives an account that its vendor knows by a new id the user of the old one; that a link says, or the old id itself. A new
+/// id that has a link already keeps it: a repeated message changes nothing, and neither does it undo what an operator has
+/// decided. The old link stays: deliveries with the old id may still be on their way.
+///
+/// # Errors
+/// The store cannot tell or do it.
+pub async fn move_link(
+    accounts: &dyn Accounts,
+    vendor: Vendor,
+    from: VendorUserId,
+    to: VendorUserId,
+) -> Result<(), StoreError> {
+    let (old, new) = (Account { vendor, id: from }, Account { vendor, id: to });
+    if old == new || accounts.link(&new).await?.is_some() {
+        return Ok(());
+    }
+    let link = match accounts.link(&old).await? {
+        Some(link) => Link { account: new, key_hash: None, ..link },
+        None => {
+            // An id of more bytes than ours may have is nobody's.
+            let Ok(user_id) = UserId::parse(&format!("{}:{}", vendor.name(), old.id.as_str())) else {
+                return Ok(());
+            };
+            Link { account: new, user_id, timezone: None, key_hash: None }
+        }
+    };
+    accounts.put_link(&link, None).await
+}
+
+/// The zone of the user of an account, if its link tells one.
+///
+/// # Errors
+/// The store cannot tell.
+pub async fn zone_of(accounts: &dyn Accounts, account: &Account) -> Result<Option<Zone>, StoreError> {
+    let link = accounts.link(account).await?;
+    Ok(link.and_then(|link| Zone::of_name(&link.timezone?)))
 }
 
 /// The account behind `{vendor}:{vendor_user_id}`.

@@ -47,7 +47,7 @@ pub fn vendor_records(data: &[u8]) -> Reached {
 
 fn check_draft(draft: &EventDraft) {
     let held: Vec<&Reading> = match &draft.facts {
-        Facts::Record { readings, .. } => readings.iter().collect(),
+        Facts::Record { readings, .. } | Facts::Part { readings, .. } => readings.iter().collect(),
         Facts::Readings(facts) => facts.iter().map(|fact| &fact.reading).collect(),
     };
     assert_eq!(held.is_empty(), draft.deleted, "what is not deleted holds something");

@@ -49,6 +49,6 @@ fn sample(time: &str) -> Option<Reading> {
     let Ok(Decoded::Events { mut drafts, .. }) = decoded else { panic!("{body} is no batch") };
     match drafts.pop()?.facts {
         Facts::Readings(mut facts) => facts.pop().map(|fact| fact.reading),
-        Facts::Record { .. } => None,
+        Facts::Record { .. } | Facts::Part { .. } => None,
     }
 }

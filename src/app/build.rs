@@ -19,6 +19,7 @@ use actors::vendor_fetch::RetryPolicy;
 use actors::vendors::Device;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::oura::{Oura, OuraConfig};
+use actors::vendors::terra::{Terra, TerraConfig};
 use actors::vendors::whoop::{Whoop, WhoopConfig};
 use arc_swap::ArcSwap;
 
@@ -223,6 +224,12 @@ pub fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
     if settings.whoop.enabled {
         devices.push(Arc::new(Whoop::new(&WhoopConfig {
             webhook_secret: exposed(settings.whoop.webhook_secret.as_ref()),
+            tolerance_s: settings.intake.tolerance_s,
+        })));
+    }
+    if settings.terra.enabled {
+        devices.push(Arc::new(Terra::new(&TerraConfig {
+            webhook_secret: exposed(settings.terra.webhook_secret.as_ref()),
             tolerance_s: settings.intake.tolerance_s,
         })));
     }

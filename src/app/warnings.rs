@@ -15,6 +15,9 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     if settings.whoop.enabled && settings.whoop.webhook_secret.is_none() {
         warnings.push("WHOOP_WEBHOOK_SECRET is not set: every WHOOP delivery is answered 401".to_owned());
     }
+    if settings.terra.enabled && settings.terra.webhook_secret.is_none() {
+        warnings.push("TERRA_WEBHOOK_SECRET is not set: every Terra delivery is answered 401".to_owned());
+    }
     if settings.healthkit.enabled && settings.healthkit.api_keys.is_empty() {
         let opened = "only keys bound by /admin/links open HealthKit's webhook";
         warnings.push(format!("HEALTHKIT_API_KEY is not set: {opened}"));

@@ -22,7 +22,7 @@ use crate::settings::{BIG_BODY_FROM_BYTES, HEALTHKIT_MEMORY_MAX_BYTES};
 use crate::telemetry::{Delivery, DeliveryEnd};
 
 /// Devices that this build knows, switched on or not.
-const BUILT_DEVICES: [&str; 3] = ["oura", "whoop", "healthkit"];
+const BUILT_DEVICES: [&str; 4] = ["oura", "whoop", "healthkit", "terra"];
 
 /// Any method on `/webhook/{device}`.
 pub(super) async fn webhook(

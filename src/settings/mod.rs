@@ -44,6 +44,8 @@ pub struct Settings {
     pub oura: OuraSettings,
     /// WHOOP's side of the door.
     pub whoop: WhoopSettings,
+    /// Terra's side of the door.
+    pub terra: TerraSettings,
     /// HealthKit's side of the door.
     pub healthkit: HealthKitSettings,
     /// The store, unless it is the embedded one.
@@ -139,6 +141,15 @@ pub struct WhoopSettings {
     pub webhook_secret: Option<Secret>,
 }
 
+/// `TERRA_*`.
+#[derive(Debug, Clone)]
+pub struct TerraSettings {
+    /// `TERRA_ENABLED`.
+    pub enabled: bool,
+    /// `TERRA_WEBHOOK_SECRET`.
+    pub webhook_secret: Option<Secret>,
+}
+
 /// `HEALTHKIT_*` and `APPLE_HEALTHKIT_SECRET`.
 #[derive(Debug, Clone)]
 pub struct HealthKitSettings {
@@ -212,6 +223,10 @@ impl Settings {
             whoop: WhoopSettings {
                 enabled: reader.switch("WHOOP_ENABLED"),
                 webhook_secret: reader.secret("WHOOP_WEBHOOK_SECRET"),
+            },
+            terra: TerraSettings {
+                enabled: reader.switch("TERRA_ENABLED"),
+                webhook_secret: reader.secret("TERRA_WEBHOOK_SECRET"),
             },
             healthkit: read_healthkit(reader),
             postgres: engines::read_postgres(reader),

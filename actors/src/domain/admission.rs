@@ -50,6 +50,20 @@ pub enum Facts {
         /// Its readings.
         readings: Vec<Reading>,
     },
+    /// What is beyond the thousand readings that fit into one event, of a record whose own draft comes before it in the
+    /// same delivery. It counts only with that version of the record that is the newest: a late older copy of the record
+    /// brings none of its parts back. Without readings it takes the place of a part that earlier versions had, and is
+    /// nothing if they had none.
+    Part {
+        /// The record's.
+        whole: Identity,
+        /// Its own.
+        identity: Identity,
+        /// The record's.
+        version: Version,
+        /// Its readings.
+        readings: Vec<Reading>,
+    },
     /// A batch in which every reading is a fact of its own; never empty.
     Readings(Vec<ReadingFact>),
 }
@@ -106,6 +120,7 @@ impl EventDraft {
     pub fn identities(&self) -> impl Iterator<Item = Identity> + '_ {
         let (record, readings) = match &self.facts {
             Facts::Record { identity, also, .. } => ([Some(*identity), *also], [].as_slice()),
+            Facts::Part { whole, identity, .. } => ([Some(*whole), Some(*identity)], [].as_slice()),
             Facts::Readings(facts) => ([None, None], facts.as_slice()),
         };
         let record = record.into_iter().flatten();
@@ -119,7 +134,7 @@ impl EventDraft {
     /// How many readings the draft holds.
     pub fn readings_len(&self) -> usize {
         match &self.facts {
-            Facts::Record { readings, .. } => readings.len(),
+            Facts::Record { readings, .. } | Facts::Part { readings, .. } => readings.len(),
             Facts::Readings(facts) => facts.len(),
         }
     }
@@ -135,6 +150,12 @@ impl EventDraft {
         }
         if let Facts::Record { also: Some(also), version, .. } = &self.facts {
             newer_version(*version, self.received_at, known.get(also).copied())?;
+        }
+        if let Facts::Part { whole, identity, version, readings } = &self.facts {
+            let newest = known.get(whole)?.version;
+            let is_of_newest = !matches!(version, Version::Given(version) if *version != newest);
+            let takes_place = !readings.is_empty() || known.contains_key(identity);
+            (is_of_newest && takes_place).then_some(())?;
         }
         let mut facts = Vec::new();
         let mut superseded: Vec<Known> = Vec::new();
@@ -152,6 +173,10 @@ impl EventDraft {
             Facts::Record { identity, also, version, readings } => {
                 take(identity, version, None)?;
                 also.map(|also| take(also, version, None));
+                readings
+            }
+            Facts::Part { identity, version, readings, .. } => {
+                take(identity, version, None)?;
                 readings
             }
             Facts::Readings(all) => {

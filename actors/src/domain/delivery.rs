@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::account::VendorUserId;
 use super::admission::EventDraft;
 use super::fetch::FetchPlan;
 use super::ids::{IdError, UserId};
@@ -131,6 +132,22 @@ pub enum Decoded {
         /// What to fetch. The same body gives the same plan again, whenever it is decoded with the same time of
         /// arrival.
         plan: FetchPlan,
+    },
+    /// Data in which times tell no offset: they are as the user's clock showed them.
+    LocalTimes {
+        /// Whose clock, by the vendor's id of the account.
+        account: VendorUserId,
+        /// What it holds if nobody knows the user's zone, and UTC stands in. Decoded again with that zone it is right.
+        as_utc: Box<Decoded>,
+    },
+    /// The vendor knows an account by another id from now on.
+    AccountMoved {
+        /// Until now.
+        from: VendorUserId,
+        /// From now on. Its link is the old one's.
+        to: VendorUserId,
+        /// What was done, for the answer.
+        reason: &'static str,
     },
     /// Nothing for us; not stored.
     Ignored {

@@ -1,5 +1,6 @@
 //! Messages of the event log: topics, keys, headers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A topic of the event log (contract §3).
@@ -13,12 +14,14 @@ pub enum Topic {
     ModeSwitches,
     /// The newest state per user, compacted.
     UserState,
+    /// Terra's events once more, as the Python system had them; nothing of ours reads it.
+    TerraEvents,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 4] =
-        [Self::BiometricEvents, Self::DeadLetters, Self::ModeSwitches, Self::UserState];
+    pub const ALL: [Self; 5] =
+        [Self::BiometricEvents, Self::DeadLetters, Self::ModeSwitches, Self::UserState, Self::TerraEvents];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Topic {
             Self::DeadLetters => "biometric-events.dlq",
             Self::ModeSwitches => "neuros-mode-switches",
             Self::UserState => "neuros-user-state",
+            Self::TerraEvents => "terra-biometric-events",
         }
     }
 
@@ -50,6 +54,22 @@ pub struct Message {
     pub value: Vec<u8>,
     /// In the order in which they are sent.
     pub headers: Vec<HeaderField>,
+}
+
+/// The header by which an event's message says through whom it came, and the word for Terra (contract §3).
+pub const TERRA_SOURCE: (&str, &str) = ("source", "terra_api");
+
+/// The messages of new events, each of Terra's followed by its copy for Terra's own topic. Both leave in one transaction,
+/// so that neither is lost without the other, and each topic has a user's events in the same order.
+pub fn with_copies<'m>(messages: impl Iterator<Item = &'m Message>) -> Vec<Cow<'m, Message>> {
+    let with_copy = |message: &'m Message| {
+        let (name, word) = TERRA_SOURCE;
+        let is_copied =
+            message.topic == Topic::BiometricEvents && header(&message.headers, name) == Some(word);
+        let copy = is_copied.then(|| Cow::Owned(Message { topic: Topic::TerraEvents, ..message.clone() }));
+        std::iter::once(Cow::Borrowed(message)).chain(copy)
+    };
+    messages.flat_map(with_copy).collect()
 }
 
 /// A header's value as text, if it is there and is UTF-8.

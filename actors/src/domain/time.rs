@@ -138,6 +138,26 @@ pub fn offset_of_zone(name: &str, at: Timestamp) -> Option<UtcOffset> {
     UtcOffset::from_minutes(zone.to_offset(at).seconds() / 60)
 }
 
+/// The rules of a time zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone(jiff::tz::TimeZone);
+
+impl Zone {
+    /// The zone of this IANA name, by the rules that are compiled in; none for a zone that nobody knows.
+    pub fn of_name(name: &str) -> Option<Self> {
+        jiff::tz::TimeZoneDatabase::bundled().get(name).ok().map(Self)
+    }
+
+    /// When clocks there showed what clocks in UTC show at `shown`, and the offset then (vendors.md §16): of a time that
+    /// occurs twice the first, and one that does not exist moves forward.
+    pub fn moment_of(&self, shown: Timestamp) -> Option<(Timestamp, UtcOffset)> {
+        let shown = jiff::Timestamp::from_millisecond(shown.as_ms()).ok()?;
+        let zoned = self.0.to_zoned(jiff::tz::Offset::UTC.to_datetime(shown)).ok()?;
+        let offset = UtcOffset::from_minutes(zoned.offset().seconds() / 60)?;
+        Some((Timestamp(zoned.timestamp().as_millisecond()), offset))
+    }
+}
+
 impl fmt::Display for UtcOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 0 {
@@ -173,6 +193,20 @@ mod tests {
         assert_eq!(offset("Europe/Berlin", "2026-12-01T00:00:00Z").as_deref(), Some("+01:00"));
         assert_eq!(offset("America/St_Johns", "2026-12-01T00:00:00Z").as_deref(), Some("-03:30"));
         assert_eq!(offset("Nowhere/Atlantis", "2026-12-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn a_local_time_that_occurs_twice_is_the_first_and_one_that_does_not_exist_moves_forward() {
+        let zone = Zone::of_name("Europe/Berlin").unwrap();
+        let moment = |shown| {
+            let (at, offset) = zone.moment_of(Timestamp::parse_rfc3339(shown).unwrap()).unwrap();
+            (at.to_string(), offset.to_string())
+        };
+        let told = |at: &str, offset: &str| (at.to_owned(), offset.to_owned());
+        assert_eq!(moment("2026-07-01T08:00:00Z"), told("2026-07-01T06:00:00Z", "+02:00"));
+        assert_eq!(moment("2026-10-25T02:30:00Z"), told("2026-10-25T00:30:00Z", "+02:00"));
+        assert_eq!(moment("2026-03-29T02:30:00Z"), told("2026-03-29T01:30:00Z", "+02:00"));
+        assert_eq!(Zone::of_name("Nowhere/Atlantis"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::fetch_queue::FetchRows;
 use crate::domain::admission::Known;
 use crate::domain::event::{Event, Reading};
 use crate::domain::ids::{EventId, Identity, RequestId, UserId};
-use crate::domain::message::{Message, Topic, header};
+use crate::domain::message::{Message, Topic, header, with_copies};
 use crate::ports::accounts::MovedEvents;
 use crate::ports::event_log::Places;
 use crate::ports::store::{
@@ -131,7 +131,7 @@ impl Contents {
                 is_new: true,
                 written: Some(Arc::new(WrittenEvent { event: event.clone(), message: message.clone() })),
             });
-            self.send(message.clone());
+            self.send_event(&message);
             let is_visible = !event.deleted;
             self.events.push(EventRow { event, message, is_visible, hidden: BTreeSet::new() });
             for older in admitted.superseded {
@@ -179,6 +179,10 @@ impl Contents {
             self.set_aside(letter);
         }
         Ok((self.last_outbox_id - sent_before) as usize)
+    }
+
+    fn send_event(&mut self, message: &Message) {
+        with_copies(std::iter::once(message)).into_iter().for_each(|message| self.send(message.into_owned()));
     }
 
     fn send(&mut self, message: Message) {
@@ -264,7 +268,7 @@ impl Contents {
             row.event.is_backfill = true;
             row.message = encode(&row.event, &request_id);
             let message = encode(&row.visible_part(), &request_id);
-            self.send(message);
+            self.send_event(&message);
         }
         Ok(MovedEvents { moved, has_more: moved < places.len() })
     }

@@ -118,7 +118,13 @@ fn read_section(
 }
 
 /// The same reading is: device, user, moment and metric; the later arrival wins (vendors.md §14).
-fn fact(device: &str, user_id: &UserId, moment: Moment, metric: Metric, value: f64) -> ReadingFact {
+pub(super) fn fact(
+    device: &str,
+    user_id: &UserId,
+    moment: Moment,
+    metric: Metric,
+    value: f64,
+) -> ReadingFact {
     let mut reading = Reading::new(metric, value, moment.at, CONFIDENCE);
     reading.method = (metric == Metric::Hrv).then_some(HrvMethod::Rmssd);
     reading.utc_offset = moment.utc_offset;

@@ -20,6 +20,7 @@ pub mod oura;
 pub mod polls;
 mod record;
 pub mod signing;
+pub mod terra;
 #[cfg(test)]
 mod tests;
 mod timestamp;

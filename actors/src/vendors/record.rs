@@ -155,12 +155,14 @@ pub(super) struct Field {
     context: Option<Context>,
     source: Option<&'static str>,
     is_derived: bool,
+    method: HrvMethod,
 }
 
 impl Field {
     /// A member of this name, in the metric's own unit.
     pub(super) const fn new(name: &'static str, metric: Metric) -> Self {
-        Self { name, metric, convert: |value| value, context: None, source: None, is_derived: false }
+        let (context, source, method) = (None, None, HrvMethod::Rmssd);
+        Self { name, metric, convert: |value| value, context, source, is_derived: false, method }
     }
 
     /// The member's name.
@@ -179,6 +181,11 @@ impl Field {
 
     pub(super) const fn source(self, source: &'static str) -> Self {
         Self { source: Some(source), ..self }
+    }
+
+    /// A variability that is an SDNN; all others are rMSSDs (vendors.md §15).
+    pub(super) const fn sdnn(self) -> Self {
+        Self { method: HrvMethod::Sdnn, ..self }
     }
 
     /// No value of the vendor's own, but what we make of one.
@@ -208,8 +215,7 @@ impl Stamp {
     pub(super) fn reading(&self, field: &Field, value: f64) -> Reading {
         let confidence = if field.is_derived { DERIVED_CONFIDENCE } else { CONFIDENCE };
         let mut reading = Reading::new(field.metric, value, self.at, confidence);
-        // Both vendors' variability is an rMSSD (vendors.md §15).
-        reading.method = (field.metric == Metric::Hrv).then_some(HrvMethod::Rmssd);
+        reading.method = (field.metric == Metric::Hrv).then_some(field.method);
         reading.context = field.context;
         reading.source = field.source.map(Arc::from);
         reading.utc_offset = self.utc_offset;
@@ -312,6 +318,34 @@ impl<'a, 'r> Record<'a, 'r> {
         members.map(|members| (members, path))
     }
 
+    /// An object inside the record, as a record with the same index.
+    pub(super) fn inner(&mut self, raw: &'a RawValue, at: &str) -> Option<Record<'a, '_>> {
+        Record::open(raw, (self.index, format!("{}{at}", self.at)), self.rejected)
+    }
+
+    /// The elements, null ones aside, of the array to which these members lead, each with its place in it; with the JSON
+    /// Pointer to the array. Empty if there is none.
+    pub(super) fn list(&mut self, at: &[&str]) -> (Vec<(usize, &'a RawValue)>, String) {
+        let Some((name, objects)) = at.split_last() else { return Default::default() };
+        let (found, path) = match objects {
+            [] => (self.members.get(name), format!("/{name}")),
+            objects => match self.section(objects) {
+                Some((members, path)) => (members.get(name), format!("{path}/{name}")),
+                None => return Default::default(),
+            },
+        };
+        match found.and_then(|raw| raw.map_or_else(|| Ok(Vec::new()), json::array)) {
+            Ok(all) => {
+                let elements = all.into_iter().enumerate().filter(|(_, raw)| raw.get() != "null");
+                (elements.collect(), path)
+            }
+            Err(detail) => {
+                self.refuse(&path, detail);
+                (Vec::new(), path)
+            }
+        }
+    }
+
     /// The value of one of the record's own fields; none if it is absent or refused.
     pub(super) fn value(&mut self, field: &Field) -> Option<f64> {
         self.read(field.name, |raw| value(raw, field)).flatten()
@@ -347,11 +381,12 @@ impl<'a, 'r> Record<'a, 'r> {
     }
 }
 
-/// The field's value in its metric's unit. Where nobody alive has a zero, it stands for "not measured"
-/// (vendors.md §15).
+/// The field's value in its metric's unit. Where nobody alive has a zero, it stands for "not measured", and so do −1 and −2
+/// for what is never negative (vendors.md §15).
 pub(super) fn value(raw: &RawValue, field: &Field) -> Result<Option<f64>, Cow<'static, str>> {
     let number = json::number(raw)?;
-    if number == 0.0 && field.metric.range().0 > 0.0 {
+    let (low, _) = field.metric.range();
+    if (number == 0.0 && low > 0.0) || (matches!(number, -1.0 | -2.0) && low >= 0.0) {
         return Ok(None);
     }
     let value = without_float_noise((field.convert)(number));

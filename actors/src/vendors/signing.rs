@@ -26,6 +26,13 @@ pub fn whoop(secret: &str, timestamp_ms: i64, body: &[u8]) -> String {
     BASE64.encode(digest(secret, &[timestamp_ms.to_string().as_bytes(), body]))
 }
 
+/// The value of `terra-signature` and `X-Terra-Signature` at `timestamp_s` (unix seconds), as Terra's cloud sends it
+/// (vendors.md §5): lower-case hex of HMAC-SHA256(signing secret, timestamp ‖ "." ‖ body).
+pub fn terra(secret: &str, timestamp_s: i64, body: &[u8]) -> String {
+    let digits = timestamp_s.to_string();
+    format!("t={digits},v1={}", hex::encode(digest(secret, &[digits.as_bytes(), b".", body])))
+}
+
 /// The value of `Signature`, the header of the Python system's formats: lower-case hex of HMAC-SHA256(secret, body).
 pub fn inline(secret: &str, body: &[u8]) -> String {
     hex::encode(digest(secret, &[body]))

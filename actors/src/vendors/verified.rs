@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::delivery::{Format, Header, Headers};
 use crate::domain::ids::UserId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Zone};
 
 /// A delivery as it came off the wire.
 pub struct RawDelivery<'a> {
@@ -27,6 +27,17 @@ pub struct Verified {
     format: Format,
     body: Bytes,
     users: OutsideUsers,
+    told: SenderTold,
+    zone: Option<Zone>,
+}
+
+/// What a vendor's header fields tell of a delivery beside its body. They are not signed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct SenderTold {
+    /// The vendor's own id of this delivery, the same whenever it is tried again.
+    pub(super) delivery_id: Option<String>,
+    /// When the vendor says that this came about, the same whenever it is tried again: the order of versions.
+    pub(super) ordered_at: Option<Timestamp>,
 }
 
 /// User ids given beside the body; those of the request are not yet checked.
@@ -75,7 +86,12 @@ impl OutsideUsers {
 impl Verified {
     /// For devices only: the body has been verified, and speaks `format`.
     pub(super) fn new(format: Format, body: Bytes, users: OutsideUsers) -> Self {
-        Self { format, body, users }
+        Self { format, body, users, told: SenderTold::default(), zone: None }
+    }
+
+    /// For devices only: with what the vendor's header fields tell.
+    pub(super) fn with_told(self, told: SenderTold) -> Self {
+        Self { told, ..self }
     }
 
     /// The body: the wire bytes, or what [`Verified::with_body`] put in their place.
@@ -92,6 +108,20 @@ impl Verified {
     #[must_use]
     pub fn with_body(self, inflated: Bytes) -> Self {
         Self { body: inflated, ..self }
+    }
+
+    /// The same, for being decoded again: the user's clock is in this zone.
+    #[must_use]
+    pub fn in_zone(&self, zone: Zone) -> Self {
+        Self { zone: Some(zone), ..self.clone() }
+    }
+
+    pub(super) fn told(&self) -> &SenderTold {
+        &self.told
+    }
+
+    pub(super) fn zone(&self) -> Option<&Zone> {
+        self.zone.as_ref()
     }
 
     pub(super) fn users(&self) -> &OutsideUsers {
@@ -112,10 +142,17 @@ impl fmt::Debug for Verified {
 /// What "the same delivery again" means: SHA-256 over the device, the format, the user given outside the body (if
 /// any) and the body. Signature and signed time are left out, since a vendor's retry may carry new ones.
 ///
-/// Taken after inflation, it is the same for a body that comes again compressed.
+/// Taken after inflation, it is the same for a body that comes again compressed. Where the vendor gives deliveries ids of
+/// their own, that id stands for the body; where it only tells their order, one body at two times is two deliveries.
 pub fn delivery_key(device: &str, verified: &Verified) -> [u8; 32] {
-    let mut key = DeliveryKey::new(device, verified, verified.body.len() as u64);
-    key.take(&verified.body);
+    let ordered_at = verified.told.ordered_at.map(|at| at.as_ms().to_be_bytes());
+    let (what, told) = match (&verified.told.delivery_id, &ordered_at) {
+        (Some(id), _) => (id.as_bytes(), Some(b"id".as_slice())),
+        (None, ordered_at) => (verified.body.as_ref(), ordered_at.as_ref().map(<[u8; 8]>::as_slice)),
+    };
+    let mut key = DeliveryKey::new(device, verified, what.len() as u64);
+    key.take(what);
+    told.into_iter().for_each(|told| key.take(told));
     key.finish()
 }
 

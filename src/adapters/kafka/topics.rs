@@ -36,7 +36,7 @@ pub const TOPICS: [TopicSpec; 6] = [
     TopicSpec { name: Topic::DeadLetters.name(), is_compacted: false },
     TopicSpec { name: Topic::ModeSwitches.name(), is_compacted: false },
     TopicSpec { name: Topic::UserState.name(), is_compacted: true },
-    TopicSpec { name: "terra-biometric-events", is_compacted: false },
+    TopicSpec { name: Topic::TerraEvents.name(), is_compacted: false },
     TopicSpec { name: "biometric-sources", is_compacted: false },
 ];
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actors::domain::admission::Known;
 use actors::domain::ids::Identity;
+use actors::domain::message::with_copies;
 use actors::ports::store::{Committed, DeliveryStatus, EncodeEvent, NewDelivery, StoreError};
 use futures_util::FutureExt;
 use sqlx::PgConnection;
@@ -176,7 +177,8 @@ async fn write_plan(
     let lost = events::hide(connection, &plan.superseded()).await?;
     let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
     latest::bring_up_to_date(connection, &newest, &lost).await?;
-    outbox::insert(connection, plan.events.iter().map(|row| &row.written.message)).await
+    let messages = with_copies(plan.events.iter().map(|row| &row.written.message));
+    outbox::insert(connection, messages.iter().map(AsRef::as_ref)).await
 }
 
 /// Makes the rows of new deliveries, and finds those of known ones. Of two that make the same row at once, one waits

@@ -1,6 +1,7 @@
 //! Events that go from one user to another.
 
 use actors::domain::ids::UserId;
+use actors::domain::message::with_copies;
 use actors::ports::accounts::MovedEvents;
 use actors::ports::store::EncodeEvent;
 use sqlx::PgConnection;
@@ -62,7 +63,8 @@ async fn write(
     update(connection, to, &moved).await?;
     let lost: Vec<Lost> = moved.iter().map(|event| Lost { seq: event.seq, user_id: from.clone() }).collect();
     latest::bring_up_to_date(connection, &newest(&moved), &lost).await?;
-    outbox::insert(connection, moved.iter().map(|event| &event.message)).await?;
+    let messages = with_copies(moved.iter().map(|event| &event.message));
+    outbox::insert(connection, messages.iter().map(AsRef::as_ref)).await?;
     Ok(MovedEvents { moved: moved.len(), has_more: chosen.has_more })
 }
 

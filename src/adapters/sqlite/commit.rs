@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actors::domain::admission::{EventDraft, Known};
 use actors::domain::ids::{EventId, Identity};
+use actors::domain::message::with_copies;
 use actors::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError, WrittenEvent};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
@@ -200,7 +201,8 @@ async fn write_plan(
     let facts: Vec<(Identity, Known)> = plan.newest_facts().into_iter().collect();
     let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
     let newest = latest::candidates(&newest)?;
-    let outgoing = outlet.place(connection, plan.events.iter().map(|row| &row.written.message)).await?;
+    let messages = with_copies(plan.events.iter().map(|row| &row.written.message));
+    let outgoing = outlet.place(connection, messages.iter().map(AsRef::as_ref)).await?;
     let fetches = columns(&plan.queue.fetches)?;
     let tables = [
         delivery_rows(new),

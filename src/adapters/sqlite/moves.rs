@@ -1,6 +1,7 @@
 //! Events that go from one user to another.
 
 use actors::domain::ids::UserId;
+use actors::domain::message::with_copies;
 use actors::ports::accounts::MovedEvents;
 use actors::ports::store::EncodeEvent;
 use sqlx::SqliteConnection;
@@ -57,6 +58,7 @@ pub(super) async fn move_events(
             .map_err(store_error)?;
     }
     latest::hand_over(connection, from, &seqs, &newest(&moved)).await?;
-    let sent = outlet.send(connection, moved.iter().map(|event| &event.message)).await?;
+    let messages = with_copies(moved.iter().map(|event| &event.message));
+    let sent = outlet.send(connection, messages.iter().map(AsRef::as_ref)).await?;
     Ok((MovedEvents { moved: moved.len(), has_more: chosen.has_more }, sent))
 }

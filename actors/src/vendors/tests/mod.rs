@@ -27,6 +27,8 @@ mod oura_series;
 mod properties;
 mod record_properties;
 mod signatures;
+mod terra;
+mod terra_records;
 mod throughput;
 mod timestamps;
 mod units;
@@ -175,7 +177,7 @@ fn events(decoded: Result<Decoded, DecodeError>) -> (Vec<EventDraft>, Rejections
 fn facts(draft: &EventDraft) -> &[ReadingFact] {
     match &draft.facts {
         Facts::Readings(facts) => facts,
-        Facts::Record { .. } => panic!("a record, not a batch"),
+        Facts::Record { .. } | Facts::Part { .. } => panic!("a record, not a batch"),
     }
 }
 

@@ -176,7 +176,7 @@ fn join(members: Vec<(&'static str, String)>) -> String {
 
 fn check(draft: &EventDraft) {
     let readings: Vec<&Reading> = match &draft.facts {
-        Facts::Record { readings, .. } => readings.iter().collect(),
+        Facts::Record { readings, .. } | Facts::Part { readings, .. } => readings.iter().collect(),
         Facts::Readings(facts) => facts.iter().map(|fact| &fact.reading).collect(),
     };
     assert_eq!(draft.deleted, readings.is_empty());

@@ -1,0 +1,108 @@
+//! Samples inside of records: each has its own time, and is refused by itself.
+
+use serde_json::value::RawValue;
+
+use super::fields::Series;
+use super::times::Times;
+use crate::domain::event::Reading;
+use crate::domain::metric::Metric;
+use crate::domain::time::Timestamp;
+use crate::vendors::json;
+use crate::vendors::record::{Field, Record, Section, Stamp};
+
+/// The readings of a record's samples.
+pub(super) fn readings(record: &mut Record<'_, '_>, series: &Series, times: &Times<'_>) -> Vec<Reading> {
+    if series.unless.is_some_and(|other| !record.list(other).0.is_empty()) {
+        return Vec::new();
+    }
+    let (samples, path) = record.list(series.at);
+    let mut readings = Vec::with_capacity(samples.len());
+    for (place, raw) in samples {
+        let Some(mut sample) = record.inner(raw, &format!("{path}/{place}")) else { continue };
+        if let Some(only) = series.only
+            && !sample.text("type").is_some_and(|kind| kind.eq_ignore_ascii_case(only))
+        {
+            continue;
+        }
+        readings.extend(sample_readings(&mut sample, series, times));
+    }
+    readings
+}
+
+/// None without a value: then it does not matter when it was.
+fn sample_readings(sample: &mut Record<'_, '_>, series: &Series, times: &Times<'_>) -> Vec<Reading> {
+    let values = sample.values(&Section { at: &[], fields: series.fields });
+    if values.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    let when = sample.require(series.time, |sample, name| times.of_member(sample, name));
+    let Some(moment) = when else { return Vec::new() };
+    let stamp = Stamp { at: moment.at, utc_offset: moment.utc_offset, start: None };
+    let reading = |(field, value): (&Field, Option<f64>)| Some(stamp.reading(field, value?));
+    let readings: Vec<Reading> = series.fields.iter().zip(values).filter_map(reading).collect();
+    if is_turned_around(&readings) {
+        sample.refuse("", "the diastolic pressure is not below the systolic one");
+        return Vec::new();
+    }
+    readings
+}
+
+/// Whether a blood pressure's two numbers cannot belong together.
+fn is_turned_around(readings: &[Reading]) -> bool {
+    let value = |metric| readings.iter().find(|reading| reading.metric == metric).map(|found| found.value);
+    let pair = value(Metric::BloodPressureSystolic).zip(value(Metric::BloodPressureDiastolic));
+    pair.is_some_and(|(systolic, diastolic)| diastolic >= systolic)
+}
+
+const HYPNOGRAM: &[&str] = &["sleep_durations_data", "hypnogram_samples"];
+const STATE: Field = Field::new("level", Metric::SleepState);
+
+/// Our state for a level of Terra's, which are 0 unknown, 1 awake, 2 sleeping, 3 out of bed, 4 light, 5 deep, 6 REM.
+/// Whoever is out of bed is awake.
+fn state(level: f64) -> Option<(f64, &'static str)> {
+    match level {
+        1.0 | 3.0 => Some((5.0, "awake")),
+        2.0 => Some((1.0, "asleep")),
+        4.0 => Some((2.0, "light")),
+        5.0 => Some((3.0, "deep")),
+        6.0 => Some((4.0, "rem")),
+        _ => None,
+    }
+}
+
+/// The states of a night. Terra tells when each began: it lasts until the next one, and the last one until the night's `end`.
+pub(super) fn sleep_states(
+    record: &mut Record<'_, '_>,
+    times: &Times<'_>,
+    end: Option<Timestamp>,
+) -> Vec<Reading> {
+    let (samples, path) = record.list(HYPNOGRAM);
+    let mut levels = Vec::with_capacity(samples.len());
+    for (place, raw) in samples {
+        let Some(mut sample) = record.inner(raw, &format!("{path}/{place}")) else { continue };
+        let Some(level) = sample.read("level", level) else { continue };
+        let Some(at) = sample.require("timestamp", |sample, name| times.of_member(sample, name)) else {
+            continue;
+        };
+        levels.push((at, level));
+    }
+    levels.sort_by_key(|(moment, _)| moment.at);
+    let ends = levels.iter().skip(1).map(|(moment, _)| Some(moment.at)).chain([end]);
+    let interval = |((moment, level), end): (&(_, f64), Option<Timestamp>)| {
+        let moment: &crate::vendors::timestamp::Moment = moment;
+        let ((value, name), until) = (state(*level)?, end.filter(|end| *end > moment.at)?);
+        let stamp = Stamp { at: until, utc_offset: moment.utc_offset, start: Some(moment.at) };
+        let mut reading = stamp.reading(&STATE, value);
+        reading.label = Some(name.into());
+        Some(reading)
+    };
+    levels.iter().zip(ends).filter_map(interval).collect()
+}
+
+fn level(raw: &RawValue) -> Result<f64, &'static str> {
+    let level = json::number(raw)?;
+    match level == 0.0 || state(level).is_some() {
+        true => Ok(level),
+        false => Err("must be 0 to 6"),
+    }
+}
