@@ -34,6 +34,7 @@ mod modes;
 mod moves;
 mod operators;
 mod oura;
+mod polls;
 mod privacy;
 mod read_api;
 mod records;

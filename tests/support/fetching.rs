@@ -222,12 +222,13 @@ pub(crate) async fn tell_until_taken(bridge: &Bridge, (vendor, body): &(&'static
     bridge.until("it was taken", taken).await;
 }
 
-/// All of a user's events, however many pages they are.
+/// All of a user's events, however many pages they are, but the series of nights: one for each record.
 pub(crate) async fn all_events(bridge: &Bridge, user: &str) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = bridge.read(&format!("/v1/users/{user}/events?limit=1000{cursor}")).await;
-        all.extend(listed(&page, "events").iter().cloned());
+        let is_series = |event: &Value| event["kind"] == "sample" && event["is_backfill"] == true;
+        all.extend(listed(&page, "events").into_iter().filter(|event| !is_series(event)));
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return all,

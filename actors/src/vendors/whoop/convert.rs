@@ -237,12 +237,13 @@ fn cycle(record: &mut Record<'_, '_>, owner: &Owner) -> Option<EventDraft> {
     draft(CYCLE, record, owner, &id, &stamp, readings)
 }
 
-/// What the user typed in, without an id or a time: there is one such record an account, and the newest answer counts.
+/// What the user typed in, without an id or a time: there is one such record an account, and the newest question counts.
 fn body(document: &RawValue, owner: &Owner, rejected: &mut Rejections) -> Option<EventDraft> {
     let mut record = Record::open(document, (0, String::new()), rejected)?;
     let stamp = Stamp { at: owner.fetched_at, utc_offset: None, start: None };
     let readings = record.readings(&MEASUREMENTS, &stamp);
-    let draft = || BODY.draft(owner, "", Version::Arrival, stamp.at, readings.clone());
+    let version = Version::Given(owner.changed_at.as_ms());
+    let draft = || BODY.draft(owner, "", version, stamp.at, readings.clone());
     (!readings.is_empty()).then(draft)
 }
 
