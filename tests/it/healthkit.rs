@@ -242,3 +242,80 @@ async fn an_event_is_as_the_contract_writes_it() {
     });
     assert_eq!(headers, expected);
 }
+
+#[actix_web::test]
+async fn a_night_of_two_devices_is_told_by_state_and_summed_up_once() {
+    let bridge = Bridge::start().await;
+    let sleep = |value: Value, from: &str, to: &str, source: &str| {
+        json!({"type": "HKCategoryTypeIdentifierSleepAnalysis", "value": value, "source": source,
+            "startDate": format!("2026-09-{from}:00+02:00"), "endDate": format!("2026-09-{to}:00+02:00")})
+    };
+    let samples = json!([
+        sleep(json!(0), "09T22:45", "10T06:30", "iPhone"),
+        sleep(json!("asleep"), "09T23:00", "10T06:00", "iPhone"),
+        sleep(json!("HKCategoryValueSleepAnalysisAsleepCore"), "09T23:00", "10T01:00", "Apple Watch"),
+        sleep(json!(4), "10T01:00", "10T02:00", "Apple Watch"),
+        sleep(json!("REM"), "10T02:00", "10T03:00", "Apple Watch"),
+        sleep(json!("Awake"), "10T03:00", "10T03:10", "Apple Watch"),
+        sleep(json!("core"), "10T03:10", "10T06:00", "Apple Watch"),
+    ]);
+    // First what the watch has by two, then all of the night, and then the first part once more.
+    let part = json!(samples.as_array().expect("a list")[2..4]);
+    bridge.healthkit(&json!({"user_id": "user-1", "samples": part})).await;
+    let (_, answer) = bridge.healthkit(&json!({"user_id": "user-1", "samples": samples})).await;
+    assert_eq!(answer["rejected_total"], 0, "{answer}");
+    let part = json!({"user_id": "user-1", "samples": part, "again": true});
+    let (_, answer) = bridge.healthkit(&part).await;
+    assert_eq!((&answer["events"], &answer["readings"]), (&json!(0), &json!(0)), "{answer}");
+
+    let events = events(&bridge, "user-1").await;
+    assert!(events.iter().all(|event| event["kind"] == "sleep"));
+    let readings: Vec<&Value> =
+        events.iter().flat_map(|event| event["readings"].as_array().expect("readings")).collect();
+    let states = readings.iter().filter(|reading| reading["metric"] == "sleep_state").count();
+    assert_eq!(states, 7, "{readings:?}");
+    let total = |metric: &str| {
+        let mut found = readings.iter().filter(|reading| reading["metric"] == metric);
+        let reading = found.next().unwrap_or_else(|| panic!("{metric}: {readings:?}"));
+        assert!(found.next().is_none(), "{metric} twice");
+        assert_eq!((&reading["confidence"], &reading["source"]), (&json!(0.8), &json!("derived")));
+        reading["value"].as_f64().expect("a number")
+    };
+    assert_eq!(total("total_sleep_minutes"), 410.0);
+    assert_eq!(total("light_sleep_minutes"), 290.0);
+    assert_eq!(total("deep_sleep_minutes"), 60.0);
+    assert_eq!(total("rem_sleep_minutes"), 60.0);
+    assert_eq!(total("awake_minutes"), 10.0);
+    assert_eq!(total("time_in_bed_minutes"), 465.0);
+}
+
+#[actix_web::test]
+async fn an_sdks_sync_has_records_sleep_and_workouts() {
+    let bridge = Bridge::start().await;
+    let (start, end) = ("2026-09-10T06:00:00+02:00", "2026-09-10T06:45:00+02:00");
+    let body = json!({"provider": "apple", "sdkVersion": "1.0.0", "syncTimestamp": "2026-09-10T07:00:00Z", "data": {
+        "records": [
+            {"id": "r-1", "type": "HKQuantityTypeIdentifierBodyMass", "value": 72.4, "unit": "kg", "startDate": start, "endDate": start,
+                "source": {"name": "Scale", "bundleIdentifier": "x"}},
+            {"id": "r-2", "type": "HKQuantityTypeIdentifierAtrialFibrillationBurden", "value": 0.1, "unit": "%", "startDate": start, "endDate": end},
+            {"id": "r-3", "type": "HKCorrelationTypeIdentifierBloodPressure", "systolic": 121, "diastolic": 79, "startDate": start, "endDate": start},
+        ],
+        "sleep": [{"id": "s-1", "stage": "deep", "startDate": "2026-09-10T00:00:00Z", "endDate": "2026-09-10T01:00:00Z",
+            "device": {"name": "Apple Watch", "productType": "Watch7,5"}}],
+        "workouts": [{"id": "w-1", "type": "RUNNING", "startDate": start, "endDate": end,
+            "values": [{"type": "meanHeartRate", "value": 142, "unit": "bpm"}, {"type": "distance", "value": 5.2, "unit": "km"}]}],
+    }});
+    let answer = send(to_healthkit(&bridge, "?user_id=user-1").body(body.to_string())).await.json();
+    assert_eq!((&answer["status"], &answer["rejected_total"]), (&json!("processed"), &json!(0)), "{answer}");
+    let latest = bridge.read("/v1/users/user-1/latest").await;
+    let value = |metric: &str| latest["readings"][metric]["value"].as_f64();
+    assert_eq!(value("weight"), Some(72.4), "{latest}");
+    assert_eq!(value("blood_pressure_systolic"), Some(121.0));
+    assert_eq!(value("sleep_state"), Some(3.0));
+    assert_eq!(value("total_sleep_minutes"), Some(60.0));
+    assert_eq!((value("workout_heart_rate_average"), value("heart_rate")), (Some(142.0), None));
+    assert_eq!(
+        (value("workout_distance_meters"), value("workout_duration_minutes")),
+        (Some(5200.0), Some(45.0))
+    );
+}

@@ -23,6 +23,7 @@ mod fetch_kills;
 mod fetch_storms;
 mod fetches;
 mod forgeries;
+mod health_auto_export;
 mod healthkit;
 mod hostile;
 mod ids;

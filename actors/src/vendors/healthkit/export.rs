@@ -87,15 +87,17 @@ pub(super) struct Taken<'a> {
 struct Point<'a> {
     #[serde(borrow)]
     date: Option<&'a RawValue>,
-    #[serde(borrow, alias = "startDate", alias = "timestamp")]
-    start: Option<&'a RawValue>,
+    #[serde(borrow, rename = "startDate")]
+    start_date: Option<&'a RawValue>,
     #[serde(borrow)]
     qty: Option<&'a RawValue>,
-    #[serde(borrow, rename = "Avg", alias = "AVG")]
+    #[serde(borrow, rename = "Avg")]
     capital_average: Option<&'a RawValue>,
-    #[serde(borrow, rename = "avg", alias = "average")]
+    #[serde(borrow, rename = "avg")]
+    small_average: Option<&'a RawValue>,
+    #[serde(borrow)]
     average: Option<&'a RawValue>,
-    #[serde(borrow, alias = "unit")]
+    #[serde(borrow)]
     units: Option<&'a RawValue>,
     #[serde(borrow)]
     source: Option<&'a RawValue>,
@@ -103,7 +105,12 @@ struct Point<'a> {
 
 impl<'a> Point<'a> {
     fn value(&self) -> Result<(&'static str, f64), Refusal> {
-        let places = [("/Avg", self.capital_average), ("/avg", self.average), ("/qty", self.qty)];
+        let places = [
+            ("/Avg", self.capital_average),
+            ("/avg", self.small_average),
+            ("/average", self.average),
+            ("/qty", self.qty),
+        ];
         let found = places.into_iter().find_map(|(field, raw)| Some((field, raw?)));
         let (field, raw) = found.ok_or_else(|| refuse("/qty")("is missing"))?;
         json::number(raw).map(|value| (field, value)).map_err(refuse(field))
@@ -111,7 +118,7 @@ impl<'a> Point<'a> {
 
     /// The begin of the bucket (vendors.md §16).
     fn moment(&self, item: &Item<'_>) -> Result<Moment, Refusal> {
-        let places = [("/date", self.date), ("/startDate", self.start)];
+        let places = [("/date", self.date), ("/startDate", self.start_date)];
         let found = places.into_iter().find_map(|(field, raw)| Some((field, raw?)));
         let (field, raw) = found.ok_or_else(|| refuse("/date")("is missing"))?;
         Moment::from_app(raw, item.received_at).map_err(|error| refuse(field)(error.to_string()))

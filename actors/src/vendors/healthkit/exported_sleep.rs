@@ -64,7 +64,7 @@ pub(super) fn read(raw: &RawValue, unit: Option<&str>, item: &mut Item<'_>) -> R
         (Metric::AwakeMinutes, parts.awake),
         (Metric::TimeInBedMinutes, in_bed),
     ];
-    if told.iter().all(|(_, ms)| ms.is_none()) && item.refused.is_empty() {
+    if told.iter().all(|(_, ms)| ms.is_none()) && item.refused.is_none() {
         return Err(refuse("/totalSleep")("is missing"));
     }
     let version = nights::version(total, staged, in_bed.unwrap_or_default(), &parts.all());

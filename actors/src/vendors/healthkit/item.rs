@@ -7,6 +7,7 @@ use super::nights::{Interval, Nights};
 use super::source::{Source, SourceNames};
 use super::types::{QuantityType, Unfit};
 use crate::domain::admission::{ReadingFact, Version};
+use crate::domain::delivery::Rejections;
 use crate::domain::event::Reading;
 use crate::domain::ids::{Identity, UserId};
 use crate::domain::metric::Metric;
@@ -39,6 +40,27 @@ impl Refusal {
     }
 }
 
+/// What is refused in one item: as many as an answer lists, and how many more. A workout may hold a million bad points.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    pub(super) listed: Vec<Refusal>,
+    pub(super) more: usize,
+}
+
+impl Refusals {
+    pub(super) fn push(&mut self, refusal: Refusal) {
+        if self.listed.len() < Rejections::LISTED_MAX {
+            self.listed.push(refusal);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.listed.is_empty()
+    }
+}
+
 /// Where the readings of an item of `user` go.
 pub(super) struct Item<'r> {
     pub(super) user: &'r UserId,
@@ -47,7 +69,7 @@ pub(super) struct Item<'r> {
     pub(super) nights: &'r mut Nights,
     pub(super) names: &'r mut SourceNames,
     /// Fields that are refused while the rest of the item is kept.
-    pub(super) refused: &'r mut Vec<Refusal>,
+    pub(super) refused: &'r mut Refusals,
 }
 
 impl Item<'_> {

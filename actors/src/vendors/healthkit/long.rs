@@ -3,6 +3,7 @@
 //! An envelope tells of its items before or after them, so it is walked through twice: first for what stands around the
 //! items, of which the sections are made as in memory, and then for the items. The envelopes' own walk leads by one.
 
+use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
 
 use bytes::Bytes;
@@ -82,6 +83,8 @@ impl Around {
 /// The items of an envelope on their way to the reader.
 struct Items<'a, 'h> {
     sections: Vec<Section<'a>>,
+    /// The sections by the numbers of their arrays, each of which stands in for itself as `[n]`.
+    numbered: HashMap<usize, usize>,
     /// The section whose items come.
     current: usize,
     /// The first section that is not behind.
@@ -92,6 +95,15 @@ struct Items<'a, 'h> {
 }
 
 impl Items<'_, '_> {
+    fn numbered(sections: &[Section<'_>]) -> HashMap<usize, usize> {
+        let items = sections.iter().enumerate().filter(|(_, section)| !section.is_refused());
+        items
+            .filter_map(|(place, section)| {
+                Some((section.items.get().trim_matches(['[', ']']).parse().ok()?, place))
+            })
+            .collect()
+    }
+
     /// Counts what cannot be read before the section `until`, which has no items to come by.
     fn refuse_until(&mut self, until: usize) {
         for section in &self.sections[self.next..until] {
@@ -109,11 +121,7 @@ impl Visit for Items<'_, '_> {
     }
 
     fn wants(&mut self, array: usize) -> bool {
-        // The n-th array stands in for itself as `[n]`.
-        let is_it = |section: &Section<'_>| {
-            !section.is_refused() && section.items.get().trim_matches(['[', ']']).parse() == Ok(array)
-        };
-        let Some(place) = self.sections.iter().position(is_it) else { return false };
+        let Some(place) = self.numbered.get(&array).copied() else { return false };
         self.refuse_until(place);
         self.current = place;
         true
@@ -191,7 +199,8 @@ impl LongBodies for HealthKit {
             let Some(place) = leader.next(&mut around)? else { break };
             around.sections(place, verified.users(), |sections| {
                 let (reader, hand) = (&mut reader, &mut hand);
-                let mut items = Items { sections, current: 0, next: 0, reader, readings_max, hand };
+                let numbered = Items::numbered(&sections);
+                let mut items = Items { sections, numbered, current: 0, next: 0, reader, readings_max, hand };
                 follower.next(&mut items)?;
                 items.refuse_until(items.sections.len());
                 Ok(())

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::batch::Batch;
 use super::export;
-use super::item::{Item, Refusal, refuse};
+use super::item::{Item, Refusal, Refusals, refuse};
 use super::nights::Nights;
 use super::sample::{self, Found};
 use super::sections::{Kind, Section};
@@ -45,7 +45,7 @@ impl Reader {
 
     /// Reads the item at `position` of a section. A bad one refuses itself and nothing else.
     pub(super) fn read(&mut self, section: &Section<'_>, position: usize, item: &RawValue) {
-        let mut refused = Vec::new();
+        let mut refused = Refusals::default();
         let read = {
             let mut into = Item {
                 user: &section.user_id,
@@ -62,13 +62,14 @@ impl Reader {
             Ok(Found::PassedBy) => self.passed_by += 1,
             Err(refusal) => refused.push(refusal),
         }
-        for refusal in refused {
+        for refusal in refused.listed {
             let path = match section.kind {
                 Kind::Refused(..) => format!("{}{}", section.at, refusal.field),
                 _ => format!("{}/{position}{}", section.at, refusal.field),
             };
             self.rejected.push(self.index, path, refusal.detail);
         }
+        self.rejected.total += refused.more;
         self.index += 1;
     }
 

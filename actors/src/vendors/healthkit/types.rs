@@ -215,6 +215,7 @@ pub(super) fn find(name: &str) -> Option<SampleType> {
         b"workout" | b"workouttype" | b"hkworkout" | b"hkworkouttype" | b"hkworkouttypeidentifier" => {
             return Some(SampleType::Workout);
         }
+        name if name.starts_with(b"hkworkoutactivitytype") => return Some(SampleType::Workout),
         name => return is_passed_by(name).then_some(SampleType::PassedBy),
     };
     Some(SampleType::Quantity(quantity))

@@ -103,7 +103,7 @@ pub(super) fn read(raw: &RawValue, fields: &Fields<'_>, item: &mut Item<'_>) -> 
             item,
         );
     }
-    if found.is_empty() && item.refused.is_empty() {
+    if found.is_empty() && item.refused.is_none() {
         return Err(refuse("/duration")("neither a duration nor another total of the workout"));
     }
     for one in found {
@@ -157,11 +157,12 @@ fn sport(members: &Members<'_>) -> Result<Option<Arc<str>>, Refusal> {
         let Some(raw) = members.get(name).map_err(refuse(format!("/{name}")))? else { continue };
         // HealthKit's own activity types are numbers, and `type` may just say that it is a workout.
         let Ok(text) = json::text(raw) else { continue };
-        if name == "type" && types::find(&text) == Some(SampleType::Workout) {
+        let lower = text.to_lowercase();
+        let told = lower.strip_prefix(PREFIX);
+        if name == "type" && told.is_none() && types::find(&text) == Some(SampleType::Workout) {
             continue;
         }
-        let lower = text.to_lowercase();
-        return Ok(label(lower.strip_prefix(PREFIX).unwrap_or(&lower)));
+        return Ok(label(told.unwrap_or(&lower)));
     }
     Ok(None)
 }

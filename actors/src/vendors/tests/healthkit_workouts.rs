@@ -82,6 +82,23 @@ fn an_apps_workout_is_told_by_its_totals_in_any_form() {
 }
 
 #[test]
+fn a_workouts_bad_points_are_all_counted_and_a_hundred_listed() {
+    let points = vec!["0"; 250].join(",");
+    let body =
+        format!(r#"{{"user_id":"u","workouts":[{{"name":"Run",{SPAN},"heartRateData":[{points}]}},{{}}]}}"#);
+    let (_, rejected) = events(decode_healthkit(body.as_bytes()));
+    assert_eq!((rejected.total, rejected.listed.len()), (251, 100));
+}
+
+#[test]
+fn a_type_may_say_what_was_done() {
+    let body = format!(r#"{{"user_id":"u","samples":[{{"type":"HKWorkoutActivityTypeYoga",{SPAN}}}]}}"#);
+    let (totals, _, drafts) = read(&body);
+    assert_eq!(totals.len(), 1);
+    assert_eq!(facts(&drafts[0])[0].reading.label.as_deref(), Some("yoga"));
+}
+
+#[test]
 fn a_workout_without_a_duration_lasted_from_start_to_end() {
     let (totals, _, _) = read(&format!(r#"{{"user_id":"u","samples":[{{"type":"workout",{SPAN}}}]}}"#));
     assert_eq!(totals, [("workout_duration_minutes", 45.0)].into_iter().collect());

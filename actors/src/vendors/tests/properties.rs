@@ -30,6 +30,22 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "level",
         "event_type",
         "data_type",
+        "data",
+        "metrics",
+        "records",
+        "workouts",
+        "units",
+        "qty",
+        "Avg",
+        "date",
+        "totalSleep",
+        "sleepEnd",
+        "duration",
+        "heartRateData",
+        "systolic",
+        "diastolic",
+        "objects",
+        "values",
         "id",
         "trace_id",
         "object_id",
@@ -42,6 +58,14 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         "heartRate",
         "stepCount",
         "BodyTemperature",
+        "sleepAnalysis",
+        "sleep_analysis",
+        "bloodPressure",
+        "blood_pressure",
+        "workout",
+        "In Bed",
+        "core",
+        "hr",
         "bpm",
         "degF",
         "%",
@@ -114,6 +138,26 @@ fn batch(samples: &[String]) -> Vec<u8> {
     format!(r#"{{"user_id":"u","samples":[{}]}}"#, samples.join(",")).into_bytes()
 }
 
+/// Bodies of each envelope whose items are of the words that the decoders look for.
+fn any_envelope() -> impl Strategy<Value = serde_json::Value> {
+    let item = any_json();
+    let sleep = (0_i64..6, 0_i64..200, 0_i64..200).prop_map(|(state, start, length)| {
+        serde_json::json!({"type": "sleepAnalysis", "value": state, "startDate": NOW_S - start * 600,
+            "endDate": NOW_S + (length - start) * 600, "date": "2026-09-10 06:00:00 +0200"})
+    });
+    let run = (any_json(), any_json(), 0_i64..9000).prop_map(|(one, other, duration)| {
+        serde_json::json!({"name": "run", "start": NOW_S - 6000, "end": NOW_S, "duration": duration,
+            "distance": one, "heartRateData": [other], "values": [{"type": "calories", "value": duration}]})
+    });
+    let items = prop::collection::vec(prop_oneof![item, sleep, run], 0..6);
+    let name = prop::sample::select(vec!["sleep_analysis", "blood_pressure", "heart_rate", "vo2_max", "x"]);
+    (items, name, any_json()).prop_map(|(items, name, any)| {
+        serde_json::json!({"user_id": "u", "samples": items, "workouts": items, "data": {
+            "records": items, "sleep": items, "workouts": items,
+            "metrics": [any, {"name": name, "data": items}, {"name": name, "units": "hr", "data": [any]}]}})
+    })
+}
+
 /// Checks whatever came out, and gives back how many readings did.
 fn check_readings(decoded: Result<Decoded, DecodeError>) -> usize {
     let Ok(Decoded::Events { drafts, .. }) = decoded else { return 0 };
@@ -166,6 +210,11 @@ proptest! {
         let list = [json.clone(), serde_json::json!({"user_id": "u", "samples": [json]})];
         decode_everywhere(serde_json::to_string(&list).unwrap().as_bytes());
         decode_everywhere(list[1].to_string().as_bytes());
+    }
+
+    #[test]
+    fn no_item_of_any_envelope_makes_a_decoder_panic_or_an_impossible_reading(envelope in any_envelope()) {
+        check_readings(decode_healthkit(envelope.to_string().as_bytes()));
     }
 
     #[test]
