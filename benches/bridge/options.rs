@@ -13,6 +13,8 @@ pub(crate) enum Section {
     Production,
     /// HealthKit in batches.
     Batches,
+    /// HealthKit in one body.
+    HealthKitMillion,
     /// Many live users.
     States,
     /// What notifications tell of, from a vendor cloud.
@@ -20,8 +22,15 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 6] =
-        [Self::Floors, Self::Embedded, Self::Production, Self::Batches, Self::States, Self::Fetches];
+    const ALL: [Self; 7] = [
+        Self::Floors,
+        Self::Embedded,
+        Self::Production,
+        Self::Batches,
+        Self::HealthKitMillion,
+        Self::States,
+        Self::Fetches,
+    ];
 
     /// As `ONLY` has it.
     pub(crate) const fn name(self) -> &'static str {
@@ -30,6 +39,7 @@ impl Section {
             Self::Embedded => "embedded",
             Self::Production => "production",
             Self::Batches => "batches",
+            Self::HealthKitMillion => "healthkit_million",
             Self::States => "states",
             Self::Fetches => "fetches",
         }
