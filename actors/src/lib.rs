@@ -27,6 +27,7 @@ pub mod injection;
 pub mod kafka_publisher;
 pub mod linked_users;
 pub mod log_consumer;
+pub mod long_delivery;
 pub mod memory;
 pub mod messages;
 pub mod ports;

@@ -14,6 +14,7 @@ mod family;
 mod fetches;
 mod floors;
 mod intake;
+mod long_bodies;
 mod machine;
 mod no_store;
 mod options;
@@ -53,6 +54,7 @@ fn main() {
                 None => results.figure("production".to_owned(), "skipped, see above".to_owned()),
             },
             Section::Batches => intake::batches(&options, &Family::embedded(), &mut results),
+            Section::HealthKitMillion => long_bodies::run(&Family::embedded(), &mut results),
             Section::States => states::run(&options, &Family::embedded(), &mut results),
             Section::Fetches => fetches::run(&Family::embedded(), &mut results),
         }

@@ -15,6 +15,8 @@ pub(crate) enum Section {
     Production,
     /// HealthKit in batches.
     Batches,
+    /// HealthKit in one body.
+    HealthKitMillion,
     /// Many live users.
     States,
     /// What notifications tell of, from a vendor cloud.
@@ -22,12 +24,13 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Decode,
         Self::Floors,
         Self::Embedded,
         Self::Production,
         Self::Batches,
+        Self::HealthKitMillion,
         Self::States,
         Self::Fetches,
     ];
@@ -40,6 +43,7 @@ impl Section {
             Self::Embedded => "embedded",
             Self::Production => "production",
             Self::Batches => "batches",
+            Self::HealthKitMillion => "healthkit_million",
             Self::States => "states",
             Self::Fetches => "fetches",
         }

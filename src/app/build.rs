@@ -29,7 +29,7 @@ use super::warnings::warnings;
 use crate::adapters::redis::RedisUrlError;
 use crate::adapters::vault::KeyFileError;
 use crate::adapters::vendor_http::{HttpOAuth, HttpVendorApi, OAuthClient};
-use crate::http::{Admission, BoundKeys, Doors, Entrance};
+use crate::http::{Admission, BoundKeys, Doors, Entrance, Spool};
 use crate::settings::{
     ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
     VendorSettings,
@@ -88,6 +88,8 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
     let data_dir = DataDir::open(&settings.data_dir)?;
     let engines = Engines::open(&settings, &data_dir).await?;
     let doors = web::Data::new(doors(settings, &engines, started));
+    let unusable = |error| DataDirError::Unusable { path: data_dir.path().to_owned(), error };
+    doors.spool.clear().map_err(unusable)?;
     Ok(Bridge { doors, engines, data_dir })
 }
 
@@ -143,6 +145,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         thresholds_loaded_at: clock.now(),
         entrance: Entrance::default(),
         bound_keys: BoundKeys::default(),
+        spool: Spool::new(&settings.data_dir, settings.intake.healthkit_slots),
         settings,
         tree,
         store,

@@ -100,6 +100,9 @@ pub enum NoRoom {
     /// Bodies fill their memory.
     #[error("too many bodies are being received")]
     BodyBudget,
+    /// Bodies that are too long for memory fill the room on disk.
+    #[error("too many long bodies are being received")]
+    SpoolFull,
 }
 
 /// The right to be processed; given back when it goes.

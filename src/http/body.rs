@@ -18,7 +18,7 @@ use crate::settings::{
     BODY_RATE_WINDOW, INFLATE_PIECE_BYTES, INFLATE_RATIO_FROM_BYTES, INFLATE_RATIO_MAX,
 };
 
-fn too_large(request: &HttpRequest, max_bytes: usize) -> Problem {
+pub(super) fn too_large(request: &HttpRequest, max_bytes: usize) -> Problem {
     let detail = format!("a body here may have {max_bytes} bytes, inflated too: send less at a time");
     Problem::new(request, ErrorType::PayloadTooLarge, detail)
 }
@@ -42,45 +42,87 @@ pub(super) async fn read(
     memory: &mut BodyMemory,
     doors: &Doors,
 ) -> Result<Bytes, Problem> {
-    let length = check_length(request, max_bytes)?;
-    memory.has_room(length.unwrap_or(0)).map_err(|error| Problem::no_room(request, error))?;
-    let stopping = async {
-        doors.entrance.closed().await;
-        tokio::time::sleep(BODY_GRACE_MAX.min(doors.settings.server.shutdown_timeout / 2)).await;
-    };
-    tokio::select! {
-        biased;
-        body = receive(request, payload, length, max_bytes, memory) => body,
-        () = stopping => Err(Problem::stopping(request)),
-    }
+    let mut incoming = Incoming::new(request, payload, max_bytes, doors)?;
+    incoming.has_room(request, memory)?;
+    let body = incoming.begin(request, max_bytes, memory).await?;
+    Ok(body.freeze())
 }
 
-async fn receive(
-    request: &HttpRequest,
-    mut payload: web::Payload,
+/// A body on its way.
+pub(super) struct Incoming {
+    payload: web::Payload,
     length: Option<usize>,
     max_bytes: usize,
-    memory: &mut BodyMemory,
-) -> Result<Bytes, Problem> {
-    let mut patience = Patience::new(length.unwrap_or(0));
-    let mut body = BytesMut::new();
-    loop {
+    read_bytes: usize,
+    patience: Patience,
+    stopping: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Incoming {
+    /// A body of at most `max_bytes`.
+    pub(super) fn new(
+        request: &HttpRequest,
+        payload: web::Payload,
+        max_bytes: usize,
+        doors: &Doors,
+    ) -> Result<Self, Problem> {
+        let length = check_length(request, max_bytes)?;
+        let (entrance, grace) =
+            (doors.entrance.clone(), BODY_GRACE_MAX.min(doors.settings.server.shutdown_timeout / 2));
+        let stopping = Box::pin(async move {
+            entrance.closed().await;
+            sleep(grace).await;
+        });
+        let patience = Patience::new(length.unwrap_or(0));
+        Ok(Self { payload, length, max_bytes, read_bytes: 0, patience, stopping })
+    }
+
+    /// What it has announced, 0 if nothing.
+    pub(super) fn announced_bytes(&self) -> usize {
+        self.length.unwrap_or(0)
+    }
+
+    /// Whether what it has announced would find room in memory now.
+    pub(super) fn has_room(&self, request: &HttpRequest, memory: &BodyMemory) -> Result<(), Problem> {
+        memory.has_room(self.announced_bytes()).map_err(|error| Problem::no_room(request, error))
+    }
+
+    /// Reads into memory until the body ends or is longer than `upto_bytes`.
+    pub(super) async fn begin(
+        &mut self,
+        request: &HttpRequest,
+        upto_bytes: usize,
+        memory: &mut BodyMemory,
+    ) -> Result<BytesMut, Problem> {
+        let mut body = BytesMut::new();
+        while body.len() <= upto_bytes
+            && let Some(chunk) = self.next(request).await?
+        {
+            memory.grow(chunk.len()).map_err(|error| Problem::no_room(request, error))?;
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// What comes next, within the body's deadline, rate and size.
+    pub(super) async fn next(&mut self, request: &HttpRequest) -> Result<Option<Bytes>, Problem> {
         let chunk = tokio::select! {
             biased;
-            chunk = payload.next() => chunk,
-            detail = patience.ends() => return Err(Problem::new(request, ErrorType::RequestTimeout, detail)),
+            chunk = self.payload.next() => chunk,
+            detail = self.patience.ends() => return Err(Problem::new(request, ErrorType::RequestTimeout, detail)),
+            () = self.stopping.as_mut() => return Err(Problem::stopping(request)),
         };
-        let Some(chunk) = chunk else { return Ok(body.freeze()) };
+        let Some(chunk) = chunk else { return Ok(None) };
         let chunk = chunk.map_err(|_| {
             let detail = "the body ended before its announced length";
             Problem::new(request, ErrorType::ValidationError, detail)
         })?;
-        if body.len() + chunk.len() > max_bytes {
-            return Err(too_large(request, max_bytes));
+        self.read_bytes += chunk.len();
+        if self.read_bytes > self.max_bytes {
+            return Err(too_large(request, self.max_bytes));
         }
-        memory.grow(chunk.len()).map_err(|error| Problem::no_room(request, error))?;
-        body.extend_from_slice(&chunk);
-        patience.took(chunk.len(), body.len());
+        self.patience.took(chunk.len(), self.read_bytes);
+        Ok(Some(chunk))
     }
 }
 
@@ -133,6 +175,24 @@ impl Patience {
     }
 }
 
+/// Whether the body is wrapped in one layer of gzip; 415 for any other wrapping.
+pub(super) fn is_gzip(request: &HttpRequest) -> Result<bool, Problem> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    let encoding = match (encodings.next().map(header::HeaderValue::to_str), encodings.next()) {
+        (None, None) => return Ok(false),
+        (Some(Ok(encoding)), None) => encoding.trim(),
+        _ => "",
+    };
+    if encoding.eq_ignore_ascii_case("identity") {
+        return Ok(false);
+    }
+    if encoding.eq_ignore_ascii_case("gzip") {
+        return Ok(true);
+    }
+    let detail = "send the body plain, or in one layer of Content-Encoding: gzip";
+    Err(Problem::new(request, ErrorType::UnsupportedMediaType, detail))
+}
+
 /// The body that `Content-Encoding` wraps: as it is, or one layer of gzip taken off. To be called only with verified
 /// bytes: what is signed is what was on the wire.
 pub(super) fn inflate(
@@ -141,18 +201,18 @@ pub(super) fn inflate(
     max_bytes: usize,
     memory: &mut BodyMemory,
 ) -> Result<Bytes, Problem> {
-    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
-    let encoding = match (encodings.next().map(header::HeaderValue::to_str), encodings.next()) {
-        (None, None) => return Ok(wire.clone()),
-        (Some(Ok(encoding)), None) => encoding.trim(),
-        _ => "",
-    };
-    if encoding.eq_ignore_ascii_case("identity") {
-        return Ok(wire.clone());
-    }
-    if !encoding.eq_ignore_ascii_case("gzip") {
-        let detail = "send the body plain, or in one layer of Content-Encoding: gzip";
-        return Err(Problem::new(request, ErrorType::UnsupportedMediaType, detail));
+    inflate_upto(request, wire, max_bytes, memory)?.ok_or_else(|| too_large(request, max_bytes))
+}
+
+/// The same; `None` if it is more than `max_bytes`.
+pub(super) fn inflate_upto(
+    request: &HttpRequest,
+    wire: &Bytes,
+    max_bytes: usize,
+    memory: &mut BodyMemory,
+) -> Result<Option<Bytes>, Problem> {
+    if !is_gzip(request)? {
+        return Ok((wire.len() <= max_bytes).then(|| wire.clone()));
     }
     let ratio_max_bytes = INFLATE_RATIO_FROM_BYTES.max(wire.len().saturating_mul(INFLATE_RATIO_MAX));
     let limit = max_bytes.min(ratio_max_bytes);
@@ -164,10 +224,10 @@ pub(super) fn inflate(
             return Err(Problem::new(request, ErrorType::ValidationError, detail));
         };
         if len == 0 {
-            return Ok(inflated.into());
+            return Ok(Some(inflated.into()));
         }
         if inflated.len() + len > limit {
-            return Err(too_large(request, max_bytes));
+            return Ok(None);
         }
         // Asked for before it is taken: many bodies that inflate at once stay inside the memory of all.
         memory.grow(len).map_err(|error| Problem::no_room(request, error))?;

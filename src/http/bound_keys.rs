@@ -7,11 +7,12 @@
 use std::collections::{HashMap, HashSet};
 
 use actix_web::HttpRequest;
-use actors::domain::delivery::{DecodeError, VerifyError};
+use actors::domain::delivery::{DecodeError, Headers, VerifyError};
 use actors::domain::ids::UserId;
 use actors::ports::Accounts;
 use actors::ports::accounts::Link;
 use actors::ports::store::StoreError;
+use actors::vendors::long::Head;
 use actors::vendors::{Device, RawDelivery, Verified};
 use parking_lot::Mutex;
 use std::time::Instant;
@@ -102,8 +103,35 @@ pub(super) async fn verify(
     device: &dyn Device,
     raw: RawDelivery<'_>,
 ) -> Result<Result<Verified, VerifyError>, Problem> {
+    Ok(match find_bound(request, doors, device, raw.headers).await? {
+        Some((held, user)) => device.verify_bound(raw, &held, &user),
+        None => device.verify(raw),
+    })
+}
+
+/// The same, by the head of a delivery of a device that takes long bodies.
+pub(super) async fn verify_head(
+    request: &HttpRequest,
+    doors: &Doors,
+    device: &dyn Device,
+    raw: RawDelivery<'_>,
+) -> Result<Result<Head, VerifyError>, Problem> {
+    Ok(match (find_bound(request, doors, device, raw.headers).await?, device.long_bodies()) {
+        (Some((held, user)), _) => device.verify_bound(raw, &held, &user).map(Head::Proven),
+        (None, Some(long_bodies)) => long_bodies.verify_head(raw),
+        (None, None) => Err(VerifyError::NoSecret),
+    })
+}
+
+/// Whose key a delivery came with, if it is one user's.
+async fn find_bound(
+    request: &HttpRequest,
+    doors: &Doors,
+    device: &dyn Device,
+    headers: &dyn Headers,
+) -> Result<Option<(KeyHash, UserId)>, Problem> {
     let mut bound: Option<(KeyHash, UserId)> = None;
-    for hash in device.bound_keys(raw.headers) {
+    for hash in device.bound_keys(headers) {
         let link = doors.bound_keys.find(&*doors.accounts, &hash).await.map_err(|error| match error {
             NotFound::NoRoom(error) => Problem::no_room(request, error),
             NotFound::Store(error) => store_down(request, &error),
@@ -118,10 +146,7 @@ pub(super) async fn verify(
             None => bound = Some((held, user)),
         }
     }
-    Ok(match bound {
-        Some((held, user)) => device.verify_bound(raw, &held, &user),
-        None => device.verify(raw),
-    })
+    Ok(bound)
 }
 
 #[cfg(test)]

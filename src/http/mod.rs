@@ -2,17 +2,20 @@
 
 mod admin;
 mod admission;
+mod answer;
 mod auth;
 mod body;
 mod bound_keys;
 mod connection;
 mod dead_letters;
 mod links;
+mod long_bodies;
 mod operators;
 mod problem;
 mod read_api;
 mod requests;
 mod server;
+mod spool;
 mod state;
 mod timeseries;
 mod tree;
@@ -21,6 +24,7 @@ mod webhooks;
 pub use admission::{Admission, Entrance, Inside, NoRoom, Size, Slot};
 pub use bound_keys::BoundKeys;
 pub use server::{serve, serve_metrics};
+pub use spool::Spool;
 pub use state::{Doors, EngineKinds};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 
 use super::admission::{Admission, Entrance, Size};
 use super::bound_keys::BoundKeys;
+use super::spool::Spool;
 use crate::settings::Settings;
 use crate::telemetry::{Gauges, Metrics, Teller};
 
@@ -58,6 +59,8 @@ pub struct Doors {
     pub devices: Vec<Arc<dyn Device>>,
     /// The gate.
     pub admission: Admission,
+    /// Where bodies lie that are too long for memory.
+    pub spool: Spool,
     /// Whose keys are that are bound to one user.
     pub bound_keys: BoundKeys,
     /// Who is told.

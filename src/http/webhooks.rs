@@ -6,19 +6,23 @@ use std::time::Instant;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use actors::device_handler::DeviceHandler;
-use actors::domain::delivery::{DecodeError, Header, Headers, Rejections};
+use actors::domain::delivery::{DecodeError, Header, Headers, VerifyError};
 use actors::domain::ids::{MaskedUserId, RequestId};
 use actors::messages::{CommitError, HandleDelivery, Outcome};
-use actors::ports::store::{Receipt, StoreError};
+use actors::ports::store::StoreError;
 use actors::supervision::{AskError, ChildRef};
 use actors::vendors::{Device, Handshake, RawDelivery};
+use bytes::BytesMut;
 
 use super::admission::{Inside, Size};
-use super::body;
+use super::answer::Answer;
+use super::body::{self, Incoming};
 use super::bound_keys::verify;
+use super::long_bodies::{self, Arrived};
 use super::problem::{ErrorType, Problem, request_id};
+use super::spool::Wire;
 use super::state::Doors;
-use crate::settings::{BIG_BODY_FROM_BYTES, HEALTHKIT_MEMORY_MAX_BYTES};
+use crate::settings::BIG_BODY_FROM_BYTES;
 use crate::telemetry::{Delivery, DeliveryEnd};
 
 /// Devices that this build knows, switched on or not.
@@ -70,7 +74,7 @@ async fn deliver(
     doors.teller.delivery_taken_up(taken_up);
     let result = process(&request, payload, &doors, &device, &request_id).await;
     let (end, answer) = match result {
-        Ok(answer) => (answer.end(), answer.response(device.name(), &request_id)),
+        Ok(answer) => (End::of(&answer), answer.response(device.name(), &request_id)),
         Err(problem) => {
             let (status, outcome) = (problem.status_code().as_u16(), problem.error_type.name());
             (End { status, outcome, ..End::default() }, problem.error_response())
@@ -89,6 +93,14 @@ struct End {
     events: usize,
     readings: usize,
     rejected: usize,
+}
+
+impl End {
+    fn of(answer: &Answer) -> Self {
+        let Answer { word: outcome, user, events, readings, .. } = *answer;
+        let (status, rejected) = (answer.status.as_u16(), answer.rejected.total);
+        Self { status, outcome, user, events, readings, rejected }
+    }
 }
 
 struct DoneGuard<'a> {
@@ -121,47 +133,29 @@ impl Drop for DoneGuard<'_> {
     }
 }
 
-/// A successful answer.
-struct Answer {
-    status: StatusCode,
-    word: &'static str,
-    receipts: Vec<Receipt>,
-    rejected: Rejections,
-    reason: Option<&'static str>,
-    user: Option<MaskedUserId>,
+/// Who asks, by the head of the request.
+pub(super) struct Asker<'r> {
+    pub(super) headers: RequestHeaders<'r>,
+    query_users: Vec<String>,
 }
 
-impl Answer {
-    fn new(status: StatusCode, word: &'static str) -> Self {
-        Self { status, word, receipts: Vec::new(), rejected: Rejections::default(), reason: None, user: None }
+impl<'r> Asker<'r> {
+    fn of(request: &'r HttpRequest) -> Self {
+        let query = query_pairs(request).into_iter();
+        let query_users = query.filter(|(name, _)| name == "user_id").map(|(_, value)| value).collect();
+        Self { headers: RequestHeaders(request), query_users }
     }
 
-    fn counts(&self) -> (usize, usize) {
-        let new = self.receipts.iter().filter(|receipt| receipt.is_new);
-        new.fold((0, 0), |(events, readings), receipt| (events + 1, readings + receipt.readings))
+    pub(super) fn query_user(&self) -> Option<&str> {
+        self.query_users.first().map(String::as_str)
     }
 
-    fn end(&self) -> End {
-        let (events, readings) = self.counts();
-        let (status, rejected) = (self.status.as_u16(), self.rejected.total);
-        End { status, outcome: self.word, user: self.user, events, readings, rejected }
-    }
-
-    fn response(&self, device: &str, request_id: &RequestId) -> HttpResponse {
-        let (events, readings) = self.counts();
-        let mut body = serde_json::json!({
-            "status": self.word,
-            "device": device,
-            "events": events,
-            "readings": readings,
-            "rejected": self.rejected.listed,
-            "rejected_total": self.rejected.total,
-            "request_id": request_id.as_str(),
-        });
-        if let Some(reason) = self.reason {
-            body["reason"] = reason.into();
+    /// 400 if the query names two users.
+    fn check_users(&self, request: &HttpRequest) -> Result<(), Problem> {
+        if self.query_users.iter().all(|user| Some(user.as_str()) == self.query_user()) {
+            return Ok(());
         }
-        HttpResponse::build(self.status).json(body)
+        Err(Problem::new(request, ErrorType::ValidationError, DecodeError::UsersDiffer.to_string()))
     }
 }
 
@@ -173,41 +167,48 @@ async fn process(
     request_id: &RequestId,
 ) -> Result<Answer, Problem> {
     let inside = enter(request, doors)?;
-    let max_bytes = match device.name() {
-        "healthkit" => doors.settings.intake.healthkit_body_max_bytes.min(HEALTHKIT_MEMORY_MAX_BYTES),
-        _ => doors.settings.intake.body_max_bytes,
-    };
+    let takes_long = device.long_bodies().is_some();
+    let intake = &doors.settings.intake;
+    let max_bytes = if takes_long { intake.healthkit_body_max_bytes } else { intake.body_max_bytes };
+    // What a device that takes long bodies sends in memory; the rest is read from where it lies.
+    let in_memory_bytes = if takes_long { max_bytes.min(BIG_BODY_FROM_BYTES) } else { max_bytes };
     let mut memory = doors.admission.body_memory();
-    let wire = body::read(request, payload, max_bytes, &mut memory, doors).await?;
-    let received_at = doors.clock.now();
-
-    let query = query_pairs(request);
-    let mut query_users = query.iter().filter(|(name, _)| name == "user_id").map(|(_, value)| value.as_str());
-    let query_user = query_users.next();
-    let headers = RequestHeaders(request);
-    let raw = RawDelivery { headers: &headers, query_user, body: wire.clone(), received_at };
-    let verified = verify(request, doors, &**device, raw).await?;
-    doors.teller.signature_checked(device.name(), verified.as_ref().map(drop).map_err(|error| *error));
-    let verified = verified.map_err(|error| {
-        Problem::new(
-            request,
-            ErrorType::AuthenticationError,
-            format!("the delivery is not believed: {error}"),
-        )
-    })?;
-    body::check_json(request)?;
-    if query_users.any(|user| Some(user) != query_user) {
-        let detail = DecodeError::UsersDiffer.to_string();
-        return Err(Problem::new(request, ErrorType::ValidationError, detail));
+    let mut incoming = Incoming::new(request, payload, max_bytes, doors)?;
+    let asker = Asker::of(request);
+    let mut begun = BytesMut::new();
+    if incoming.announced_bytes() <= in_memory_bytes {
+        incoming.has_room(request, &memory)?;
+        begun = incoming.begin(request, in_memory_bytes, &mut memory).await?;
     }
-    let plain = body::inflate(request, &wire, max_bytes, &mut memory)?;
-    // A phone's upload takes its time; what else comes does not wait for it.
-    let is_big = device.name() == "healthkit" && wire.len().max(plain.len()) > BIG_BODY_FROM_BYTES;
-    let size = if is_big { Size::Big } else { Size::Ordinary };
+    if begun.len() > in_memory_bytes || incoming.announced_bytes() > in_memory_bytes {
+        let arrived = long_bodies::receive(request, doors, &**device, &asker, incoming, &begun).await?;
+        drop((begun, memory));
+        body::check_json(request)?;
+        asker.check_users(request)?;
+        return long_bodies::deliver(request, doors, device, request_id, inside, arrived).await;
+    }
+    let wire = begun.freeze();
+    let received_at = doors.clock.now();
+    let raw = RawDelivery {
+        headers: &asker.headers,
+        query_user: asker.query_user(),
+        body: wire.clone(),
+        received_at,
+    };
+    let verified = verify(request, doors, &**device, raw).await?;
+    let verified = check_signature(request, doors, &**device, verified)?;
+    body::check_json(request)?;
+    asker.check_users(request)?;
+    let Some(plain) = body::inflate_upto(request, &wire, in_memory_bytes, &mut memory)? else {
+        if !takes_long {
+            return Err(body::too_large(request, max_bytes));
+        }
+        let arrived = Arrived { verified, wire: Wire::Memory(wire), memory: Some(memory) };
+        return long_bodies::deliver(request, doors, device, request_id, inside, arrived).await;
+    };
     let verified = verified.with_body(plain);
-
     let (slot, waited) =
-        doors.admission.slot(size).await.map_err(|error| Problem::no_room(request, error))?;
+        doors.admission.slot(Size::Ordinary).await.map_err(|error| Problem::no_room(request, error))?;
     doors.teller.slot_waited(waited);
     let message =
         HandleDelivery { verified: Arc::new(verified), received_at, request_id: request_id.clone() };
@@ -220,6 +221,20 @@ async fn process(
         handle(&handler, message).await
     });
     answer(request, doors, handling.await.unwrap_or(Outcome::NotCommitted(CommitError::Crashed)))
+}
+
+/// Tells what came of believing a delivery; 401 if it is not believed.
+pub(super) fn check_signature<T>(
+    request: &HttpRequest,
+    doors: &Doors,
+    device: &dyn Device,
+    verified: Result<T, VerifyError>,
+) -> Result<T, Problem> {
+    doors.teller.signature_checked(device.name(), verified.as_ref().map(drop).map_err(|error| *error));
+    verified.map_err(|error| {
+        let detail = format!("the delivery is not believed: {error}");
+        Problem::new(request, ErrorType::AuthenticationError, detail)
+    })
 }
 
 /// Lets a delivery in; 503 once shutdown has begun.
@@ -239,7 +254,9 @@ fn answer(request: &HttpRequest, doors: &Doors, outcome: Outcome) -> Result<Answ
     match outcome {
         Outcome::Processed { receipts, rejected } => {
             let user = receipts.first().map(|receipt| doors.masker.mask(&receipt.user_id));
-            Ok(Answer { receipts, rejected, user, ..Answer::new(StatusCode::OK, "processed") })
+            let mut answer = Answer { rejected, user, ..Answer::new(StatusCode::OK, "processed") };
+            answer.count(&receipts);
+            Ok(answer)
         }
         Outcome::Accepted { user } => {
             let user = Some(doors.masker.mask(&user));
@@ -249,9 +266,7 @@ fn answer(request: &HttpRequest, doors: &Doors, outcome: Outcome) -> Result<Answ
             let user = user.map(|user| doors.masker.mask(&user));
             Ok(Answer { user, ..Answer::new(StatusCode::OK, "duplicate") })
         }
-        Outcome::Ignored { reason } => {
-            Ok(Answer { reason: Some(reason), ..Answer::new(StatusCode::OK, "ignored") })
-        }
+        Outcome::Ignored { reason } => Ok(Answer::ignored(reason)),
         Outcome::Unreadable(error) => {
             Err(Problem::new(request, ErrorType::ValidationError, error.to_string()))
         }
@@ -302,8 +317,7 @@ async fn test_device(
         let detail = format!("the body is not JSON at line {}, column {}", error.line(), error.column());
         return Err(Problem::new(request, ErrorType::ValidationError, detail));
     }
-    let answer = Answer { reason: Some("a test"), ..Answer::new(StatusCode::OK, "ignored") };
-    Ok(answer.response("test", &request_id(request)))
+    Ok(Answer::ignored("a test").response("test", &request_id(request)))
 }
 
 fn query_pairs(request: &HttpRequest) -> Vec<(String, String)> {
@@ -312,7 +326,7 @@ fn query_pairs(request: &HttpRequest) -> Vec<(String, String)> {
         .unwrap_or_default()
 }
 
-struct RequestHeaders<'r>(&'r HttpRequest);
+pub(super) struct RequestHeaders<'r>(&'r HttpRequest);
 
 impl Headers for RequestHeaders<'_> {
     fn get(&self, name: &str) -> Header<'_> {

@@ -29,8 +29,11 @@ pub const ANSWER_STALL_MAX: Duration = Duration::from_secs(10);
 pub const LINGER: Duration = Duration::from_secs(1);
 /// Connections that the system may hold for us while all threads are busy.
 pub const BACKLOG_MAX: u32 = 2_048;
-/// HealthKit bodies are held in memory up to this size; larger ones are refused.
-pub const HEALTHKIT_MEMORY_MAX_BYTES: usize = 16 << 20;
+/// HealthKit's bodies that are longer than [`BIG_BODY_FROM_BYTES`] are spooled to files: so many for each slot of theirs, and
+/// as many again of senders whose body has yet to prove them.
+pub const SPOOLED_PER_SLOT: usize = 2;
+/// What is written to such a file at once.
+pub const SPOOL_BLOCK_BYTES: usize = 256 << 10;
 /// A body may not inflate by more than this …
 pub const INFLATE_RATIO_MAX: usize = 100;
 /// … once it is larger than this.
@@ -93,6 +96,4 @@ const _: () = assert!(BODY_DEADLINE.as_secs() < BIG_BODY_DEADLINE.as_secs());
 const _: () = assert!(BODY_GRACE_MAX.as_secs() <= BODY_DEADLINE.as_secs());
 const _: () = assert!(HEAD_DEADLINE.as_secs() < KEEP_ALIVE.as_secs());
 const _: () = assert!(BIG_BODIES_BUDGET_PERCENT < 100);
-const _: () = assert!(BIG_BODY_FROM_BYTES < HEALTHKIT_MEMORY_MAX_BYTES);
-const _: () = assert!(ADMIN_BODY_MAX_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);
-const _: () = assert!(INFLATE_RATIO_FROM_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);
+const _: () = assert!(SPOOL_BLOCK_BYTES < BIG_BODY_FROM_BYTES);

@@ -16,6 +16,7 @@ on_every_store! {
     a_receipt_tells_what_was_made_and_the_same_stands_in_the_outbox
     a_delivery_is_stored_once_within_a_batch_and_over_batches
     a_quarantined_delivery_is_processed_when_it_can_be_read_and_then_is_a_duplicate
+    a_delivery_in_parts_is_one_and_a_duplicate_from_its_last_part_on
     an_older_version_never_wins_whatever_the_order_of_arrival
     within_a_batch_a_later_delivery_sees_the_facts_of_an_earlier_one
     a_fixed_fact_is_stored_once_and_an_arriving_one_is_replaced
@@ -84,6 +85,26 @@ async fn a_quarantined_delivery_is_processed_when_it_can_be_read_and_then_is_a_d
         [(&quarantined, Some(0)), (&readable, Some(1)), (&readable, None), (&quarantined, None)]
     {
         assert_eq!(kinds(commit(&stores.one, &[Arc::clone(delivery)]).await), [kind]);
+    }
+}
+
+async fn a_delivery_in_parts_is_one_and_a_duplicate_from_its_last_part_on(stores: &Handles) {
+    let part = |status, names: &[(&str, i64, f64)]| with_status("1", status, vec![batch("a", names)]);
+    let first = part(DeliveryStatus::Partial, &[("x", 1, 60.0)]);
+    let second = part(DeliveryStatus::Partial, &[("x", 1, 60.0), ("y", 1, 61.0)]);
+    let last = part(DeliveryStatus::Processed, &[("z", 1, 62.0)]);
+    let readings = |answer: &Committed| match answer {
+        Committed::Duplicate => None,
+        Committed::Stored(receipts) => Some(receipts.iter().map(|receipt| receipt.readings).sum::<usize>()),
+    };
+    // The second as if its sender had begun again.
+    for (store, part, new) in [(&stores.one, &first, 1), (&stores.two, &second, 1), (&stores.one, &last, 1)] {
+        let answers = commit(store, &[Arc::clone(part)]).await;
+        assert_eq!(answers.iter().map(readings).collect::<Vec<_>>(), [Some(new)]);
+    }
+    assert_eq!(sorted(values(&stores.two, "a").await), [[60.0], [61.0], [62.0]]);
+    for part in [first, second, last] {
+        assert_eq!(commit(&stores.two, &[part]).await, [Committed::Duplicate]);
     }
 }
 

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::web;
 use actors::cognition::thresholds::Thresholds;
+use actors::domain::admission::EventDraft;
 use actors::domain::delivery::{DecodeError, Decoded, Header, VerifyError};
 use actors::domain::event::DeviceType;
 use actors::domain::ids::Masker;
@@ -21,17 +23,19 @@ use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
 use actors::vendor_fetch::RetryPolicy;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
+use actors::vendors::long::{Hand, Head, LongBodies, LongError, Source};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 use arc_swap::ArcSwap;
-use biometric_bridge::http::{self, Admission, BoundKeys, Doors, EngineKinds, Entrance, Size};
+use biometric_bridge::http::{self, Admission, BoundKeys, Doors, EngineKinds, Entrance, Size, Spool};
 use biometric_bridge::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Settings, Sources};
 use biometric_bridge::telemetry::{Metrics, SlotCounts, Teller};
 use futures_util::future::join_all;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::aftermath::{HEART_RATE, ID, WRONG};
-use crate::answers::{Answer, ago, assert_problem, heart_rate, read_answer, refused, send};
+use crate::answers::{Answer, Past, ago, assert_problem, heart_rate, read_answer, refused, send};
 use crate::bridge::{HEALTHKIT_KEY, PATIENCE};
 
 /// Doors that are open, and what is behind them.
@@ -40,10 +44,14 @@ pub(crate) struct House {
     pub(crate) store: Arc<MemoryStore>,
     address: SocketAddr,
     client: Client,
+    /// How often reading a long body is to die.
+    explosions: Arc<AtomicUsize>,
+    /// Where long bodies are spooled.
+    _home: TempDir,
 }
 
 /// HealthKit, but a delivery can ask for a panic at every place where HTTP handlers call a device.
-struct Explosive(HealthKit);
+struct Explosive(HealthKit, Arc<AtomicUsize>);
 
 impl Device for Explosive {
     fn name(&self) -> &'static str {
@@ -59,6 +67,10 @@ impl Device for Explosive {
         self.0.verify(raw)
     }
 
+    fn long_bodies(&self) -> Option<&dyn LongBodies> {
+        Some(self)
+    }
+
     fn handshake(&self, query: &[(String, String)]) -> Handshake {
         assert!(query.is_empty(), "{ID} {query:?}");
         self.0.handshake(query)
@@ -69,12 +81,42 @@ impl Device for Explosive {
     }
 }
 
+/// Long bodies are read by their bytes alone: so many times, reading one dies when its first part has been handed over.
+impl LongBodies for Explosive {
+    fn verify_head(&self, raw: RawDelivery<'_>) -> Result<Head, VerifyError> {
+        self.0.verify_head(raw)
+    }
+
+    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<[u8; 32], LongError> {
+        self.0.survey(verified, source)
+    }
+
+    fn read(
+        &self,
+        verified: &Verified,
+        received_at: Timestamp,
+        source: &dyn Source,
+        readings_max: usize,
+        hand: Hand<'_>,
+    ) -> Result<Decoded, LongError> {
+        let mut hand = |drafts: Vec<EventDraft>| {
+            let is_wanted = hand(drafts);
+            let left = self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            assert!(left.is_err(), "{ID} {HEART_RATE} {WRONG}");
+            is_wanted
+        };
+        self.0.read(verified, received_at, source, readings_max, &mut hand)
+    }
+}
+
 impl House {
     pub(crate) fn open(settings: &[(&str, &str)]) -> Self {
         let settings =
             [("BIND_ADDR", "127.0.0.1:0"), ("WORKERS", "1")].into_iter().chain(settings.iter().copied());
         let settings = Settings::read(Sources::from_pairs(settings)).expect("settings in order");
         let (store, clock): (_, Arc<dyn Clock>) = (Arc::new(MemoryStore::default()), Arc::new(SystemClock));
+        let explosions = Arc::new(AtomicUsize::new(0));
+        let home = TempDir::new().expect("a temporary folder");
         let log = Arc::new(MemoryLog::new(1));
         let cache = Arc::new(MemoryCache::new(Duration::from_secs(300), 5_000));
         let metrics = Arc::new(Metrics::new(None));
@@ -82,7 +124,8 @@ impl House {
         let thresholds = Arc::new(ArcSwap::from_pointee(Thresholds::default()));
         let config =
             HealthKitConfig { api_keys: vec![HEALTHKIT_KEY.to_owned()], ..HealthKitConfig::default() };
-        let devices: Vec<Arc<dyn Device>> = vec![Arc::new(Explosive(HealthKit::new(&config)))];
+        let devices: Vec<Arc<dyn Device>> =
+            vec![Arc::new(Explosive(HealthKit::new(&config), Arc::clone(&explosions)))];
         let tree = tree::start(Foundation {
             fetch_queue: Arc::new(MemoryStore::default()),
             vendor_api: Arc::new(MemoryVendorApi::default()),
@@ -118,6 +161,7 @@ impl House {
             thresholds_loaded_at: clock.now(),
             entrance: Entrance::default(),
             bound_keys: BoundKeys::default(),
+            spool: Spool::new(home.path(), settings.intake.healthkit_slots),
             settings,
             tree,
             store: Arc::clone(&store) as _,
@@ -141,7 +185,7 @@ impl House {
         actix_web::rt::spawn(server);
         let client =
             biometric_bridge::traffic::plain_client().timeout(PATIENCE).build().expect("an HTTP client");
-        Self { doors, store, address, client }
+        Self { doors, store, address, client, explosions, _home: home }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -315,20 +359,47 @@ async fn a_body_that_inflates_to_a_big_one_is_big() {
 }
 
 #[actix_web::test]
-async fn big_bodies_leave_memory_for_ordinary_ones() {
-    // Three quarters of it are for big ones: room for one of them.
+async fn big_bodies_take_no_memory_of_ordinary_ones() {
     let house = House::open(&[("BODY_BUDGET_BYTES", "3000000"), ("HEALTHKIT_CONCURRENT", "4")]);
     let held = house.store.faults().hold(StoreCall::CommitDeliveries, Moment::Before);
-    let big = actix_web::rt::spawn(send(house.delivery(body_of("big", 2_000_000))));
-    house.until("at work", |house| house.slots(Size::Big).used == 1).await;
-    refused(house.delivery(body_of("another", 1_500_000)), 503, "back_pressure").await;
-    let ordinary = actix_web::rt::spawn(send(house.delivery(body_of("ordinary", 900_000))));
+    let spawn = |user: &str, length: usize| actix_web::rt::spawn(send(house.delivery(body_of(user, length))));
+    // One after the other: on its way to its file, a body has a block of it in memory.
+    let mut sent = Vec::new();
+    for number in 1..=3 {
+        sent.push(spawn(&format!("big-{number}"), 2_000_000));
+        house.until("at work", |house| house.slots(Size::Big).used == number).await;
+    }
+    sent.push(spawn("ordinary", 900_000));
     house.until("at work", |house| house.slots(Size::Ordinary).used == 1).await;
     held.release();
-    for sent in [big, ordinary] {
+    for sent in sent {
         let answer: Value = sent.await.expect("no panic").json();
         assert_eq!(answer["status"], "processed", "{answer}");
     }
-    assert_eq!(send(house.delivery(body_of("another", 1_500_000))).await.status, 200, "now there is room");
+    house.assert_empty().await;
+}
+
+#[actix_web::test]
+async fn a_long_body_whose_reader_dies_is_read_once_more_and_counted_once() {
+    const SAMPLES: usize = 7_000;
+    let house = House::open(&[("HEALTHKIT_CONCURRENT", "1")]);
+    let past = Past::new();
+    let samples: Vec<Value> =
+        (0..SAMPLES as i64).map(|n| heart_rate(60 + n % 50, &past.ago(60 + n))).collect();
+    let padding = " ".repeat(1 << 20);
+    let body = format!("{}{padding}", json!({"user_id": "ann", "samples": samples})).into_bytes();
+    house.explosions.store(2, Ordering::SeqCst);
+    refused(house.delivery(body.clone()), 500, "processing_error").await;
+    house.assert_empty().await;
+    let readings =
+        || -> usize { house.store.read(|held| held.events.iter().map(|row| row.event.readings.len()).sum()) };
+    assert_eq!(readings(), 5_000, "its first part");
+    // What is stored already is known, in this life of the reader and in the next.
+    house.explosions.store(1, Ordering::SeqCst);
+    let answer = send(house.delivery(body.clone())).await;
+    assert_eq!((answer.status, &answer.json()["readings"]), (200, &json!(2_000)), "{}", answer.text());
+    assert_eq!(readings(), SAMPLES);
+    assert_eq!(send(house.delivery(body)).await.json()["status"], "duplicate");
+    assert_eq!(house.store.read(|held| held.deliveries.len()), 1, "one delivery, whatever it took");
     house.assert_empty().await;
 }

@@ -42,6 +42,7 @@ mod records;
 mod schemas;
 mod settings;
 mod slow;
+mod spooled;
 mod timeseries;
 mod tree;
 mod webhooks;

@@ -144,7 +144,7 @@ async fn a_big_body_that_keeps_its_rate_may_take_longer_than_an_ordinary_one() {
 async fn an_endless_body_that_was_refused_is_not_read_for_ever() {
     let bridge = talkative(&[]).await;
     let chunk = format!("10000\r\n{}\r\n", "Quux".repeat(0x4000));
-    let told = [("oura", "413"), ("test", "413"), ("nobody", "404"), ("healthkit", "413")].map(
+    let told = [("oura", "413"), ("test", "413"), ("nobody", "404"), ("healthkit", "401")].map(
         |(device, status)| {
             let head =
                 format!("POST /webhook/{device} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");

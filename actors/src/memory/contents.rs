@@ -12,8 +12,8 @@ use crate::domain::message::{Message, Topic, header, with_copies};
 use crate::ports::accounts::MovedEvents;
 use crate::ports::event_log::Places;
 use crate::ports::store::{
-    Checkpoint, CheckpointBatch, Claim, Committed, DeadLetter, DeliveryStatus, EncodeEvent, EventQuery,
-    LatestReading, NewDelivery, Receipt, StoreError, StoredEvent, SwitchRow, WrittenEvent,
+    Checkpoint, CheckpointBatch, Claim, Committed, DeadLetter, EncodeEvent, EventQuery, LatestReading,
+    NewDelivery, Receipt, StoreError, StoredEvent, SwitchRow, WrittenEvent,
 };
 
 /// An event's row.
@@ -88,13 +88,8 @@ impl Contents {
     pub(super) fn commit(&mut self, delivery: &NewDelivery, encode: &EncodeEvent) -> Committed {
         let known = self.delivery_places.get(&delivery.key).copied();
         match known.and_then(|place| self.deliveries.get_mut(place)) {
-            // What could not be read before, and can be now, is processed now.
-            Some(held)
-                if held.status == DeliveryStatus::Quarantined
-                    && delivery.status != DeliveryStatus::Quarantined =>
-            {
-                held.status = delivery.status;
-            }
+            // What could not be read before, or was not whole, and now can or is.
+            Some(held) if held.status.takes(delivery.status) => held.status = delivery.status,
             Some(_) => return Committed::Duplicate,
             None => {
                 self.delivery_places.insert(delivery.key, self.deliveries.len());

@@ -40,6 +40,8 @@ pub enum DeliveryStatus {
     Accepted,
     /// Verified, and not readable; kept for replay.
     Quarantined,
+    /// A part of a long one, of which more comes. It is not known yet: whoever sends it again goes on with it.
+    Partial,
 }
 
 impl DeliveryStatus {
@@ -49,7 +51,21 @@ impl DeliveryStatus {
             Self::Processed => "processed",
             Self::Accepted => "accepted",
             Self::Quarantined => "quarantined",
+            Self::Partial => "partial",
         }
+    }
+
+    /// What a word in the store means.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Processed, Self::Accepted, Self::Quarantined, Self::Partial]
+            .into_iter()
+            .find(|status| status.name() == name)
+    }
+
+    /// Whether a delivery whose row has this status takes more in when it comes again, as `next`: one that could not be
+    /// read before, and can be now, and one of which a part was missing. Any other is a duplicate.
+    pub fn takes(self, next: Self) -> bool {
+        matches!(self, Self::Quarantined | Self::Partial) && next != Self::Quarantined
     }
 }
 

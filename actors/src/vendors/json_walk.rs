@@ -301,3 +301,85 @@ impl Scan {
         (block.len(), false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    const PATHS: &[Path] = &[&["samples"], &["data", "records"], &["data", "metrics", EACH, "data"]];
+
+    #[derive(Default)]
+    struct Seen {
+        around: String,
+        items: Vec<(usize, usize, Option<String>)>,
+    }
+
+    impl Visit for Seen {
+        fn around(&mut self, piece: &[u8]) -> Result<(), LongError> {
+            self.around.push_str(std::str::from_utf8(piece).unwrap());
+            Ok(())
+        }
+
+        fn wants(&mut self, array: usize) -> bool {
+            array != 3
+        }
+
+        fn item(&mut self, array: usize, position: usize, text: Option<&[u8]>) -> Result<(), LongError> {
+            let text = text.map(|text| String::from_utf8(text.to_vec()).unwrap());
+            self.items.push((array, position, text));
+            Ok(())
+        }
+    }
+
+    /// What is seen of a document that comes in blocks of so many bytes.
+    fn walk(text: &str, block_bytes: usize) -> Vec<(Place, Seen)> {
+        let mut walker = Walker::new(io::BufReader::with_capacity(block_bytes, text.as_bytes()), PATHS, 12);
+        let mut envelopes = Vec::new();
+        loop {
+            let mut seen = Seen::default();
+            let Some(place) = walker.next(&mut seen).unwrap() else { return envelopes };
+            envelopes.push((place, seen));
+        }
+    }
+
+    #[test]
+    fn the_walk_leads_to_every_array_of_items_and_past_everything_else() {
+        let text = r#" { "data" : {"metrics":[ {"data":[1, "a]}",{"b":[2]}],"name":"x\"","units":null} , 7, [8],{"name":"y"},
+            {"data":null,"data":[]},{"data":[9]}],"records":[{"samples":[3]},"0123456789abc"],"x":{"metrics":[1]}},
+            "samples":{"a":1},"metrics":[4], "n":-1.5e3,"t":true } "#;
+        let around = r#"{"data":{"metrics":[{"data":[0],"name":"x\"","units":null},7,[],{"name":"y"},{"data":null,"data":[1]},{"data":[2]}],"records":[3],"x":{}},"samples":{},"metrics":[],"n":-1.5e3,"t":true}"#;
+        for block_bytes in [1, 2, 7, 64, 4_096] {
+            let envelopes = walk(text, block_bytes);
+            let [(Place::Alone, seen)] = envelopes.as_slice() else { panic!("one envelope") };
+            assert_eq!(seen.around, around, "by {block_bytes}");
+            let texts: Vec<_> = seen.items.iter().map(|(a, p, text)| (*a, *p, text.as_deref())).collect();
+            let expected =
+                [(0, 0, Some("1")), (0, 1, Some("\"a]}\"")), (0, 2, Some("{\"b\":[2]}")), (2, 0, Some("9"))];
+            assert_eq!(texts, expected, "by {block_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_walked_through_one_envelope_after_the_other() {
+        for block_bytes in [1, 5, 4_096] {
+            let envelopes =
+                walk(r#"[{"samples":[1,"0123456789abc",2]}, 5 ,{}, {"samples":[3]}] "#, block_bytes);
+            let around: Vec<_> =
+                envelopes.iter().map(|(place, seen)| (*place, seen.around.as_str())).collect();
+            let place = Place::Element;
+            let expected = [
+                (place(0), "{\"samples\":[0]}"),
+                (place(1), "5"),
+                (place(2), "{}"),
+                (place(3), "{\"samples\":[0]}"),
+            ];
+            assert_eq!(around, expected);
+            assert_eq!(envelopes[0].1.items[1], (0, 1, None), "it is longer than any may be");
+            assert_eq!(envelopes[3].1.items, [(0, 0, Some("3".to_owned()))]);
+        }
+        assert!(walk("[]", 1).is_empty());
+        assert_eq!(walk("5", 1)[0].1.around, "5");
+    }
+}

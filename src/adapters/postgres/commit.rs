@@ -137,7 +137,7 @@ async fn write(
     let deliveries = take_deliveries(connection, batch).await?;
     let is_new = |packed: &&Packed<'_>| {
         let held = deliveries.get(&packed.delivery.key);
-        held.is_some_and(|(_, held)| *held != Held::Known { quarantined: false })
+        held.is_some_and(|(_, held)| held.takes(packed.delivery.status))
     };
     // A delivery that is known adds nothing, so nothing needs to be known of its facts.
     let fresh: Vec<&Packed<'_>> = batch.iter().filter(is_new).collect();
@@ -146,8 +146,8 @@ async fn write(
     let known: HashSet<Identity> = facts.keys().copied().collect();
     let ids = events::stored_ids(connection, drafts()).await?;
     let seqs = events::numbers(connection, drafts().count()).await?;
-    let (read_at_last, events, queue) = (Vec::new(), Vec::new(), QueueChange::default());
-    let mut plan = Plan { deliveries, facts, ids, seqs, read_at_last, events, queue };
+    let (moved_on, events, queue) = (Vec::new(), Vec::new(), QueueChange::default());
+    let mut plan = Plan { deliveries, facts, ids, seqs, moved_on, events, queue };
     let mut committed = Vec::with_capacity(batch.len());
     for packed in batch {
         committed.push(plan.take(packed.delivery, encode)?);
@@ -161,7 +161,7 @@ async fn write_plan(
     plan: &Plan,
     known: &HashSet<Identity>,
 ) -> Result<(), Fault> {
-    for (id, status) in &plan.read_at_last {
+    for (id, status) in &plan.moved_on {
         sqlx::query("UPDATE deliveries SET status = $1 WHERE id = $2")
             .bind(status.name())
             .bind(id)
@@ -221,8 +221,8 @@ async fn take_deliveries(
             .fetch_all(connection)
             .await?;
     held.extend(found.into_iter().filter_map(|(key, id, status)| {
-        let quarantined = status == DeliveryStatus::Quarantined.name();
-        Some((key.try_into().ok()?, (id, Held::Known { quarantined })))
+        let status = DeliveryStatus::parse(&status).unwrap_or(DeliveryStatus::Processed);
+        Some((key.try_into().ok()?, (id, Held::Known(status))))
     }));
     Ok(held)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actors::domain::admission::{EventDraft, Known};
 use actors::domain::ids::{EventId, Identity};
 use actors::domain::message::with_copies;
-use actors::ports::store::{Committed, EncodeEvent, NewDelivery, StoreError, WrittenEvent};
+use actors::ports::store::{Committed, DeliveryStatus, EncodeEvent, NewDelivery, StoreError, WrittenEvent};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::outlet::{Outlet, Sent};
@@ -118,8 +118,8 @@ async fn read_plan(
         });
     }
     let seqs = (last_event + 1..).take(drafts().count()).collect();
-    let (read_at_last, events, queue) = (Vec::new(), Vec::new(), QueueChange::default());
-    Ok((Plan { deliveries: deliveries_held, facts, ids, seqs, read_at_last, events, queue }, new))
+    let (moved_on, events, queue) = (Vec::new(), Vec::new(), QueueChange::default());
+    Ok((Plan { deliveries: deliveries_held, facts, ids, seqs, moved_on, events, queue }, new))
 }
 
 /// What the tables hold of a batch.
@@ -154,7 +154,8 @@ async fn look_up(connection: &mut SqliteConnection, deliveries: &[Arc<NewDeliver
         }
         let mut sql =
             QueryBuilder::<Sqlite>::new("SELECT name, x'', seq, 0, NULL FROM sqlite_sequence UNION ALL ");
-        sql.push("SELECT 'key', key, id, status = 'quarantined', NULL FROM deliveries WHERE key IN ");
+        sql.push("SELECT 'key', key, id, CASE status WHEN 'quarantined' THEN 1 WHEN 'partial' THEN 2 ELSE 0 END, NULL \
+             FROM deliveries WHERE key IN ");
         push_list(&mut sql, keys.unwrap_or_default());
         sql.push(
             " UNION ALL SELECT 'fact', identity, version, event_seq, reading FROM facts WHERE identity IN ",
@@ -172,7 +173,12 @@ impl Found {
             "deliveries" => self.last_delivery = first,
             "events" => self.last_event = first,
             "key" => {
-                let held = (first, Held::Known { quarantined: second != 0 });
+                let status = match second {
+                    1 => DeliveryStatus::Quarantined,
+                    2 => DeliveryStatus::Partial,
+                    _ => DeliveryStatus::Processed,
+                };
+                let held = (first, Held::Known(status));
                 self.deliveries_held.extend(key.try_into().ok().map(|key| (key, held)));
             }
             "fact" => {
@@ -215,7 +221,7 @@ async fn write_plan(
     insert(connection, &tables).await?;
     drop(tables);
     fetch_queue::end(connection, &plan.queue.ends).await?;
-    for (id, status) in &plan.read_at_last {
+    for (id, status) in &plan.moved_on {
         sqlx::query("UPDATE deliveries SET status = ? WHERE id = ?")
             .bind(status.name())
             .bind(id)

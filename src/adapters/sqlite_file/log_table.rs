@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use actors::domain::message::{Message, Topic, partition_of};
 use actors::ports::event_log::{LogRecord, Places};
+use futures_util::TryStreamExt;
 use parking_lot::Mutex;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Notify;
@@ -20,6 +21,8 @@ use crate::adapters::stored::{damaged, decode_headers, encode_headers};
 const PARTS_MAX: usize = 100;
 /// Bytes of the newest records that are kept in memory. A consumer that is further behind reads the file.
 const TAIL_MAX_BYTES: usize = 8 << 20;
+/// What is read at a time from all partitions together, and one record of each besides: a record may hold 1,000 readings.
+const READ_MAX_BYTES: usize = 8 << 20;
 
 /// Its columns: partition, offset, key, value, headers.
 type Row = (i64, i64, String, Vec<u8>, Vec<u8>);
@@ -285,7 +288,8 @@ async fn stored_ends(readers: &SqlitePool, topic: Topic, partitions: u32) -> Job
     Ok(ends)
 }
 
-/// Reads up to `limit` records beyond the given (partition, offset) places. Also for a pool of another process.
+/// Reads up to `limit` records beyond the given (partition, offset) places, fewer if they are large; none only if there are
+/// none. Also for a pool of another process.
 pub async fn read(
     readers: &SqlitePool,
     topic: Topic,
@@ -315,14 +319,27 @@ async fn read_parts(
         sql.push(" AND partition = ").push_bind(*partition).push(" AND offset >= ").push_bind(*offset);
         sql.push(" ORDER BY offset LIMIT ").push_bind(share).push(")");
     }
-    let rows: Vec<Row> = sql.build_query_as().fetch_all(readers).await.map_err(store_error)?;
-    rows.into_iter()
-        .map(|(partition, offset, key, value, headers)| {
-            let partition = u32::try_from(partition).unwrap_or_default();
-            let headers = decode_headers(&headers)?;
-            Ok(LogRecord { topic, partition, offset, key: Arc::from(key), value, headers })
-        })
-        .collect()
+    let share_bytes = READ_MAX_BYTES / places.len().max(1);
+    let mut bytes: BTreeMap<u32, usize> = BTreeMap::new();
+    let last = places.last().map(|(partition, _)| *partition);
+    let mut records = Vec::new();
+    let mut rows = sql.build_query_as::<Row>().fetch(readers);
+    while let Some((partition, offset, key, value, headers)) = rows.try_next().await.map_err(store_error)? {
+        let partition = u32::try_from(partition).unwrap_or_default();
+        let read = bytes.entry(partition).or_default();
+        if *read >= share_bytes {
+            if last == Some(partition) {
+                break;
+            }
+            // The rest of this partition is read next time.
+            continue;
+        }
+        let headers = decode_headers(&headers)?;
+        let record = LogRecord { topic, partition, offset, key: Arc::from(key), value, headers };
+        *read += size(&record);
+        records.push(record);
+    }
+    Ok(records)
 }
 
 /// How many partitions the log in this file has, if it has been laid out.

@@ -17,10 +17,17 @@ pub(crate) enum Held {
     /// This batch makes it.
     New,
     /// It was there.
-    Known {
-        /// Verified, and not readable then.
-        quarantined: bool,
-    },
+    Known(DeliveryStatus),
+}
+
+impl Held {
+    /// Whether the row takes in a delivery that comes as `next`.
+    pub(crate) fn takes(self, next: DeliveryStatus) -> bool {
+        match self {
+            Self::New => true,
+            Self::Known(status) => status.takes(next),
+        }
+    }
 }
 
 /// An event's row to be.
@@ -44,8 +51,8 @@ pub(crate) struct Plan {
     pub(crate) ids: HashSet<EventId>,
     /// Numbers for events, at least one for each draft.
     pub(crate) seqs: VecDeque<i64>,
-    /// Deliveries that could not be read before, and can be now.
-    pub(crate) read_at_last: Vec<(i64, DeliveryStatus)>,
+    /// Deliveries that could not be read before, and can be now, or have become whole.
+    pub(crate) moved_on: Vec<(i64, DeliveryStatus)>,
     /// In the order of the batch.
     pub(crate) events: Vec<EventRow>,
     /// What comes into the queue of fetches and leaves it; of nearly all batches nothing.
@@ -59,17 +66,15 @@ impl Plan {
         delivery: &NewDelivery,
         encode: &EncodeEvent,
     ) -> Result<Committed, StoreError> {
-        let quarantined = delivery.status == DeliveryStatus::Quarantined;
         let row = self.deliveries.get_mut(&delivery.key);
         let (delivery_id, held) = row.ok_or_else(|| lost("a delivery without a row"))?;
-        match held {
-            Held::New => {}
-            Held::Known { quarantined: true } if !quarantined => {
-                self.read_at_last.push((*delivery_id, delivery.status));
-            }
-            Held::Known { .. } => return Ok(Committed::Duplicate),
+        if !held.takes(delivery.status) {
+            return Ok(Committed::Duplicate);
         }
-        *held = Held::Known { quarantined };
+        if matches!(held, Held::Known(status) if *status != delivery.status) {
+            self.moved_on.push((*delivery_id, delivery.status));
+        }
+        *held = Held::Known(delivery.status);
         let delivery_id = *delivery_id;
         self.queue.fetches.extend_from_slice(&delivery.fetches);
         self.queue.ends.extend(delivery.ends.clone());
