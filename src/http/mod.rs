@@ -20,7 +20,7 @@ mod webhooks;
 pub use admission::{Admission, Entrance, Inside, NoRoom, Size, Slot};
 pub use bound_keys::BoundKeys;
 pub use server::{serve, serve_metrics};
-pub use state::{Doors, EngineKinds};
+pub use state::{Doors, EngineKinds, Refusal, ThresholdsStatus};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::de::DeserializeOwned;

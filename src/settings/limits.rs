@@ -92,3 +92,9 @@ const _: () = assert!(BIG_BODIES_BUDGET_PERCENT < 100);
 const _: () = assert!(BIG_BODY_FROM_BYTES < HEALTHKIT_MEMORY_MAX_BYTES);
 const _: () = assert!(ADMIN_BODY_MAX_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);
 const _: () = assert!(INFLATE_RATIO_FROM_BYTES <= HEALTHKIT_MEMORY_MAX_BYTES);
+
+/// How often the file of thresholds is looked at. What two looks in a row have seen is taken, well within 2 s.
+pub const THRESHOLDS_LOOK: Duration = Duration::from_millis(250);
+
+/// The longest file of thresholds: room for the own values of many thousands of users.
+pub const THRESHOLDS_MAX_BYTES: u64 = 4 << 20;

@@ -23,7 +23,9 @@ use actors::vendor_fetch::RetryPolicy;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 use arc_swap::ArcSwap;
-use biometric_bridge::http::{self, Admission, BoundKeys, Doors, EngineKinds, Entrance, Size};
+use biometric_bridge::http::{
+    self, Admission, BoundKeys, Doors, EngineKinds, Entrance, Size, ThresholdsStatus,
+};
 use biometric_bridge::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Settings, Sources};
 use biometric_bridge::telemetry::{Metrics, SlotCounts, Teller};
 use futures_util::future::join_all;
@@ -114,7 +116,7 @@ impl House {
         });
         let doors = web::Data::new(Doors {
             admission: Admission::new(&settings.intake),
-            thresholds_loaded_at: clock.now(),
+            thresholds_status: ArcSwap::from_pointee(ThresholdsStatus::loaded(clock.now())),
             entrance: Entrance::default(),
             bound_keys: BoundKeys::default(),
             settings,
