@@ -105,7 +105,11 @@ impl History {
     async fn open(settings: &Settings) -> Result<Self, WhatifError> {
         if let Some(postgres) = &settings.postgres {
             let config = postgres_config(postgres, &settings.stream);
-            return Ok(Self::Postgres(postgres::History::open(&config).await.map_err(StartError::Postgres)?));
+            let opened = postgres::History::open(&config).await.map_err(|error| match error {
+                StoreError::Refused(_) => StartError::Postgres(error),
+                away => away.into(),
+            });
+            return Ok(Self::Postgres(opened?));
         }
         let path = DataDir::database_in(&settings.data_dir);
         if !path.exists() {
