@@ -131,14 +131,16 @@ proptest! {
 #[test]
 fn a_state_is_read_by_its_version() {
     let state = UserState::default();
-    assert_eq!(state.encode()[0], 1);
+    assert_eq!(state.encode()[0], 2);
     assert!(UserState::decode(&state.encode()).unwrap() == state);
     assert_eq!(UserState::decode(&[]).unwrap_err(), StateError::Empty);
-    assert_eq!(UserState::decode(&[2, 0, 0]).unwrap_err(), StateError::Newer(2));
-    assert!(matches!(UserState::decode(&[1, 9]).unwrap_err(), StateError::Damaged(_)));
+    assert_eq!(UserState::decode(&[3, 0, 0]).unwrap_err(), StateError::Newer(3));
+    for version in [1, 2] {
+        assert!(matches!(UserState::decode(&[version, 9]).unwrap_err(), StateError::Damaged(_)));
+    }
 }
 
-/// One of everything, as version 1 writes it.
+/// One of everything that a version writes.
 fn one_of_everything() -> Subject {
     let mut subject = Subject::default();
     subject.usual(Hrv, 60.0, START);
@@ -158,16 +160,29 @@ fn one_of_everything() -> Subject {
     subject
 }
 
-#[test]
-fn version_1_is_read_for_ever() {
-    const STORED: &str = include_str!("cognition_support/state_v1.hex");
-    let bytes: Vec<u8> = (0..STORED.trim().len())
+fn bytes_of(hex: &str) -> Vec<u8> {
+    (0..hex.trim().len())
         .step_by(2)
-        .map(|place| u8::from_str_radix(&STORED[place..place + 2], 16).unwrap())
-        .collect();
-    let expected = one_of_everything();
-    assert!(UserState::decode(&bytes).unwrap() == expected.state, "a new layout needs a new version");
-    assert_eq!(expected.state.encode(), bytes);
+        .map(|place| u8::from_str_radix(&hex[place..place + 2], 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_version_is_read_for_ever() {
+    let first = bytes_of(include_str!("cognition_support/state_v1.hex"));
+    let newest = bytes_of(include_str!("cognition_support/state_v2.hex"));
+    let expected = one_of_everything().state;
+    assert!(UserState::decode(&newest).unwrap() == expected, "a new layout needs a new version");
+    assert_eq!(expected.encode(), newest);
+    assert_eq!(expected.thresholds_hash().as_deref(), Some(Thresholds::default().hash()));
+    // All that version 1 lacks is which thresholds it was folded with; the next event tells.
+    let migrated = UserState::decode(&first).unwrap();
+    assert_eq!(migrated.thresholds_hash(), None);
+    let next = event("next", START + 2 * HOUR, vec![reading(HeartRate, 70.0, START + 2 * HOUR)]);
+    let fold_next = |state| fold(state, &next, &Thresholds::default()).state;
+    assert!(fold_next(migrated) == fold_next(expected));
+    let beyond = [first.as_slice(), &[0]].concat();
+    assert!(matches!(UserState::decode(&beyond), Err(StateError::Damaged(_))), "bytes after its end");
 }
 
 #[test]

@@ -4,12 +4,16 @@
 
 mod cognition_support;
 
+use actors::cognition::fold::fold;
+use actors::cognition::mode::Mode;
+use actors::cognition::state::UserState;
 use actors::cognition::thresholds::Thresholds;
 use actors::cognition::triggers::{Priority, evaluate};
 use actors::domain::event::{Context, DeviceType};
+use actors::domain::ids::UserId;
 use actors::domain::metric::Metric::{self, Hrv, RecoveryScore, SleepScore};
 
-use cognition_support::{START, event, reading};
+use cognition_support::{START, at, event, reading};
 
 const SHIPPED: &str = include_str!("../../config/biometric_thresholds.yaml");
 
@@ -77,6 +81,65 @@ fn a_file_with_a_mistake_is_refused_whole_with_its_line() {
         let error = Thresholds::parse(&yaml).expect_err(&yaml);
         assert_eq!(error.line, Some(line), "{yaml}{error}");
         assert!(error.column.is_some() && error.to_string().contains("line"), "{error}");
+    }
+}
+
+#[test]
+fn a_users_own_values_stand_over_everybodys() {
+    let thresholds = Thresholds::parse(
+        "thresholds:\n  recovery_score_low: 30\n  stress_level_high: 0.6\nusers:\n  user-1:\n    thresholds:\n      \
+         recovery_score_low: 50\n    baselines:\n      hrv_default: 45\n  \"007\":\n  42: {}\n",
+    )
+    .unwrap();
+    assert_eq!(thresholds.users_len(), 3);
+    let general = Thresholds::parse("thresholds: {recovery_score_low: 30, stress_level_high: 0.6}").unwrap();
+    assert_eq!(thresholds.limits(), general.limits());
+    assert_ne!(thresholds.hash(), general.hash());
+    // Nothing but the limits differs, and each is decided on by their own.
+    for (user, mode) in [("user-1", Mode::Guardian), ("42", Mode::Pattern), ("other", Mode::Pattern)] {
+        let mut low = event("e", START, vec![reading(RecoveryScore, 45.0, START)]);
+        low.user_id = UserId::parse(user).unwrap();
+        let folded = fold(UserState::default(), &low, &thresholds);
+        assert_eq!(folded.state.mode(), mode, "{user}");
+        if let Some(switch) = folded.switch {
+            assert_eq!(&*switch.explanation.thresholds_hash, thresholds.hash());
+        }
+        let mut hrv = event("h", START, vec![reading(Hrv, 50.0, START)]);
+        hrv.user_id = low.user_id.clone();
+        let view = fold(folded.state, &hrv, &thresholds).state.view(&hrv.user_id, at(START), &thresholds);
+        assert_eq!(view.baselines["hrv"].value, if user == "user-1" { 45.0 } else { 60.0 });
+    }
+    // A key that a user's part leaves out is everybody's, and not the compiled-in default.
+    let mut stressed = event("s", START, vec![reading(Metric::StressLevel, 0.65, START)]);
+    stressed.user_id = UserId::parse("user-1").unwrap();
+    stressed.readings.push(reading(Metric::HeartRate, 90.0, START));
+    assert_eq!(fold(UserState::default(), &stressed, &thresholds).state.mode(), Mode::Guardian);
+}
+
+#[test]
+fn a_mistake_in_a_users_part_is_told_by_its_line_and_never_with_an_id() {
+    let cases = [
+        ("users:\n  ada-lovelace:\n    thresholds:\n      hrv_drop: 3\n", 4),
+        ("users:\n  ada-lovelace:\n    thresholds:\n      hrv_drop_ms: -3\n", 4),
+        ("users:\n  ada-lovelace:\n    baselines:\n      hrv: ada-lovelace\n", 4),
+        ("users:\n  ada-lovelace:\n    triggers: []\n", 3),
+        ("users:\n  ada-lovelace: 7\n", 2),
+        ("users:\n- ada-lovelace\n", 2),
+        ("users:\n  ada-lovelace: {}\n  ada-lovelace: {}\n", 3),
+        ("users:\n  thresholds:\n    ada-lovelace: 3\n", 3),
+        ("users:\n  \"  \": {}\n", 2),
+        ("users: {}\nada-lovelace:\n  thresholds:\n", 2),
+        ("user:\n  ada-lovelace: {}\n", 1),
+        ("users: {}\ntriggers:\n- metric: ada-lovelace\n", 3),
+        ("users: {}\nthresholds: ada-lovelace\n", 2),
+        ("users: {}\nthresholds: *ada-lovelace\n", 2),
+        ("users: {ada-lovelace: [}\n", 1),
+    ];
+    for (yaml, line) in cases {
+        let error = Thresholds::parse(yaml).expect_err(yaml);
+        assert_eq!(error.line, Some(line), "{yaml}{error}");
+        assert!(error.to_string().contains(&format!("line {line}")), "{yaml}{error}");
+        assert!(!error.to_string().contains("ada") && !format!("{error:?}").contains("lovelace"), "{error}");
     }
 }
 

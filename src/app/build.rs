@@ -29,7 +29,7 @@ use super::warnings::warnings;
 use crate::adapters::redis::RedisUrlError;
 use crate::adapters::vault::KeyFileError;
 use crate::adapters::vendor_http::{HttpOAuth, HttpVendorApi, OAuthClient};
-use crate::http::{Admission, BoundKeys, Doors, Entrance, Spool};
+use crate::http::{Admission, BoundKeys, Doors, Entrance, Spool, ThresholdsStatus};
 use crate::settings::{
     ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
     VendorSettings,
@@ -142,7 +142,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
     });
     Doors {
         admission: Admission::new(&settings.intake),
-        thresholds_loaded_at: clock.now(),
+        thresholds_status: ArcSwap::from_pointee(ThresholdsStatus::loaded(clock.now())),
         entrance: Entrance::default(),
         bound_keys: BoundKeys::default(),
         spool: Spool::new(&settings.data_dir, settings.intake.healthkit_slots),
@@ -167,7 +167,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
     }
 }
 
-fn masker(key: Option<&Secret>) -> Masker {
+pub(super) fn masker(key: Option<&Secret>) -> Masker {
     match key {
         Some(key) => Masker::new(key.expose().as_bytes()),
         None => Masker::new(&rand::random::<[u8; 32]>()),

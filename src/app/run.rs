@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::build::{Bridge, StartError, build};
 use super::data_dir::DataDir;
 use super::engines::Engines;
-use super::open_files;
+use super::{open_files, reload};
 use crate::http::{self, Doors};
 use crate::settings::Settings;
 
@@ -68,6 +68,7 @@ pub struct Running {
     data_dir: DataDir,
     handle: ServerHandle,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    reloading: tokio::task::JoinHandle<()>,
     signals: Signals,
 }
 
@@ -90,8 +91,9 @@ impl Running {
         let (server, address) = listen(&doors)?;
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
+        let reloading = actix_rt::spawn(reload::keep_thresholds(doors.clone()));
         doors.teller.note(&format!("listening on {address} after {} ms", started.elapsed().as_millis()));
-        Ok(Self { address, doors, engines, data_dir, handle, serving, signals })
+        Ok(Self { address, doors, engines, data_dir, handle, serving, reloading, signals })
     }
 
     /// Waits until something ends it.
@@ -109,6 +111,7 @@ impl Running {
         let since = Instant::now();
         let (doors, engines, handle, serving) = (self.doors, self.engines, self.handle, self.serving);
         doors.entrance.close();
+        self.reloading.abort();
         doors.teller.shutdown_started(match reason {
             Reason::Signal(kind) if kind == SignalKind::terminate() => "SIGTERM",
             Reason::Signal(_) => "SIGINT",

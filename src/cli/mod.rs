@@ -8,6 +8,7 @@ mod config;
 mod conformance;
 mod demo;
 mod dlq;
+mod explain;
 mod keys;
 mod log;
 mod migrate;
@@ -16,12 +17,14 @@ mod simulate;
 mod topics;
 mod users;
 mod vendor_cloud;
+mod whatif;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use ::actors::domain::time::Timestamp;
 use clap::{Parser, Subcommand};
 
 use crate::app::StartError;
@@ -53,6 +56,10 @@ enum Command {
     /// Say whose vendors' accounts are, to a running bridge.
     #[command(subcommand)]
     Users(users::UsersCommand),
+    /// Tell why a user is in a mode, or was at some time, as a running bridge knows it.
+    Explain(explain::ExplainArguments),
+    /// Replay stored events with other thresholds, and tell which switches they would change. Changes nothing.
+    Whatif(whatif::WhatifArguments),
     /// Look at what a running bridge has set aside for good, and put it on its way again.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
@@ -113,6 +120,13 @@ impl From<StartError> for Failure {
     }
 }
 
+/// A moment as people write it: RFC 3339, or a day for its beginning in UTC.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let at =
+        Timestamp::parse_rfc3339(text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")));
+    at.ok_or_else(|| "a time as 2026-11-21T06:42:11Z or a day as 2026-11-21 was expected".to_owned())
+}
+
 fn read_settings(sources: Sources) -> Result<Settings, Failure> {
     Settings::read(sources).map_err(|problems| Failure::settings(&problems))
 }
@@ -128,6 +142,8 @@ pub fn run(started: Instant) -> ExitCode {
         Command::Actors(arguments) => actors::run(&arguments, json),
         Command::Users(command) => users::run(&command, json),
         Command::Dlq(command) => dlq::run(&command, json),
+        Command::Explain(arguments) => explain::run(&arguments, json),
+        Command::Whatif(arguments) => whatif::run(&arguments, json),
         Command::Config(command) => config::run(&command, json),
         Command::Migrate(command) => migrate::run(&command, json),
         Command::Log(command) => log::run(&command, json),

@@ -9,7 +9,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::bridge::Bridge;
+use super::bridge::{Bridge, escaped};
 use super::{Failure, print_line, read_settings};
 use crate::settings::Sources;
 
@@ -92,13 +92,6 @@ async fn link(bridge: &Bridge, arguments: &LinkArguments, json: bool) -> Result<
         }
         _ => Ok(()),
     }
-}
-
-/// As it may stand in one part of a path.
-fn escaped(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-    let escape = |byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(escape).collect()
 }
 
 fn read_token(file: &Path) -> Result<Zeroizing<String>, Failure> {

@@ -25,7 +25,7 @@ pub use admission::{Admission, Entrance, Inside, NoRoom, Size, Slot};
 pub use bound_keys::BoundKeys;
 pub use server::{serve, serve_metrics};
 pub use spool::Spool;
-pub use state::{Doors, EngineKinds};
+pub use state::{Doors, EngineKinds, Refusal, ThresholdsStatus};
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::de::DeserializeOwned;

@@ -22,6 +22,7 @@ pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
         && cache.is_up()
         && doors.tree.root.escalations().borrow().is_none()
         && !doors.tree.root.is_recovering();
+    let thresholds = doors.thresholds_status.load();
     HttpResponse::Ok().json(json!({
         "status": if is_healthy { "healthy" } else { "degraded" },
         "service": doors.settings.telemetry.service_name,
@@ -40,8 +41,8 @@ pub(super) async fn health(doors: web::Data<Doors>) -> HttpResponse {
         },
         "thresholds": {
             "thresholds_hash": doors.thresholds.load().hash(),
-            "loaded_at": doors.thresholds_loaded_at.to_string(),
-            "last_refusal": null,
+            "loaded_at": thresholds.loaded_at.to_string(),
+            "last_refusal": thresholds.last_refusal,
         },
         "warnings": doors.warnings,
     }))

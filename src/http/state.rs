@@ -11,6 +11,7 @@ use actors::ports::{Accounts, Cache, Clock, DeadLetters, EventLog, FetchQueue, S
 use actors::tree::Tree;
 use actors::vendors::Device;
 use arc_swap::ArcSwap;
+use serde::Serialize;
 
 use super::admission::{Admission, Entrance, Size};
 use super::bound_keys::BoundKeys;
@@ -27,6 +28,33 @@ pub struct EngineKinds {
     pub log: &'static str,
     /// Of the cache: `memory` or `redis`.
     pub cache: &'static str,
+}
+
+/// How loading thresholds went last.
+#[derive(Debug, Clone)]
+pub struct ThresholdsStatus {
+    /// Since when those that are in force are.
+    pub loaded_at: Timestamp,
+    /// The newest state of the file, if that was refused.
+    pub last_refusal: Option<Refusal>,
+}
+
+/// Why a file of thresholds was not taken.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refusal {
+    /// When.
+    pub at: Timestamp,
+    /// Where, from 1, if it is a matter of one line.
+    pub line: Option<u64>,
+    /// What is wrong, without anybody's id.
+    pub detail: String,
+}
+
+impl ThresholdsStatus {
+    /// In force since then, and nothing is refused.
+    pub fn loaded(loaded_at: Timestamp) -> Self {
+        Self { loaded_at, last_refusal: None }
+    }
 }
 
 /// Shared by all HTTP threads.
@@ -69,8 +97,8 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// What modes are decided by.
     pub thresholds: Arc<ArcSwap<Thresholds>>,
-    /// Where the thresholds came from, for `/health`.
-    pub thresholds_loaded_at: Timestamp,
+    /// How loading them went, for `/health`.
+    pub thresholds_status: ArcSwap<ThresholdsStatus>,
     /// What works less than an operator may expect, for `/health`.
     pub warnings: Vec<String>,
     /// When the process started.

@@ -97,3 +97,9 @@ const _: () = assert!(BODY_GRACE_MAX.as_secs() <= BODY_DEADLINE.as_secs());
 const _: () = assert!(HEAD_DEADLINE.as_secs() < KEEP_ALIVE.as_secs());
 const _: () = assert!(BIG_BODIES_BUDGET_PERCENT < 100);
 const _: () = assert!(SPOOL_BLOCK_BYTES < BIG_BODY_FROM_BYTES);
+
+/// How often the file of thresholds is looked at. What two looks in a row have seen is taken, well within 2 s.
+pub const THRESHOLDS_LOOK: Duration = Duration::from_millis(250);
+
+/// The longest file of thresholds: room for the own values of many thousands of users.
+pub const THRESHOLDS_MAX_BYTES: u64 = 4 << 20;

@@ -11,6 +11,7 @@ mod limits;
 mod oauth;
 mod reader;
 mod secret;
+mod thresholds;
 mod token_keys;
 mod vendors;
 
@@ -19,6 +20,7 @@ pub use limits::*;
 pub use oauth::{OAuthClientSettings, OAuthSettings};
 pub use reader::{Problem, Sources, Variable};
 pub use secret::Secret;
+pub use thresholds::read_thresholds_file;
 pub use token_keys::{TokenKey, parse_token_keys};
 pub use vendors::{VendorApiSettings, VendorSettings};
 
@@ -70,6 +72,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// What modes are decided by: the file that `BIOMETRIC_CONFIG` names, or what is compiled in.
     pub thresholds: Thresholds,
+    /// Where that file is looked for, again and again.
+    pub thresholds_path: PathBuf,
 }
 
 /// Where it listens.
@@ -247,29 +251,10 @@ impl Settings {
             vendors: vendors::read_vendors(reader),
             token_keys: token_keys::read_token_keys(reader),
             data_dir: PathBuf::from(reader.text("DATA_DIR")),
-            thresholds: read_thresholds(reader),
+            thresholds_path: PathBuf::from(reader.text(thresholds::NAME)),
+            thresholds: thresholds::read_thresholds(reader),
         }
     }
-}
-
-/// A file that is named must be there; the one at the default path may be missing.
-fn read_thresholds(reader: &mut Reader) -> Thresholds {
-    const NAME: &str = "BIOMETRIC_CONFIG";
-    let path = reader.text(NAME);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !reader.differs(NAME) => {
-            DEFAULT_THRESHOLDS.to_owned()
-        }
-        Err(error) => {
-            reader.problem(NAME, format!("{path} cannot be read: {error}"));
-            return Thresholds::default();
-        }
-    };
-    Thresholds::parse(&text).unwrap_or_else(|error| {
-        reader.problem(NAME, format!("{path}: {error}"));
-        Thresholds::default()
-    })
 }
 
 fn read_server(reader: &mut Reader) -> ServerSettings {

@@ -26,7 +26,9 @@ use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::long::{Hand, Head, LongBodies, LongError, Source};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 use arc_swap::ArcSwap;
-use biometric_bridge::http::{self, Admission, BoundKeys, Doors, EngineKinds, Entrance, Size, Spool};
+use biometric_bridge::http::{
+    self, Admission, BoundKeys, Doors, EngineKinds, Entrance, Size, Spool, ThresholdsStatus,
+};
 use biometric_bridge::settings::{ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, Settings, Sources};
 use biometric_bridge::telemetry::{Metrics, SlotCounts, Teller};
 use futures_util::future::join_all;
@@ -158,7 +160,7 @@ impl House {
         });
         let doors = web::Data::new(Doors {
             admission: Admission::new(&settings.intake),
-            thresholds_loaded_at: clock.now(),
+            thresholds_status: ArcSwap::from_pointee(ThresholdsStatus::loaded(clock.now())),
             entrance: Entrance::default(),
             bound_keys: BoundKeys::default(),
             spool: Spool::new(home.path(), settings.intake.healthkit_slots),

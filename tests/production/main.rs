@@ -45,3 +45,5 @@ mod real_kafka;
 mod records;
 #[path = "../it/webhooks.rs"]
 mod webhooks;
+#[path = "../it/whatif.rs"]
+mod whatif;

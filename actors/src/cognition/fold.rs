@@ -30,6 +30,7 @@ pub fn fold(mut state: UserState, event: &Event, thresholds: &Thresholds) -> Fol
     if !state.begin(&event.event_id) {
         return Folded { state, switch: None, applied: false };
     }
+    state.thresholds = Some(thresholds.digest());
     state.note_trigger(event, thresholds.triggers());
     let standing = Standing::of(event, state.newest_live);
     if standing == Standing::Live {
@@ -74,7 +75,7 @@ impl Standing {
     }
 }
 
-fn is_ahead(at: Timestamp, event: &Event) -> bool {
+pub(super) fn is_ahead(at: Timestamp, event: &Event) -> bool {
     at.ms_since(event.received_at) > AHEAD_MAX_MS
 }
 
@@ -117,7 +118,7 @@ fn decide(
     at: Timestamp,
     thresholds: &Thresholds,
 ) -> Option<ModeSwitch> {
-    let situation = Situation::of(state, at, event.received_at, thresholds);
+    let situation = Situation::of(state, at, event.received_at, thresholds.of(&event.user_id));
     borderline::record(&mut state.borderline, &situation, &event.event_id);
     let verdict = choose(&situation)?;
     state.valid_until = verdict.valid_until(&situation);

@@ -7,7 +7,8 @@
 //!
 //! The way of one event: [`fold`] sorts it (live, late, backfilled) and applies its readings to what is
 //! remembered (`held`, `samples`, `workouts`); `situation` gathers what a decision may look at; `rows` says which
-//! rows hold; `choice` picks one; [`switch`] says why.
+//! rows hold; `choice` picks one; [`switch`] says why. [`replay`] asks what
+//! other thresholds would have done.
 
 mod borderline;
 mod choice;
@@ -17,6 +18,7 @@ mod held;
 pub mod mode;
 mod nearest;
 mod pack;
+pub mod replay;
 mod rows;
 mod samples;
 mod situation;

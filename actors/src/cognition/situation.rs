@@ -7,7 +7,7 @@ use super::held::{Held, Input};
 use super::mode::Mode;
 use super::samples::PatternDays;
 use super::state::UserState;
-use super::thresholds::{Limits, Thresholds};
+use super::thresholds::{Limits, Yardstick};
 
 /// For GUARDIAN a heart rate variability counts longer than elsewhere: a night's is the day's.
 pub(super) const HRV_FRESH_FOR_GUARDIAN_MS: i64 = 36 * MS_PER_HOUR;
@@ -53,9 +53,9 @@ impl<'a> Situation<'a> {
         state: &UserState,
         at: Timestamp,
         received_at: Timestamp,
-        thresholds: &'a Thresholds,
+        yardstick: &'a Yardstick,
     ) -> Self {
-        let limits = thresholds.limits();
+        let Yardstick { limits, baselines } = yardstick;
         let now = at.max(received_at);
         let fresh = |input: Input, fresh_ms| {
             state.held.newest(input).copied().filter(|held| held.is_fresh(now, fresh_ms))
@@ -69,8 +69,8 @@ impl<'a> Situation<'a> {
         let (hrv, other_hrv) = consider(hrv, state, now, limits);
         let (heart_rate, other_heart_rate) = consider(heart_rate, state, now, limits);
         let baseline = |input, held: Option<Held>| match held {
-            Some(held) => state.samples.baseline(input, held.method, held.at, thresholds.baselines()),
-            None => Baseline::of(0, 0, input, thresholds.baselines()),
+            Some(held) => state.samples.baseline(input, held.method, held.at, baselines),
+            None => Baseline::of(0, 0, input, baselines),
         };
         let is_cooling =
             state.last_switch.as_ref().is_some_and(|last| at.ms_since(last.at) < limits.cooldown_ms());
@@ -80,7 +80,7 @@ impl<'a> Situation<'a> {
             PatternDays::default()
         } else {
             let offset = state.utc_offset.unwrap_or_default();
-            state.samples.pattern_days(at, offset, thresholds.baselines())
+            state.samples.pattern_days(at, offset, baselines)
         };
         Self {
             limits,

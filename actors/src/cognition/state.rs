@@ -30,8 +30,8 @@ const APPLIED_IDS_GROWTH: usize = 16;
 /// More events than any user has.
 const SEQ_MAX: u64 = i64::MAX as u64;
 
-/// The layout that [`UserState::encode`] writes.
-const VERSION: u8 = 1;
+/// The layout that [`UserState::encode`] writes. Version 1 had no thresholds at its end.
+const VERSION: u8 = 2;
 
 /// The row that set PATTERN for a new user.
 const FIRST_ROW: u8 = 5;
@@ -98,6 +98,8 @@ pub struct UserState {
     pub(super) valid_until: Option<Timestamp>,
     pub(super) borderline: VecDeque<Borderline>,
     pub(super) last_trigger: Option<Box<LastTrigger>>,
+    /// Which thresholds were in force when the newest event was applied.
+    pub(super) thresholds: Option<[u8; 6]>,
 }
 
 impl UserState {
@@ -114,18 +116,30 @@ impl UserState {
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         match bytes.split_first() {
             None => Err(StateError::Empty),
-            Some((&VERSION, layout)) => {
-                let damaged = |what: &str| StateError::Damaged(what.to_owned());
-                let (state, rest): (Self, &[u8]) =
-                    postcard::take_from_bytes(layout).map_err(|error| damaged(&error.to_string()))?;
-                match state.is_sound() && rest.is_empty() {
-                    true => Ok(state),
-                    false => Err(damaged("its parts do not fit together")),
-                }
-            }
+            Some((&VERSION, layout)) => Self::decode_layout(layout),
+            // What was added since is an option, and this is none.
+            Some((1, layout)) => Self::decode_layout(&[layout, &[0]].concat()),
             Some((0, _)) => Err(StateError::Damaged("there never was a version 0".to_owned())),
             Some((&newer, _)) => Err(StateError::Newer(newer)),
         }
+    }
+
+    fn decode_layout(layout: &[u8]) -> Result<Self, StateError> {
+        let damaged = |what: &str| StateError::Damaged(what.to_owned());
+        let (state, rest): (Self, &[u8]) =
+            postcard::take_from_bytes(layout).map_err(|error| damaged(&error.to_string()))?;
+        match state.is_sound() && rest.is_empty() {
+            true => Ok(state),
+            false => Err(damaged("its parts do not fit together")),
+        }
+    }
+
+    /// Which thresholds were in force when the newest event was applied, as [`Thresholds::hash`] writes it; none for a
+    /// new user, and for a state that was stored before this was.
+    ///
+    /// [`Thresholds::hash`]: super::thresholds::Thresholds::hash
+    pub fn thresholds_hash(&self) -> Option<String> {
+        self.thresholds.map(hex::encode)
     }
 
     /// Whether folding may rely on it. What is stored from a fold always is; damaged bytes that still have the

@@ -1,55 +1,49 @@
 //! The operator's file `biometric_thresholds.yaml`: thresholds, default baselines and trigger rules.
 //!
-//! A file is taken whole or refused whole; what it leaves out keeps the compiled-in default.
+//! A file is taken whole or refused whole; what it leaves out keeps the compiled-in default. Single users may have limits
+//! and baselines of their own.
 
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde::de::{Deserializer, Error as _, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::domain::ids::UserId;
 use crate::domain::metric::Metric;
 
 use super::held::Input;
 use super::triggers::{Severity, TriggerRule};
 
+mod file;
+
+pub use file::ThresholdsError;
+
 /// The longest time that a heart rate can be asked to have been elevated: its history in a state is bounded.
 pub const SUSTAINED_MINUTES_MAX: f64 = 30.0;
 
 /// The limits that rows compare readings with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Limits {
     /// A drop of the heart rate variability under its baseline, in ms, that counts as down.
-    #[serde(deserialize_with = "amount")]
     pub hrv_drop_ms: f64,
     /// The same drop in % of the baseline; also how far two devices may differ, in % of the larger.
-    #[serde(deserialize_with = "amount")]
     pub hrv_drop_percentage: f64,
     /// A heart rate over this many bpm is elevated.
-    #[serde(deserialize_with = "amount")]
     pub heart_rate_elevated: f64,
     /// bpm over the baseline that are still normal; also how far two devices may differ.
-    #[serde(deserialize_with = "amount")]
     pub heart_rate_elevation: f64,
     /// How many minutes a heart rate must have been elevated; 0 = at once.
-    #[serde(deserialize_with = "sustained_minutes")]
     pub heart_rate_sustained_minutes: f64,
     /// A stress level over this fraction is high.
-    #[serde(deserialize_with = "amount")]
     pub stress_level_high: f64,
     /// A stress level over this fraction is critical.
-    #[serde(deserialize_with = "amount")]
     pub stress_level_critical: f64,
     /// A recovery score under this one is low.
-    #[serde(deserialize_with = "amount")]
     pub recovery_score_low: f64,
     /// From this recovery score on GUARDIAN may end.
-    #[serde(deserialize_with = "amount")]
     pub recovery_score_moderate: f64,
     /// For how many seconds after a switch only a more urgent row may switch again.
-    #[serde(deserialize_with = "amount")]
     pub mode_switch_cooldown_seconds: f64,
 }
 
@@ -78,17 +72,13 @@ impl Limits {
 }
 
 /// What stands in for a user's own baselines.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DefaultBaselines {
     /// In ms.
-    #[serde(alias = "hrv_default", deserialize_with = "amount")]
     pub hrv: f64,
     /// In bpm.
-    #[serde(alias = "heart_rate_default", deserialize_with = "amount")]
     pub heart_rate: f64,
     /// A score.
-    #[serde(alias = "recovery_score_default", deserialize_with = "amount")]
     pub recovery_score: f64,
 }
 
@@ -110,48 +100,25 @@ impl DefaultBaselines {
     }
 }
 
+/// What one user's modes are decided by.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Yardstick {
+    pub(super) limits: Limits,
+    pub(super) baselines: DefaultBaselines,
+}
+
+/// How many bytes tell one file from another.
+const HASH_BYTES: usize = 6;
+
 /// Everything that the file holds, as it is in force.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
-    limits: Limits,
-    baselines: DefaultBaselines,
+    general: Yardstick,
+    /// Of those who have their own.
+    users: HashMap<UserId, Yardstick>,
     triggers: Vec<TriggerRule>,
+    digest: [u8; HASH_BYTES],
     hash: Arc<str>,
-}
-
-/// Why a file was refused, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{problem}")]
-pub struct ThresholdsError {
-    /// The line, from 1, where the parser could tell it.
-    pub line: Option<u64>,
-    /// The column, from 1, where the parser could tell it.
-    pub column: Option<u64>,
-    /// What is wrong, with its place.
-    problem: String,
-}
-
-/// The file as it is written.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct File {
-    thresholds: Option<Limits>,
-    baselines: Option<DefaultBaselines>,
-    #[serde(deserialize_with = "rules")]
-    triggers: Option<Vec<RuleInFile>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleInFile {
-    metric: Metric,
-    #[serde(deserialize_with = "amount")]
-    below: f64,
-    #[serde(rename = "type", deserialize_with = "word")]
-    kind: Arc<str>,
-    severity: Severity,
-    #[serde(deserialize_with = "word")]
-    recommendation: Arc<str>,
 }
 
 impl Default for Thresholds {
@@ -164,8 +131,8 @@ impl Default for Thresholds {
             recommendation: recommendation.into(),
         };
         Self::new(
-            Limits::default(),
-            DefaultBaselines::default(),
+            Yardstick::default(),
+            HashMap::new(),
             vec![
                 rule(
                     Metric::Hrv,
@@ -195,49 +162,37 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
-    /// Reads the file's text. An empty text gives the defaults.
-    pub fn parse(yaml: &str) -> Result<Self, ThresholdsError> {
-        let file: Option<File> = serde_saphyr::from_str(yaml).map_err(|error| {
-            let place = error.location();
-            ThresholdsError {
-                line: place.map(|place| place.line()),
-                column: place.map(|place| place.column()),
-                problem: error.without_snippet().to_string(),
-            }
-        })?;
-        let file = file.unwrap_or_default();
-        let triggers = file.triggers.map(|rules| {
-            let rule = |rule: RuleInFile| TriggerRule {
-                metric: rule.metric,
-                below: rule.below,
-                kind: rule.kind,
-                severity: rule.severity,
-                recommendation: rule.recommendation,
-            };
-            rules.into_iter().map(rule).collect()
-        });
-        Ok(Self::new(
-            file.thresholds.unwrap_or_default(),
-            file.baselines.unwrap_or_default(),
-            triggers.unwrap_or_else(|| Self::default().triggers),
-        ))
+    fn new(general: Yardstick, users: HashMap<UserId, Yardstick>, triggers: Vec<TriggerRule>) -> Self {
+        let mut values = serde_json::json!([general.limits, general.baselines, triggers]);
+        if let (Some(values), false) = (values.as_array_mut(), users.is_empty()) {
+            let sorted: BTreeMap<&str, &Yardstick> =
+                users.iter().map(|(user, own)| (user.as_str(), own)).collect();
+            values.push(serde_json::json!(sorted));
+        }
+        let mut digest = [0; HASH_BYTES];
+        digest.copy_from_slice(&Sha256::digest(values.to_string())[..HASH_BYTES]);
+        Self { general, users, triggers, digest, hash: hex::encode(digest).into() }
     }
 
-    fn new(limits: Limits, baselines: DefaultBaselines, triggers: Vec<TriggerRule>) -> Self {
-        let values = serde_json::json!([limits, baselines, triggers]);
-        let digest = Sha256::digest(values.to_string());
-        let hash = hex::encode(&digest[..6]).into();
-        Self { limits, baselines, triggers, hash }
+    /// What `user`'s modes are decided by: their own limits where they have some, else everybody's.
+    pub fn of(&self, user: &UserId) -> &Yardstick {
+        // Most files have no users, and an id is long to hash.
+        if self.users.is_empty() { &self.general } else { self.users.get(user).unwrap_or(&self.general) }
     }
 
-    /// The limits that rows compare readings with.
+    /// The limits of those who have none of their own.
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        &self.general.limits
     }
 
-    /// What stands in for a user's own baselines.
+    /// What stands in for baselines of those who have no defaults of their own.
     pub fn baselines(&self) -> &DefaultBaselines {
-        &self.baselines
+        &self.general.baselines
+    }
+
+    /// How many users have limits or baselines of their own.
+    pub fn users_len(&self) -> usize {
+        self.users.len()
     }
 
     /// The trigger rules in the order of the file.
@@ -245,74 +200,14 @@ impl Thresholds {
         &self.triggers
     }
 
-    /// Twelve hex digits, the same for the same values: `thresholds_hash` in `/health` and in explanations.
+    /// Twelve hex digits, the same for the same values: `thresholds_hash` in `/health` and in explanations. Users' own
+    /// values count too.
     pub fn hash(&self) -> &str {
         &self.hash
     }
-}
 
-/// A number that is written as a number, finite and not negative.
-fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    struct Amount;
-
-    impl Visitor<'_> for Amount {
-        type Value = f64;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a number that is not negative")
-        }
-
-        fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<f64, E> {
-            if !value.is_finite() || value < 0.0 {
-                return Err(E::custom("expected a number that is not negative"));
-            }
-            Ok(value + 0.0)
-        }
-
-        fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<f64, E> {
-            Ok(value as f64)
-        }
-
-        fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<f64, E> {
-            self.visit_f64(value as f64)
-        }
+    /// The same as bytes, for checkpoints.
+    pub(super) fn digest(&self) -> [u8; HASH_BYTES] {
+        self.digest
     }
-
-    // Not `deserialize_f64`: a quoted "25" is a text, and a wrong type is refused.
-    deserializer.deserialize_any(Amount)
-}
-
-fn sustained_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let minutes = amount(deserializer)?;
-    if minutes > SUSTAINED_MINUTES_MAX {
-        return Err(D::Error::custom(format!("expected at most {SUSTAINED_MINUTES_MAX} minutes")));
-    }
-    Ok(minutes)
-}
-
-/// A text that is written as a text, and holds something.
-fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-    struct Word;
-
-    impl Visitor<'_> for Word {
-        type Value = Arc<str>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a text")
-        }
-
-        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Arc<str>, E> {
-            if text.trim().is_empty() {
-                return Err(E::custom("expected a text that is not empty"));
-            }
-            Ok(text.into())
-        }
-    }
-
-    deserializer.deserialize_any(Word)
-}
-
-/// A list of rules that is there but has nothing in it means none; only a missing one means the defaults.
-fn rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<RuleInFile>>, D::Error> {
-    Option::<Vec<RuleInFile>>::deserialize(deserializer).map(|rules| Some(rules.unwrap_or_default()))
 }

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 use super::held::Input;
 use super::mode::{Mode, Rule};
 use super::state::UserState;
-use super::thresholds::Thresholds;
+use super::thresholds::{DefaultBaselines, Thresholds};
 use super::triggers::Severity;
 
 /// The confidence of PATTERN before anything has been decided.
@@ -131,6 +131,7 @@ impl UserState {
     /// The state as the read API shows it at `as_of`.
     pub fn view(&self, user_id: &UserId, as_of: Timestamp, thresholds: &Thresholds) -> StateView {
         let last = self.last_switch.as_ref();
+        let yardstick = thresholds.of(user_id);
         StateView {
             mode: Some(self.mode()),
             confidence: Some(last.map_or(FIRST_CONFIDENCE, |last| last.confidence)),
@@ -138,10 +139,10 @@ impl UserState {
             reason: last.map(|last| last.rule),
             switch_id: last.map(|last| Identity::from_bytes(last.switch_id).to_text()),
             inputs: self.held_views(),
-            baselines: self.baseline_views(thresholds),
+            baselines: self.baseline_views(&yardstick.baselines),
             borderline_triggers: self.borderline_views(),
             last_trigger: self.last_trigger_view(),
-            cooldown_until: last.map(|last| last.at.plus_ms(thresholds.limits().cooldown_ms())),
+            cooldown_until: last.map(|last| last.at.plus_ms(yardstick.limits.cooldown_ms())),
             valid_until: self.valid_until,
             stale: self.valid_until.is_some_and(|until| as_of > until),
             last_event_id: self.last_event_id.clone(),
@@ -166,13 +167,12 @@ impl UserState {
             .collect()
     }
 
-    fn baseline_views(&self, thresholds: &Thresholds) -> BTreeMap<&'static str, BaselineView> {
+    fn baseline_views(&self, defaults: &DefaultBaselines) -> BTreeMap<&'static str, BaselineView> {
         [Input::Hrv, Input::HeartRate, Input::RecoveryScore]
             .into_iter()
             .filter_map(|input| self.held.newest(input))
             .map(|held| {
-                let baseline =
-                    self.samples.baseline(held.input, held.method, held.at, thresholds.baselines());
+                let baseline = self.samples.baseline(held.input, held.method, held.at, defaults);
                 let view = BaselineView {
                     value: baseline.rounded(),
                     samples: baseline.samples,

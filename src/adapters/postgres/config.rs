@@ -43,6 +43,8 @@ pub(super) enum Purpose {
     Calls,
     /// The schema.
     Migrations,
+    /// Commands that read everything and change nothing.
+    History,
 }
 
 /// What holds for every call: a statement of it runs at most 2 s and waits at most 1.5 s for a lock, and what our
@@ -67,6 +69,14 @@ const CALLS: [(&str, &str); 9] = [
 const MIGRATIONS: [(&str, &str); 4] = [
     ("statement_timeout", "60s"),
     ("lock_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    ("timezone", "UTC"),
+];
+
+/// A command that reads everything takes its time, a page after the other, and could not change anything if it would.
+const HISTORY: [(&str, &str); 4] = [
+    ("statement_timeout", "600s"),
+    ("default_transaction_read_only", "on"),
     ("idle_in_transaction_session_timeout", "60s"),
     ("timezone", "UTC"),
 ];
@@ -103,6 +113,7 @@ pub(super) fn options(config: &PostgresConfig, purpose: Purpose) -> Result<PgCon
     let settings: &[(&str, &str)] = match purpose {
         Purpose::Calls => &CALLS,
         Purpose::Migrations => &MIGRATIONS,
+        Purpose::History => &HISTORY,
     };
     Ok(options
         .application_name("biometric-bridge")

@@ -16,6 +16,7 @@ mod events;
 mod fault;
 mod fetch_claims;
 mod fetch_queue;
+pub mod history;
 mod instant;
 mod latest;
 pub mod migrations;

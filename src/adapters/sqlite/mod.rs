@@ -5,6 +5,7 @@ mod checkpoints;
 mod commit;
 mod dead_letters;
 mod fetch_queue;
+pub mod history;
 mod latest;
 mod moves;
 mod outbox;

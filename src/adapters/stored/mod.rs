@@ -4,6 +4,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod fetch_queue;
+pub(crate) mod history;
 pub(crate) mod moves;
 pub(crate) mod newest;
 pub(crate) mod plan;
