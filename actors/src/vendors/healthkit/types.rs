@@ -222,75 +222,76 @@ pub(super) fn find(name: &str) -> Option<SampleType> {
 }
 
 /// Types of Apple's without a metric of ours: an app that sends them has done nothing wrong.
+static PASSED_BY: &[&[u8]] = &[
+    b"atrialfibrillationburden",
+    b"physicaleffort",
+    b"runningpower",
+    b"timeindaylight",
+    b"environmentalaudioexposure",
+    b"environmentalsoundreduction",
+    b"headphoneaudioexposure",
+    b"audioexposureevent",
+    b"headphoneaudioexposureevent",
+    b"environmentalaudioexposureevent",
+    b"runningspeed",
+    b"runningstridelength",
+    b"runninggroundcontacttime",
+    b"runningverticaloscillation",
+    b"cyclingpower",
+    b"cyclingspeed",
+    b"cyclingcadence",
+    b"cyclingfunctionalthresholdpower",
+    b"walkingspeed",
+    b"walkingsteplength",
+    b"walkingasymmetrypercentage",
+    b"walkingdoublesupportpercentage",
+    b"applewalkingsteadiness",
+    b"applewalkingsteadinessevent",
+    b"sixminutewalktestdistance",
+    b"stairascentspeed",
+    b"stairdescentspeed",
+    b"applemovetime",
+    b"swimmingstrokecount",
+    b"distancewheelchair",
+    b"distancedownhillsnowsports",
+    b"pushcount",
+    b"underwaterdepth",
+    b"watertemperature",
+    b"uvexposure",
+    b"waistcircumference",
+    b"nikefuel",
+    b"insulindelivery",
+    b"bloodalcoholcontent",
+    b"numberofalcoholicbeverages",
+    b"numberoftimesfallen",
+    b"electrodermalactivity",
+    b"peripheralperfusionindex",
+    b"forcedvitalcapacity",
+    b"forcedexpiratoryvolume1",
+    b"peakexpiratoryflowrate",
+    b"inhalerusage",
+    b"applesleepingbreathingdisturbances",
+    b"sleepapneaevent",
+    b"workouteffortscore",
+    b"estimatedworkouteffortscore",
+    b"highheartrateevent",
+    b"lowheartrateevent",
+    b"irregularheartrhythmevent",
+    b"lowcardiofitnessevent",
+    b"handwashingevent",
+    b"toothbrushingevent",
+    b"menstrualflow",
+    b"intermenstrualbleeding",
+    b"cervicalmucusquality",
+    b"ovulationtestresult",
+    b"sexualactivity",
+    b"food",
+    b"electrocardiogram",
+    b"heartbeatseries",
+    b"activitysummary",
+    b"stateofmind",
+];
+
 fn is_passed_by(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"atrialfibrillationburden"
-            | b"physicaleffort"
-            | b"runningpower"
-            | b"timeindaylight"
-            | b"environmentalaudioexposure"
-            | b"environmentalsoundreduction"
-            | b"headphoneaudioexposure"
-            | b"audioexposureevent"
-            | b"headphoneaudioexposureevent"
-            | b"environmentalaudioexposureevent"
-            | b"runningspeed"
-            | b"runningstridelength"
-            | b"runninggroundcontacttime"
-            | b"runningverticaloscillation"
-            | b"cyclingpower"
-            | b"cyclingspeed"
-            | b"cyclingcadence"
-            | b"cyclingfunctionalthresholdpower"
-            | b"walkingspeed"
-            | b"walkingsteplength"
-            | b"walkingasymmetrypercentage"
-            | b"walkingdoublesupportpercentage"
-            | b"applewalkingsteadiness"
-            | b"applewalkingsteadinessevent"
-            | b"sixminutewalktestdistance"
-            | b"stairascentspeed"
-            | b"stairdescentspeed"
-            | b"applemovetime"
-            | b"swimmingstrokecount"
-            | b"distancewheelchair"
-            | b"distancedownhillsnowsports"
-            | b"pushcount"
-            | b"underwaterdepth"
-            | b"watertemperature"
-            | b"uvexposure"
-            | b"waistcircumference"
-            | b"nikefuel"
-            | b"insulindelivery"
-            | b"bloodalcoholcontent"
-            | b"numberofalcoholicbeverages"
-            | b"numberoftimesfallen"
-            | b"electrodermalactivity"
-            | b"peripheralperfusionindex"
-            | b"forcedvitalcapacity"
-            | b"forcedexpiratoryvolume1"
-            | b"peakexpiratoryflowrate"
-            | b"inhalerusage"
-            | b"applesleepingbreathingdisturbances"
-            | b"sleepapneaevent"
-            | b"workouteffortscore"
-            | b"estimatedworkouteffortscore"
-            | b"highheartrateevent"
-            | b"lowheartrateevent"
-            | b"irregularheartrhythmevent"
-            | b"lowcardiofitnessevent"
-            | b"handwashingevent"
-            | b"toothbrushingevent"
-            | b"menstrualflow"
-            | b"intermenstrualbleeding"
-            | b"cervicalmucusquality"
-            | b"ovulationtestresult"
-            | b"sexualactivity"
-            | b"food"
-            | b"electrocardiogram"
-            | b"heartbeatseries"
-            | b"activitysummary"
-            | b"stateofmind"
-    ) || name.starts_with(b"dietary")
+    PASSED_BY.contains(&name) || name.starts_with(b"dietary")
 }
