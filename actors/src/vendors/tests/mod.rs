@@ -15,7 +15,6 @@ use crate::domain::time::Timestamp;
 
 mod fetches;
 mod healthkit;
-mod order_properties;
 mod oura;
 mod oura_records;
 mod oura_series;
