@@ -129,10 +129,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
             checkpoint_interval: settings.stream.checkpoint_interval,
             rate_limits: rate_limits(&settings.vendors),
             poll_intervals: poll_intervals(&settings.vendors),
-            vendor_retry: RetryPolicy {
-                base: settings.vendors.retry_base,
-                attempts: settings.vendors.retry_attempts,
-            },
+            vendor_retry: vendor_retry(&settings.vendors),
             answers_shared_for: settings.cache.ttl,
             token_lease: settings.oauth.lease,
             backoff: Backoff::default(),
@@ -203,6 +200,10 @@ fn vendor_api(settings: &VendorSettings) -> HttpVendorApi {
 fn rate_limits(settings: &VendorSettings) -> BTreeMap<Vendor, Vec<RateLimit>> {
     let limits = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
     limits.into_iter().map(|(vendor, api)| (vendor, api.rate_limits.clone())).collect()
+}
+
+fn vendor_retry(settings: &VendorSettings) -> RetryPolicy {
+    RetryPolicy { base: settings.retry_base, attempts: settings.retry_attempts }
 }
 
 fn poll_intervals(settings: &VendorSettings) -> BTreeMap<Vendor, Duration> {

@@ -21,7 +21,6 @@ mod healthkit_sleep;
 mod healthkit_types;
 mod healthkit_workouts;
 mod long;
-mod order_properties;
 mod oura;
 mod oura_records;
 mod oura_series;

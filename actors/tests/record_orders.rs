@@ -6,17 +6,56 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::oura_records::{NIGHT, owner};
-use super::*;
-use crate::cognition::thresholds::Thresholds;
-use crate::domain::fetch::{Fetch, OuraDataType, OuraFetch, WhoopActivity, WhoopFetch, WhoopRecords};
-use crate::domain::ids::RequestId;
-use crate::event_message;
-use crate::memory::MemoryStore;
-use crate::ports::Store as _;
-use crate::ports::store::{DeliveryStatus, EncodeEvent, NewDelivery};
-use crate::vendors::fetch::read;
-use crate::vendors::{Fetched, Owner};
+use actors::cognition::thresholds::Thresholds;
+use actors::domain::delivery::{Decoded, Header, Headers};
+use actors::domain::fetch::{Fetch, OuraDataType, OuraFetch, WhoopActivity, WhoopFetch, WhoopRecords};
+use actors::domain::ids::{RequestId, UserId};
+use actors::domain::time::{Timestamp, UtcOffset};
+use actors::event_message;
+use actors::memory::MemoryStore;
+use actors::ports::Store as _;
+use actors::ports::store::{DeliveryStatus, EncodeEvent, NewDelivery};
+use actors::vendors::fetch::read;
+use actors::vendors::oura::{Oura, OuraConfig};
+use actors::vendors::{Device as _, Fetched, Owner, RawDelivery, signing};
+use bytes::Bytes;
+
+/// 2026-09-10T12:00:00Z.
+const NOW_S: i64 = 1_789_041_600;
+const NOW: Timestamp = Timestamp::from_ms(NOW_S * 1000);
+const SECRET: &str = "oura-client-secret-4f1c";
+
+const NIGHT: &str = r#"{"id":"6a5f","day":"2026-09-10","type":"long_sleep",
+    "bedtime_start":"2026-09-09T23:10:00.000+02:00","bedtime_end":"2026-09-10T07:10:00.000+02:00",
+    "total_sleep_duration":25200,"average_heart_rate":52.5,"average_hrv":61,"heart_rate":null}"#;
+
+fn owner() -> Owner {
+    Owner {
+        account: "A1B2".to_owned(),
+        user_id: UserId::parse("user-81").unwrap(),
+        zone: UtcOffset::default(),
+        changed_at: NOW.plus_ms(-60_000),
+        received_at: NOW,
+        fetched_at: NOW,
+        is_backfill: false,
+    }
+}
+
+/// The header fields that Oura signs with.
+struct Signed {
+    timestamp: String,
+    signature: String,
+}
+
+impl Headers for Signed {
+    fn get(&self, name: &str) -> Header<'_> {
+        match name {
+            "x-oura-timestamp" => Header::One(&self.timestamp),
+            "x-oura-signature" => Header::One(&self.signature),
+            _ => Header::Missing,
+        }
+    }
+}
 
 fn oura(data_type: OuraDataType, body: String) -> Fetched {
     let fetch = Fetch::Oura(OuraFetch::Record { data_type, id: "a".to_owned() });
@@ -82,7 +121,13 @@ fn deletion(data_type: &str, id: &str, minute: u32) -> Fetched {
         r#"{{"event_type":"delete","data_type":"{data_type}","object_id":"{id}","user_id":"{user}",
         "event_time":"2026-09-10T08:{minute:02}:00Z"}}"#
     );
-    let (mut drafts, _) = events(decode_oura_native(body.as_bytes()));
+    let (timestamp, signature) = (NOW_S.to_string(), signing::oura(SECRET, NOW_S, body.as_bytes()));
+    let config = OuraConfig { webhook_secret: SECRET.to_owned(), tolerance_s: 300, ..OuraConfig::default() };
+    let (device, headers) = (Oura::new(&config), &Signed { timestamp, signature });
+    let raw = RawDelivery { headers, query_user: None, body: body.into(), received_at: NOW };
+    let Ok(Decoded::Events { mut drafts, .. }) = device.decode(&device.verify(raw).unwrap(), NOW) else {
+        panic!("a deletion is an event");
+    };
     drafts.iter_mut().for_each(|draft| draft.user_id = owner().user_id);
     Fetched { drafts, ..Fetched::default() }
 }
