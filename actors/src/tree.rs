@@ -79,6 +79,8 @@ pub struct TreeLimits {
     pub checkpoint_interval: Duration,
     /// The vendors from whom data is fetched, and how many requests each allows our application.
     pub rate_limits: BTreeMap<Vendor, Vec<RateLimit>>,
+    /// Fetches of one vendor in hand at once, at most [`IN_HAND_MAX`](crate::vendor_fetch::IN_HAND_MAX).
+    pub fetches_in_hand: usize,
     /// How vendors are asked again.
     pub vendor_retry: RetryPolicy,
     /// How long an answer of a vendor serves the same question (`REDIS_TTL_SECONDS`).
