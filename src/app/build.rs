@@ -125,10 +125,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
             checkpoint_interval: settings.stream.checkpoint_interval,
             rate_limits: rate_limits(&settings.vendors),
             fetches_in_hand: fetches_in_hand(&settings.vendors),
-            vendor_retry: RetryPolicy {
-                base: settings.vendors.retry_base,
-                attempts: settings.vendors.retry_attempts,
-            },
+            vendor_retry: vendor_retry(&settings.vendors),
             answers_shared_for: settings.cache.ttl,
             token_lease: settings.oauth.lease,
             backoff: Backoff::default(),
@@ -193,6 +190,10 @@ fn vendor_api(settings: &VendorSettings) -> HttpVendorApi {
     // The settings have been checked: they are URLs.
     let bases = bases.into_iter().filter_map(|(vendor, api)| Some((vendor, api.api_base.parse().ok()?)));
     HttpVendorApi::new(bases, settings.requests_max)
+}
+
+fn vendor_retry(settings: &VendorSettings) -> RetryPolicy {
+    RetryPolicy { base: settings.retry_base, attempts: settings.retry_attempts }
 }
 
 /// Not more than may be asked at once: what waits for a connection would only become late.
