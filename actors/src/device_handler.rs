@@ -3,16 +3,19 @@
 //! It fails alone: a delivery that panics its decoder is tried once more and then refused, and the next one is
 //! read by a new life. If the process dies here nothing is durable yet and nothing has been answered.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, MessageResult};
+use lru::LruCache;
+use parking_lot::Mutex;
 
 use crate::domain::account::{Account, Vendor, VendorUserId};
 use crate::domain::admission::EventDraft;
 use crate::domain::delivery::{DecodeError, Decoded, Format};
 use crate::domain::fetch::FetchPlan;
 use crate::domain::ids::UserId;
-use crate::domain::time::MS_PER_HOUR;
+use crate::domain::time::{MS_PER_MINUTE, Timestamp};
 use crate::event_writer::EventWriter;
 use crate::linked_users::{LinkedUsers, move_link, zone_of};
 use crate::messages::{CommitDelivery, CommitError, FetchesQueued, HandleDelivery, Outcome, PendingOutcome};
@@ -23,9 +26,12 @@ use crate::supervision::{AskError, ChildRef};
 use crate::vendor_fetch::VendorFetch;
 use crate::vendors::{Device, delivery_key, key_within};
 
-/// A notification without a time of its own that comes again within the same hour is a vendor's retry; later it tells
-/// of something new.
-const UNDATED_WITHIN_MS: i64 = MS_PER_HOUR;
+/// A notification without a time of its own that comes again within so long is taken for a repeated delivery. Later it may
+/// tell of something new, and a vendor that repeats what was answered costs no more than a request: vendors come again for
+/// an hour, but only with what was not answered, and that was not kept.
+const UNDATED_WITHIN_MS: i64 = 2 * MS_PER_MINUTE;
+/// So many of them are remembered; one that is forgotten is only asked for once more.
+const UNDATED_REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
 
 /// A device's handler.
 #[derive(Clone)]
@@ -34,6 +40,26 @@ pub struct DeviceHandler {
     accounts: Arc<dyn Accounts>,
     writer: ChildRef<EventWriter>,
     fetcher: Option<ChildRef<VendorFetch>>,
+    undated: Arc<Mutex<Undated>>,
+}
+
+/// When notifications without a time of their own came first.
+struct Undated(LruCache<[u8; 32], Timestamp>);
+
+impl Undated {
+    fn new() -> Self {
+        Self(LruCache::new(UNDATED_REMEMBERED))
+    }
+
+    /// The key of one that has `key` by its bytes: that of the first one, if that came a short time ago. A bridge that has
+    /// not seen that knows it again within the same span of the clock.
+    fn key(&mut self, key: [u8; 32], received_at: Timestamp) -> [u8; 32] {
+        let first = self.0.get(&key).copied();
+        let is_near = |first: &Timestamp| (0..UNDATED_WITHIN_MS).contains(&received_at.ms_since(*first));
+        let first = first.filter(is_near).unwrap_or(received_at);
+        self.0.put(key, first);
+        key_within(key, first, UNDATED_WITHIN_MS)
+    }
 }
 
 impl DeviceHandler {
@@ -45,7 +71,7 @@ impl DeviceHandler {
         writer: ChildRef<EventWriter>,
         fetcher: Option<ChildRef<VendorFetch>>,
     ) -> Self {
-        Self { device, accounts, writer, fetcher }
+        Self { device, accounts, writer, fetcher, undated: Arc::new(Mutex::new(Undated::new())) }
     }
 
     fn users(&self, format: Format) -> LinkedUsers {
@@ -146,7 +172,7 @@ impl DeviceHandler {
         let mut delivery = self.delivery(message, DeliveryStatus::Accepted);
         delivery.fetches = fetches(plan, message);
         if !is_dated {
-            delivery.key = key_within(delivery.key, message.received_at, UNDATED_WITHIN_MS);
+            delivery.key = self.undated.lock().key(delivery.key, message.received_at);
         }
         Box::pin(async move {
             if let Err(error) = users.resolve(&mut user_id).await {
@@ -215,5 +241,28 @@ pub async fn commit(writer: &ChildRef<EventWriter>, delivery: NewDelivery) -> Re
         Ok(result) => result,
         Err(AskError::Died { .. }) => Err(CommitError::Crashed),
         Err(_) => Err(CommitError::Stopping),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_without_a_time_is_a_repetition_for_two_minutes_and_then_is_news() {
+        let start = Timestamp::from_ms(1_789_041_600_000);
+        // Whatever the clock shows, a repetition of a moment ago is none of the next span.
+        for offset_ms in (0..UNDATED_WITHIN_MS).step_by(7_001) {
+            let (mut undated, at) = (Undated::new(), start.plus_ms(offset_ms));
+            let first = undated.key([1; 32], at);
+            assert_eq!(undated.key([1; 32], at.plus_ms(UNDATED_WITHIN_MS - 1)), first, "at {offset_ms}");
+            assert_ne!(undated.key([2; 32], at), first);
+            let later = undated.key([1; 32], at.plus_ms(UNDATED_WITHIN_MS));
+            assert_ne!(later, first, "at {offset_ms}");
+            assert_eq!(undated.key([1; 32], at.plus_ms(UNDATED_WITHIN_MS + 1)), later);
+            // After a restart within the span.
+            let started_anew = Undated::new().key([1; 32], start.plus_ms(UNDATED_WITHIN_MS - 1));
+            assert_eq!(started_anew, first, "at {offset_ms}");
+        }
     }
 }

@@ -81,6 +81,8 @@ pub struct TreeLimits {
     pub rate_limits: BTreeMap<Vendor, Vec<RateLimit>>,
     /// The vendors that are polled, and at what interval (`{VENDOR}_POLL_SECONDS`).
     pub poll_intervals: BTreeMap<Vendor, Duration>,
+    /// Fetches of one vendor in hand at once, at most [`IN_HAND_MAX`](crate::vendor_fetch::IN_HAND_MAX).
+    pub fetches_in_hand: usize,
     /// How vendors are asked again.
     pub vendor_retry: RetryPolicy,
     /// How long an answer of a vendor serves the same question (`REDIS_TTL_SECONDS`).

@@ -15,7 +15,7 @@ use actors::ports::event_log::LogError;
 use actors::ports::store::StoreError;
 use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
-use actors::vendor_fetch::RetryPolicy;
+use actors::vendor_fetch::{IN_HAND_MAX, RetryPolicy};
 use actors::vendors::Device;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::oura::{Oura, OuraConfig};
@@ -28,7 +28,7 @@ use super::engines::Engines;
 use super::warnings::warnings;
 use crate::adapters::redis::RedisUrlError;
 use crate::adapters::vault::KeyFileError;
-use crate::adapters::vendor_http::{HttpOAuth, HttpVendorApi, OAuthClient};
+use crate::adapters::vendor_http::{HttpOAuth, HttpVendorApi, OAuthClient, most_of_one};
 use crate::http::{Admission, BoundKeys, Doors, Entrance, Spool, ThresholdsStatus};
 use crate::settings::{
     ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
@@ -129,6 +129,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
             checkpoint_interval: settings.stream.checkpoint_interval,
             rate_limits: rate_limits(&settings.vendors),
             poll_intervals: poll_intervals(&settings.vendors),
+            fetches_in_hand: fetches_in_hand(&settings.vendors),
             vendor_retry: vendor_retry(&settings.vendors),
             answers_shared_for: settings.cache.ttl,
             token_lease: settings.oauth.lease,
@@ -195,6 +196,15 @@ fn vendor_api(settings: &VendorSettings) -> HttpVendorApi {
     // The settings have been checked: they are URLs.
     let bases = bases.into_iter().filter_map(|(vendor, api)| Some((vendor, api.api_base.parse().ok()?)));
     HttpVendorApi::new(bases, settings.requests_max)
+}
+
+fn vendor_retry(settings: &VendorSettings) -> RetryPolicy {
+    RetryPolicy { base: settings.retry_base, attempts: settings.retry_attempts }
+}
+
+/// Not more than may be asked at once: what waits for a connection would only become late.
+fn fetches_in_hand(settings: &VendorSettings) -> usize {
+    most_of_one(settings.requests_max, rate_limits(settings).len()).min(IN_HAND_MAX)
 }
 
 fn rate_limits(settings: &VendorSettings) -> BTreeMap<Vendor, Vec<RateLimit>> {

@@ -109,8 +109,11 @@ fn letter_item(doors: &Doors, letter: &KeptLetter) -> Value {
 }
 
 async fn fetch_item(doors: &Doors, fetch: &DeadFetch) -> Result<Value, StoreError> {
-    let vendor = fetch.fetch.vendor();
-    let user = user_of(doors, vendor, &fetch.whose).await?;
+    let vendor = fetch.vendor;
+    let user = match &fetch.whose {
+        Some(whose) => user_of(doors, vendor, whose).await?,
+        None => None,
+    };
     Ok(json!({
         "id": format!("{FETCH_PREFIX}{}", fetch.id),
         "topic": format!("fetch/{}", vendor.name()),

@@ -99,7 +99,8 @@ async fn put_back(queue: &Arc<dyn FetchQueue>, ids: Vec<i64>, holder: Uuid, fate
 }
 
 fn give_up() -> FetchFate {
-    FetchFate::GiveUp { error_type: "fetch_failed", error_message: "the vendor has refused it".to_owned() }
+    let error_message = "the vendor has refused it".to_owned();
+    FetchFate::GiveUp { error_type: "fetch_failed", error_message, attempts: 7 }
 }
 
 fn await_account(until_waited: Duration) -> FetchFate {
@@ -237,12 +238,15 @@ async fn a_request_is_given_out_once_over_all_handles(handles: &Handles) {
     ask(&handles.one, "1", fetches).await;
     let limited = with_limit(5);
     assert_eq!(take(one, &ClaimFetches { limit: 2, ..limited.clone() }).await.len(), 2);
-    assert!(two.take_request(Vendor::Oura, &limited.rate_limits).await.unwrap());
+    assert!(two.take_request(Vendor::Oura, &limited.rate_limits, None).await.unwrap());
     let rest = two.claim_fetches(&limited).await.unwrap();
     assert_eq!(rest.fetches.len(), 2);
     assert!(rest.next_in > Some(Duration::from_secs(3_500)), "{:?}", rest.next_in);
-    assert!(!one.take_request(Vendor::Oura, &limited.rate_limits).await.unwrap());
-    assert!(one.take_request(Vendor::Whoop, &limited.rate_limits).await.unwrap(), "each vendor has its own");
+    assert!(!one.take_request(Vendor::Oura, &limited.rate_limits, None).await.unwrap());
+    assert!(
+        one.take_request(Vendor::Whoop, &limited.rate_limits, None).await.unwrap(),
+        "each vendor has its own"
+    );
     assert!(take(one, &limited).await.is_empty());
     assert_eq!(take(one, &with_limit(6)).await.len(), 1, "what was counted stays counted");
 }
@@ -342,6 +346,22 @@ async fn tokens_that_come_while_a_fetch_is_in_hand_are_not_missed(handles: &Hand
     assert_eq!(counts(one).await, counted(0, 1, 0));
 }
 
+async fn tokens_that_somebody_has_saved_release_what_waits_for_them(handles: &Handles) {
+    let (one, accounts, first) = (&handles.queues.0, &handles.accounts.0, claim(10));
+    put_link(accounts, "ann at oura", "ann", true).await;
+    ask(&handles.one, "1", [sleep(&of_vendor("ann at oura"), "a")]).await;
+    let claimed = take(one, &first).await;
+    let account = Account { vendor: Vendor::Oura, id: VendorUserId::parse("ann at oura").unwrap() };
+    let (stored, holder) = (accounts.tokens(&account).await.unwrap().unwrap(), Uuid::now_v7());
+    accounts.lease_tokens(&account, holder, LONG).await.unwrap();
+    assert!(accounts.mark_for_reconnection(&account, holder, stored.version).await.unwrap());
+    put_back(one, ids(&claimed), first.holder, await_account(LONG)).await;
+    assert!(take(one, &claim(10)).await.is_empty());
+    // Another bridge's refresh had the newer pair, and the store was away when it came.
+    assert!(handles.accounts.1.replace_tokens(&account, stored.version, &stored.tokens).await.unwrap());
+    assert_eq!(ids(&take(one, &claim(10)).await), ids(&claimed));
+}
+
 async fn who_awaits_an_account_is_due_when_the_time_has_come(handles: &Handles) {
     let (one, first, second) = (&handles.queues.0, claim(10), claim(10));
     ask(&handles.one, "1", [sleep(&of_vendor("ann"), "a")]).await;
@@ -368,8 +388,9 @@ async fn what_was_given_up_is_listed_by_pages_and_redriven_as_new(handles: &Hand
     let page = two.dead_fetches(None, 2).await.unwrap();
     assert_eq!(page.iter().map(|dead| dead.id).collect::<Vec<_>>(), [all[2], all[1]]);
     let dead = &page[0];
-    assert_eq!((&dead.whose, &dead.fetch, dead.attempts), (&ann, &sleep(&ann, "c").fetch, 6));
+    assert_eq!((dead.whose.as_ref(), dead.fetch.as_ref()), (Some(&ann), Some(&sleep(&ann, "c").fetch)));
     assert_eq!((&*dead.error_type, &*dead.error_message), ("fetch_failed", "the vendor has refused it"));
+    assert_eq!((dead.vendor, dead.attempts), (Vendor::Oura, 7), "the last one counts");
     let rest = two.dead_fetches(Some(all[1]), 2).await.unwrap();
     assert_eq!(rest.iter().map(|dead| dead.id).collect::<Vec<_>>(), [all[0]]);
     let driven = two.redrive_fetches(&[all[0], all[2], all[3], i64::MAX]).await.unwrap();
@@ -384,13 +405,16 @@ async fn what_was_given_up_is_listed_by_pages_and_redriven_as_new(handles: &Hand
 async fn a_request_that_was_not_sent_is_given_out_again(handles: &Handles) {
     let (one, two) = (&handles.queues.0, &handles.queues.1);
     let limits = [RateLimit { requests: 1, window: LONG }];
-    assert!(one.take_request(Vendor::Oura, &limits).await.unwrap());
-    assert!(!two.take_request(Vendor::Oura, &limits).await.unwrap());
+    assert!(one.take_request(Vendor::Oura, &limits, None).await.unwrap());
+    assert!(!two.take_request(Vendor::Oura, &limits, None).await.unwrap());
     two.return_request(Vendor::Whoop, Duration::ZERO).await.unwrap();
-    assert!(!two.take_request(Vendor::Oura, &limits).await.unwrap());
+    assert!(!two.take_request(Vendor::Oura, &limits, None).await.unwrap());
     two.return_request(Vendor::Oura, Duration::ZERO).await.unwrap();
-    assert!(one.take_request(Vendor::Oura, &limits).await.unwrap());
-    assert!(!one.take_request(Vendor::Oura, &limits).await.unwrap());
+    assert!(one.take_request(Vendor::Oura, &limits, None).await.unwrap());
+    assert!(!one.take_request(Vendor::Oura, &limits, None).await.unwrap());
+    // Late, it is counted anew, and only once.
+    assert!(two.take_request(Vendor::Oura, &limits, Some(Duration::ZERO)).await.unwrap());
+    assert!(!one.take_request(Vendor::Oura, &limits, None).await.unwrap());
 }
 
 async fn a_vendor_that_asks_for_rest_is_left_alone(handles: &Handles) {
@@ -401,7 +425,7 @@ async fn a_vendor_that_asks_for_rest_is_left_alone(handles: &Handles) {
     one.rest_vendor(Vendor::Oura, Duration::ZERO).await.unwrap();
     let resting = two.claim_fetches(&claim(10)).await.unwrap();
     assert!(resting.fetches.is_empty() && is_nearly(resting.next_in, LONG), "{:?}", resting.next_in);
-    assert!(!two.take_request(Vendor::Oura, &claim(1).rate_limits).await.unwrap());
+    assert!(!two.take_request(Vendor::Oura, &claim(1).rate_limits, None).await.unwrap());
     assert_eq!(counts(two).await, counted(1, 0, 0));
 }
 
@@ -419,6 +443,7 @@ on_every_store! {
     many_that_ask_the_same_do_not_stand_before_others
     what_awaits_an_account_is_released_by_its_link_whatever_it_was_called
     tokens_that_come_while_a_fetch_is_in_hand_are_not_missed
+    tokens_that_somebody_has_saved_release_what_waits_for_them
     who_awaits_an_account_is_due_when_the_time_has_come
     what_was_given_up_is_listed_by_pages_and_redriven_as_new
     a_vendor_that_asks_for_rest_is_left_alone

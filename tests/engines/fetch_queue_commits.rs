@@ -147,6 +147,23 @@ async fn a_file_that_is_opened_again_holds_the_queue_and_nobody_has_it_in_hand()
     file.close().await;
 }
 
+/// The clock was set back by a day after this, and one request's id is none.
+const AHEAD_IN_SQLITE: &str = "UPDATE vendor_fetches SET due_at = due_at + 86400000, \
+    created_at = created_at + 86400000, request_id = 'no id!' WHERE state <> 'dead'";
+const AHEAD_IN_POSTGRES: &str = "UPDATE vendor_fetches SET due_at = due_at + interval '1 day', \
+    created_at = created_at + interval '1 day', request_id = 'no id!' WHERE state <> 'dead'";
+
+async fn what_was_due_by_a_clock_that_was_set_back_is_due_now(queue: &Arc<dyn FetchQueue>) {
+    assert!(take(queue, &claim(10)).await.is_empty());
+    queue.mend_due_times(Vendor::Whoop, Duration::from_secs(3_600)).await.unwrap();
+    queue.mend_due_times(Vendor::Oura, Duration::from_secs(2 * 86_400)).await.unwrap();
+    assert!(take(queue, &claim(10)).await.is_empty(), "of others, and what may wait so long, is left alone");
+    queue.mend_due_times(Vendor::Oura, Duration::from_secs(3_600)).await.unwrap();
+    let taken = take(queue, &claim(10)).await;
+    assert_eq!(records(&taken), ["a"], "also if nobody can tell whose request it was");
+    assert!(taken[0].waited < Duration::from_secs(60), "{:?}", taken[0].waited);
+}
+
 /// A copy of what is in the queue, due before it, whose question nobody knows.
 fn unknown(due_at: &str) -> String {
     format!(
@@ -160,7 +177,9 @@ async fn a_row_that_cannot_be_read_is_set_aside(queue: &Arc<dyn FetchQueue>) {
     let claimed = queue.claim_fetches(&claim(1)).await.unwrap();
     assert_eq!(records(&claimed.fetches), ["a"]);
     assert_eq!(counts(queue).await, FetchCounts { waiting: 1, awaiting_account: 0, dead: 1 });
-    assert!(queue.dead_fetches(None, 10).await.unwrap().is_empty(), "and cannot be shown");
+    let dead = queue.dead_fetches(None, 10).await.unwrap();
+    assert_eq!((dead.len(), dead[0].vendor, &dead[0].fetch), (1, Vendor::Oura, &None), "and it is shown");
+    assert_eq!(dead[0].error_type, "processing_error");
 }
 
 #[actix_web::test]
@@ -175,6 +194,10 @@ async fn a_row_that_cannot_be_read_stands_before_nobody_in_sqlite() {
     sqlx::raw_sql(AssertSqlSafe(unknown("created_at - 1000"))).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     a_row_that_cannot_be_read_is_set_aside(&queue).await;
+    let mut connection = connect(&path).await.unwrap();
+    sqlx::raw_sql(AHEAD_IN_SQLITE).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    what_was_due_by_a_clock_that_was_set_back_is_due_now(&queue).await;
     file.close().await;
 }
 
@@ -190,4 +213,6 @@ async fn a_row_that_cannot_be_read_stands_before_nobody_in_postgres() {
     let unknown = AssertSqlSafe(format!("SET search_path = {schema}; {unknown}"));
     sqlx::raw_sql(unknown).execute(&mut connection).await.unwrap();
     a_row_that_cannot_be_read_is_set_aside(&queue).await;
+    sqlx::raw_sql(AHEAD_IN_POSTGRES).execute(&mut connection).await.unwrap();
+    what_was_due_by_a_clock_that_was_set_back_is_due_now(&queue).await;
 }

@@ -82,7 +82,8 @@ async fn ouras_lists_and_single_records_are_fetched_and_read() {
     let meeting = Meeting::begin(Limits::default()).await;
     for data_type in [OuraDataType::Sleep, OuraDataType::DailyReadiness, OuraDataType::Vo2Max] {
         let (mut drafts, mut ids) = (0, Vec::new());
-        let mut next = Some(Fetch::from(OuraFetch::Days { data_type, from: at(-20), to: at(0), page: None }));
+        let mut next =
+            Some(Fetch::from(OuraFetch::Days { data_type, from: at(-20), to: at(0), page: None, turned: 0 }));
         while let Some(fetch) = next {
             let (told, fetched) = meeting.fetch(fetch).await;
             drafts += fetched.drafts.len();
@@ -94,7 +95,7 @@ async fn ouras_lists_and_single_records_are_fetched_and_read() {
         let (told, fetched) = meeting.fetch(OuraFetch::Record { data_type, id: id.clone() }).await;
         assert_eq!((told["id"].as_str(), fetched.drafts.len()), (Some(&*id), 1), "{}", data_type.name());
     }
-    let heart_rate = OuraFetch::HeartRate { from: at(-1), to: at(0), page: None };
+    let heart_rate = OuraFetch::HeartRate { from: at(-1), to: at(0), page: None, turned: 0 };
     assert!(!meeting.fetch(heart_rate).await.1.drafts.is_empty());
     let unknown = OuraFetch::Record { data_type: OuraDataType::Sleep, id: "nobody-s".to_owned() };
     assert_eq!(meeting.get(&unknown.into()).await, Err(ApiError::Missing));
@@ -109,8 +110,13 @@ async fn whoops_lists_and_single_records_are_fetched_and_read() {
     {
         let (mut drafts, mut pages) = (0, 0);
         // More than a page of each night's.
-        let mut next =
-            Some(Fetch::from(WhoopFetch::Records { records, from: at(-40), to: at(0), page: None }));
+        let mut next = Some(Fetch::from(WhoopFetch::Records {
+            records,
+            from: at(-40),
+            to: at(0),
+            page: None,
+            turned: 0,
+        }));
         while let Some(fetch) = next {
             let (told, fetched) = meeting.fetch(fetch).await;
             (drafts, pages) = (drafts + fetched.drafts.len(), pages + 1);
@@ -139,7 +145,7 @@ async fn whoops_lists_and_single_records_are_fetched_and_read() {
 async fn what_the_clouds_refuse_is_told_apart() {
     let three = Limit { requests: 3, window: std::time::Duration::from_secs(60) };
     let meeting = Meeting::begin(Limits { oura: three, whoop: three, ..Limits::default() }).await;
-    let heart_rate = OuraFetch::HeartRate { from: at(-1), to: at(0), page: None };
+    let heart_rate = OuraFetch::HeartRate { from: at(-1), to: at(0), page: None, turned: 0 };
     for fetch in [Fetch::from(heart_rate), WhoopFetch::Body.into()] {
         let vendor = fetch.vendor();
         let stranger = Token::new("nobody-s".to_owned());

@@ -118,6 +118,7 @@ async fn give_up(house: &House, whose: &[Whose]) {
     let fate = || FetchFate::GiveUp {
         error_type: "rate_limit_error",
         error_message: "Oura asked for more than an hour".to_owned(),
+        attempts: 0,
     };
     let given_up: Vec<PutBack> =
         claimed.into_iter().map(|fetch| PutBack { ids: fetch.ids, holder, fate: fate() }).collect();

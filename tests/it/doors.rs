@@ -21,7 +21,7 @@ use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
 use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
-use actors::vendor_fetch::RetryPolicy;
+use actors::vendor_fetch::{IN_HAND_MAX, RetryPolicy};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::long::{Hand, Head, LongBodies, LongError, Source};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
@@ -147,6 +147,7 @@ impl House {
             limits: TreeLimits {
                 rate_limits: BTreeMap::new(),
                 poll_intervals: BTreeMap::new(),
+                fetches_in_hand: IN_HAND_MAX,
                 vendor_retry: RetryPolicy::default(),
                 answers_shared_for: Duration::from_secs(300),
                 group: "bridge".into(),

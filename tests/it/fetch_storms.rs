@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use biometric_bridge::demo::cloud::{Config, Limit};
+use biometric_bridge::demo::cloud::{Config, FaultKind, Limit, Vendor};
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::answers::events;
-use crate::bridge::Bridge;
+use crate::bridge::{ADMIN_KEY, Bridge, answer};
 use crate::cloud::VendorCloud;
 use crate::fetching::{
-    PLENTY, QUICK, all_events, bridge_at, connect, dead_letters, of_oura, of_whoop, tell, until_arrived,
+    self, PLENTY, QUICK, all_events, bridge_at, connect, dead_letters, of_oura, of_whoop, tell, until_arrived,
 };
 
 /// Deliveries of the vendor that is well, each awaited before the next.
@@ -74,4 +75,34 @@ async fn everything_of_a_rate_limited_whoop_arrives_and_oura_keeps_its_time() {
     let (oura, whoop) = known(0).await;
     let limit = Limit { requests: 3, window: Duration::from_secs(1) };
     storm(whoop, oura, |config| config.limits.whoop = limit).await;
+}
+
+/// The state of WHOOP's breaker.
+async fn breaker(bridge: &Bridge) -> String {
+    let node: Value = bridge.get("/actors/fetch/whoop").await.json().await.expect("JSON");
+    node["breaker"]["state"].as_str().expect("a breaker").to_owned()
+}
+
+#[actix_web::test]
+async fn while_whoops_breaker_is_open_oura_keeps_its_time() {
+    let (oura, whoop) = known(0).await;
+    let cloud = VendorCloud::start(2, |_| {});
+    let attempts = ("VENDOR_RETRY_ATTEMPTS", "100");
+    let bridge = bridge_at(&cloud, &[QUICK, PLENTY[0], PLENTY[1], attempts]).await;
+    connect(&bridge, &cloud, "whoop", 0, "ann").await;
+    connect(&bridge, &cloud, "oura", 0, "bob").await;
+    let without = median(&bridge, "bob", &oura[..LIVE]).await;
+    fetching::storm(&cloud, FaultKind::ServerError, 1.0, Some(Vendor::Whoop)).await;
+    for notification in &whoop {
+        tell(&bridge, notification).await;
+    }
+    bridge.until("it is open", async |bridge| breaker(bridge).await == "open").await;
+    let with = median(&bridge, "bob", &oura[LIVE..2 * LIVE]).await;
+    assert_eq!(breaker(&bridge).await, "open", "it was over before it was measured");
+    assert!(with <= 3 * without + SPARE, "oura took {with:?} beside it, {without:?} without");
+    cloud.heal().await;
+    let reset = bridge.request(Method::POST, "/admin/breakers/whoop/reset").bearer_auth(ADMIN_KEY);
+    assert_eq!(answer(reset).await.0, 202);
+    until_arrived(&bridge, "ann", whoop.len()).await;
+    cloud.stop().await;
 }

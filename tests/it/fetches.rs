@@ -13,8 +13,8 @@ use crate::bridge::{ADMIN_KEY, Bridge, answer};
 use crate::cloud::{START_MS, VendorCloud};
 use crate::family;
 use crate::fetching::{
-    PLENTY, QUICK, account, all_events, bridge_at, connect, connected, kinds, notifications, storm, tell,
-    until_arrived,
+    PLENTY, QUICK, account, all_events, bridge_at, connect, connect_stale, connected, kinds, notifications,
+    of_whoop, storm, tell, until_arrived,
 };
 
 #[actix_web::test]
@@ -105,6 +105,23 @@ async fn a_vendor_that_is_down_opens_its_breaker_and_the_other_does_not_notice()
     let reset = bridge.request(Method::POST, "/admin/breakers/whoop/reset").bearer_auth(ADMIN_KEY);
     assert_eq!(answer(reset).await.0, 202);
     until_arrived(&bridge, "ann", all.len()).await;
+    cloud.stop().await;
+}
+
+#[actix_web::test]
+async fn whoops_tokens_are_refreshed_with_the_scope_that_it_wants() {
+    // This cloud takes no refresh without it, and gives no further refresh token.
+    let cloud = VendorCloud::start(2, |_| {});
+    let bridge = bridge_at(&cloud, &[QUICK, PLENTY[0], PLENTY[1]]).await;
+    let id = connect_stale(&bridge, &cloud, "whoop", 0, "ann").await;
+    let all = of_whoop(&cloud, 0).await;
+    for notification in &all {
+        tell(&bridge, notification).await;
+    }
+    until_arrived(&bridge, "ann", all.len()).await;
+    let stats = cloud.stats().await;
+    assert_eq!(stats["refreshes"]["whoop"], json!({id: 1}), "{stats}");
+    assert_eq!(stats["requests"]["whoop"]["token"], json!({"200": 1}), "{stats}");
     cloud.stop().await;
 }
 

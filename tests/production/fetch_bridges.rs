@@ -1,9 +1,9 @@
-//! Two bridges over one PostgreSQL that fetch from one cloud: one refresh, and what a dead one leaves.
+//! Two bridges over one PostgreSQL that fetch from one cloud: one refresh, one budget, and what a dead one leaves.
 
 use std::path::Path;
 use std::time::Duration;
 
-use biometric_bridge::demo::cloud::{FaultKind, Route};
+use biometric_bridge::demo::cloud::{FaultKind, Limit, Route};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -98,5 +98,23 @@ async fn what_a_bridge_had_in_hand_when_it_was_killed_the_other_fetches() {
     assert!(there(&bridges.other).await < all.len(), "the dead bridge had nothing in hand");
     family::pass_leases(bridges.homes[0].path()).await;
     until_arrived(&bridges.other, "ann", all.len()).await;
+    cloud.stop().await;
+}
+
+#[actix_web::test]
+async fn two_bridges_together_ask_no_more_than_the_vendor_allows() {
+    // The vendor's window is shorter than they are told: a machine that holds a request for less than those two seconds
+    // changes nothing. Each for itself, they would ask for all in the first of them.
+    let limit = Limit { requests: 100, window: Duration::from_secs(8) };
+    let cloud = VendorCloud::start(2, |config| config.limits.oura = limit);
+    let Some(bridges) = Pair::start(&cloud, &[("OURA_RATE_LIMIT", "100/10")]).await else { return };
+    connect(&bridges.one, &cloud, "oura", 0, "ann").await;
+    let all = records(150).await;
+    bridges.tell(&all).await;
+    until_arrived(&bridges.one, "ann", all.len()).await;
+    let stats = cloud.stats().await;
+    assert_eq!(stats["requests"]["oura"]["api"]["429"], Value::Null, "{stats}");
+    let busiest = stats["busiest_window"]["oura"].as_u64().expect("a number");
+    assert!(busiest <= 100, "{busiest} in a window: {stats}");
     cloud.stop().await;
 }

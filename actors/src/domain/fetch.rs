@@ -87,6 +87,15 @@ impl Fetch {
         }
     }
 
+    /// How many pages of its list came before it.
+    pub const fn pages_turned(&self) -> u32 {
+        match self {
+            Self::Oura(OuraFetch::Days { turned, .. } | OuraFetch::HeartRate { turned, .. })
+            | Self::Whoop(WhoopFetch::Records { turned, .. }) => *turned,
+            Self::Oura(OuraFetch::Record { .. }) | Self::Whoop(_) => 0,
+        }
+    }
+
     /// To whom the question goes.
     pub const fn vendor(&self) -> Vendor {
         match self {
@@ -94,6 +103,11 @@ impl Fetch {
             Self::Whoop(_) => Vendor::Whoop,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_none_turned(turned: &u32) -> bool {
+    *turned == 0
 }
 
 impl From<OuraFetch> for Fetch {
@@ -123,6 +137,9 @@ pub enum OuraFetch {
         to: Timestamp,
         /// The `next_token` of the page before.
         page: Option<String>,
+        /// How many pages came before; builds that do not know of it begin again at none.
+        #[serde(default, skip_serializing_if = "is_none_turned")]
+        turned: u32,
     },
     /// The samples of the heart rate, of which Oura tells nothing: they are polled.
     HeartRate {
@@ -132,6 +149,9 @@ pub enum OuraFetch {
         to: Timestamp,
         /// The `next_token` of the page before.
         page: Option<String>,
+        /// How many pages came before; builds that do not know of it begin again at none.
+        #[serde(default, skip_serializing_if = "is_none_turned")]
+        turned: u32,
     },
 }
 
@@ -248,6 +268,9 @@ pub enum WhoopFetch {
         to: Timestamp,
         /// The `next_token` of the page before.
         page: Option<String>,
+        /// How many pages came before; builds that do not know of it begin again at none.
+        #[serde(default, skip_serializing_if = "is_none_turned")]
+        turned: u32,
     },
     /// Height and weight, as the user typed them in.
     Body,

@@ -232,7 +232,15 @@ impl Accounts for MemoryStore {
             if held != Some(from) {
                 return Ok(false);
             }
+            let was_marked = contents
+                .accounts
+                .tokens
+                .get(account)
+                .is_some_and(|row| row.stored.state == TokenState::NeedsReconnection);
             contents.accounts.store(account, from + 1, tokens);
+            if let Some(link) = contents.accounts.links.get(account).filter(|_| was_marked) {
+                contents.fetches.release(account.vendor, &link.whose());
+            }
             Ok(true)
         })
         .await

@@ -57,10 +57,11 @@ impl FetchRow {
 
     fn asks_the_same_as(&self, other: &NewFetch) -> bool {
         let job = &self.job;
-        !self.is_dead()
-            && job.is_backfill == other.is_backfill
+        // First what differs most often: every row is looked at.
+        job.fetch == other.fetch
             && job.whose == other.whose
-            && job.fetch == other.fetch
+            && job.is_backfill == other.is_backfill
+            && !self.is_dead()
     }
 
     /// Due at `due_at`, in nobody's hands.
@@ -232,9 +233,10 @@ impl FetchRows {
                     row.wait(later(row.created_at, *until_waited));
                     row.state = FetchState::AwaitingAccount;
                 }
-                FetchFate::GiveUp { error_type, error_message } => {
+                FetchFate::GiveUp { error_type, error_message, attempts } => {
                     let error_message = error_message.clone();
                     row.wait(now);
+                    row.attempts = *attempts;
                     row.state = FetchState::Dead { error_type, error_message, failed_at: now };
                 }
             }
@@ -259,8 +261,9 @@ impl FetchRows {
             let FetchState::Dead { error_type, error_message, failed_at } = &row.state else { return None };
             Some(DeadFetch {
                 id: *id,
-                whose: row.job.whose.clone(),
-                fetch: row.job.fetch.clone(),
+                vendor: row.job.fetch.vendor(),
+                whose: Some(row.job.whose.clone()),
+                fetch: Some(row.job.fetch.clone()),
                 error_type: (*error_type).to_owned(),
                 error_message: error_message.clone(),
                 failed_at: *failed_at,
@@ -288,16 +291,23 @@ impl FetchQueue for MemoryStore {
         self.transact(StoreCall::ClaimFetches, |contents| Ok(contents.fetches.claim(claim))).await
     }
 
-    async fn take_request(&self, vendor: Vendor, rate_limits: &[RateLimit]) -> Result<bool, StoreError> {
+    async fn take_request(
+        &self,
+        vendor: Vendor,
+        rate_limits: &[RateLimit],
+        instead: Option<Duration>,
+    ) -> Result<bool, StoreError> {
         self.transact(StoreCall::TakeRequest, |contents| {
-            Ok(contents.fetches.take(vendor, rate_limits, 1, false).requests > 0)
+            let now = contents.fetches.now();
+            Ok(contents.fetches.budgets.entry(vendor).or_default().take_one(rate_limits, now, instead))
         })
         .await
     }
 
     async fn return_request(&self, vendor: Vendor, held: Duration) -> Result<(), StoreError> {
         self.transact(StoreCall::ReturnRequest, |contents| {
-            contents.fetches.budgets.entry(vendor).or_default().give_back(held);
+            let now = contents.fetches.now();
+            contents.fetches.budgets.entry(vendor).or_default().give_back(now, held);
             Ok(())
         })
         .await
@@ -339,6 +349,11 @@ impl FetchQueue for MemoryStore {
             Ok(())
         })
         .await
+    }
+
+    async fn mend_due_times(&self, _: Vendor, _: Duration) -> Result<(), StoreError> {
+        // Its clock is never set back.
+        Ok(())
     }
 
     async fn release_fetches(&self, vendor: Vendor, whose: &[Whose]) -> Result<u64, StoreError> {

@@ -149,6 +149,11 @@ pub trait Accounts: Send + Sync + 'static {
     /// The link of an account.
     async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError>;
 
+    /// The same for a fetch, which takes nothing of what webhooks have for themselves.
+    async fn link_of_fetch(&self, account: &Account) -> Result<Option<Link>, StoreError> {
+        self.link(account).await
+    }
+
     /// The accounts that are linked to a user of ours, in order.
     async fn links_of(&self, user_id: &UserId) -> Result<Vec<Link>, StoreError>;
 

@@ -113,6 +113,8 @@ pub enum FetchFate {
         error_type: &'static str,
         /// For people; without ids or readings.
         error_message: String,
+        /// How often it was tried.
+        attempts: u32,
     },
 }
 
@@ -141,10 +143,12 @@ pub struct FetchEnd {
 pub struct DeadFetch {
     /// Its row.
     pub id: i64,
-    /// Whom it was for.
-    pub whose: Whose,
-    /// What it asked for; its `Debug` names the kind alone.
-    pub fetch: Fetch,
+    /// To whose API it went.
+    pub vendor: Vendor,
+    /// Whom it was for; none if this build cannot read that.
+    pub whose: Option<Whose>,
+    /// What it asked for; its `Debug` names the kind alone. None if this build cannot read that.
+    pub fetch: Option<Fetch>,
     /// As in [`FetchFate::GiveUp`].
     pub error_type: String,
     /// As in [`FetchFate::GiveUp`].
@@ -176,8 +180,14 @@ pub trait FetchQueue: Send + Sync + 'static {
     /// Takes what is due, as far as the budget allows. Backfill leaves a tenth of each limit to what is live.
     async fn claim_fetches(&self, claim: &ClaimFetches) -> Result<ClaimedFetches, StoreError>;
 
-    /// Takes one more request from the budget, for a fetch that is in the caller's hands. Whether there was one.
-    async fn take_request(&self, vendor: Vendor, rate_limits: &[RateLimit]) -> Result<bool, StoreError>;
+    /// Takes one more request from the budget, for a fetch that is in the caller's hands; `instead` of one that came with
+    /// a claim so long ago and was not sent, and that is gone in any case. Whether there was one.
+    async fn take_request(
+        &self,
+        vendor: Vendor,
+        rate_limits: &[RateLimit],
+        instead: Option<Duration>,
+    ) -> Result<bool, StoreError>;
 
     /// Gives a request back to the budget that came with a claim `held` ago and was not sent.
     async fn return_request(&self, vendor: Vendor, held: Duration) -> Result<(), StoreError>;
@@ -193,6 +203,10 @@ pub trait FetchQueue: Send + Sync + 'static {
 
     /// Everything of a vendor that `holder` has in its hands is due again at once: it has died and come back.
     async fn drop_leases(&self, vendor: Vendor, holder: Uuid) -> Result<(), StoreError>;
+
+    /// What is due later than any delay would have it is due now: the store's clock has been set back since. Of what waits,
+    /// hands included, no delay is longer than `longest`; an account is awaited for as long as it takes in all.
+    async fn mend_due_times(&self, vendor: Vendor, longest: Duration) -> Result<(), StoreError>;
 
     /// What waits for one of these accounts is due at once. How much there was. What is in somebody's hands just then
     /// does not begin to wait for it ([`FetchFate::AwaitAccount`]).

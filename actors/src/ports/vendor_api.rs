@@ -85,6 +85,9 @@ pub enum ApiError {
         /// Its status.
         status: u16,
     },
+    /// It has answered, and there is no memory for its answer beside others: nobody is to blame.
+    #[error("there is no memory for the answer now")]
+    Crowded,
     /// It could not be reached, was too slow, answered 5xx, 3xx or too much.
     #[error("the vendor gives no data: {0}")]
     Unavailable(String),

@@ -28,7 +28,7 @@ use crate::token_refresh::{TokenParts, TokenRefresh};
 use crate::user_directory::UserDirectory;
 use crate::user_router::{FOLDING_MAX, RouterParts, UserRouter};
 use crate::user_state::UserStateActor;
-use crate::vendor_fetch::{Common, FetchParts, VendorFetch};
+use crate::vendor_fetch::{Common, FetchParts, IN_HAND_MAX, VendorFetch};
 use crate::vendor_poll::{PollParts, Polled, VendorPoll};
 use crate::vendors::Device;
 
@@ -64,17 +64,18 @@ const _: () = assert!(FOLDING_MAX < USERS_INTENSITY.max_restarts);
 const USERS_BACKOFF: Backoff =
     Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(500), jitter: 0.2 };
 
-/// One thread a class of work: decoding, moving and folding do not wait for each other, and supervisors for none.
+/// One thread a class of work: decoding, fetching, moving and folding do not wait for each other, and supervisors for none.
 pub(super) struct Threads {
     supervising: Arbiter,
     decoding: Arbiter,
+    fetching: Arbiter,
     moving: Arbiter,
     folding: Arbiter,
 }
 
 impl Threads {
     pub(super) fn stop(&self) {
-        for arbiter in [&self.decoding, &self.moving, &self.folding, &self.supervising] {
+        for arbiter in [&self.decoding, &self.fetching, &self.moving, &self.folding, &self.supervising] {
             // False only for one that has stopped already.
             let _ = arbiter.stop();
         }
@@ -97,6 +98,7 @@ impl Stages {
         let threads = Threads {
             supervising: Arbiter::new(),
             decoding: Arbiter::new(),
+            fetching: Arbiter::new(),
             moving: Arbiter::new(),
             folding: Arbiter::new(),
         };
@@ -267,6 +269,7 @@ impl Stages {
                 masker: masker.clone(),
                 breaker: breaker.clone(),
                 rate_limits: rate_limits.clone(),
+                in_hand_max: limits.fetches_in_hand.clamp(1, IN_HAND_MAX),
                 retry: limits.vendor_retry,
                 common: Common::new(limits.answers_shared_for),
             });
@@ -275,7 +278,7 @@ impl Stages {
                 VendorFetch::new(Arc::clone(&parts))
             });
             let spec = self.stage(spec).self_driven().breaker(breaker);
-            (*vendor, group.start(&self.threads.decoding.handle(), spec))
+            (*vendor, group.start(&self.threads.fetching.handle(), spec))
         };
         let fetchers = limits.rate_limits.iter().map(&mut start).collect();
         (fetchers, all_parts)

@@ -16,6 +16,7 @@ use super::target::Target;
 use crate::device_handler::commit;
 use crate::domain::account::Account;
 use crate::domain::api_request::ApiRequest;
+use crate::domain::delivery::DecodeError;
 use crate::domain::time::UtcOffset;
 use crate::messages::{AccessToken, CommitError, GiveToken, TokenError};
 use crate::ports::accounts::TokenState;
@@ -35,9 +36,13 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// What waits for the store or another part of this process is due again after so long …
 const SOON: Duration = Duration::from_secs(1);
 /// … and what the store has not taken in all its patience.
-const LATER: Duration = Duration::from_secs(30);
+pub(super) const LATER: Duration = Duration::from_secs(30);
+/// The longest list, in pages: ten thousand records, where a page has no fewer than twenty.
+const PAGES_MAX: u32 = 500;
 /// The largest answer that is kept raw; larger ones are kept as what they hold.
 const RAW_MAX_BYTES: usize = 1 << 20;
+/// The largest answer that is read between others' answers: it takes about a millisecond.
+const READ_HERE_MAX_BYTES: usize = 64 << 10;
 
 /// A poll that could not be asked for so long is left to the one after it, which looks back further: after an outage
 /// nobody asks for each interval of it.
@@ -80,14 +85,24 @@ impl Job {
 
     /// What the vendor says, read, and whose it is.
     async fn answer(&self) -> Result<(Target, Bytes, Fetched), Setback> {
-        let account = self.account().await?.0;
+        if self.claimed.job.fetch.pages_turned() >= PAGES_MAX {
+            let reason = format!("a list of more than {PAGES_MAX} pages is not followed any further");
+            return Err(Setback::Refused(reason));
+        }
+        let (account, link) = self.account().await?;
         let token = self.token(&account, None).await?;
+        // Before the request: it is what the records will be known by.
+        let known_as = if link.is_none() { self.owner_of(&token).await? } else { None };
         // Not before: a link is made with its tokens.
         let zone = self.target(&account).await?.zone;
         let (answer, permit) = self.ask(&account, zone, token).await?;
         // Not before: whose the account is now, when its data is stored, and not when it was asked.
         let target = self.target(&account).await?;
-        let fetched = match read(&self.claimed.job.fetch, &answer.body, &self.owner(&target)) {
+        let owner = match known_as {
+            Some(account) => Owner { account, ..self.owner(&target) },
+            None => self.owner(&target),
+        };
+        let fetched = match self.read(&answer.body, owner).await? {
             Ok(fetched) => {
                 permit.succeeded();
                 fetched
@@ -109,6 +124,16 @@ impl Job {
         Ok((target, answer.body, fetched))
     }
 
+    /// Reads an answer, a large one beside the threads that others wait for.
+    async fn read(&self, body: &Bytes, owner: Owner) -> Result<Result<Fetched, DecodeError>, Setback> {
+        let (fetch, body) = (self.claimed.job.fetch.clone(), body.clone());
+        if body.len() <= READ_HERE_MAX_BYTES {
+            return Ok(read(&fetch, &body, &owner));
+        }
+        let reading = tokio::task::spawn_blocking(move || read(&fetch, &body, &owner)).await;
+        reading.map_err(|_| Setback::Crashed("reading its answer panicked".to_owned()))
+    }
+
     /// The vendor's answer, and the permit that has still to be told how it went.
     async fn ask(
         &self,
@@ -117,10 +142,12 @@ impl Job {
         token: AccessToken,
     ) -> Result<(ApiAnswer, Permit), Setback> {
         let question = &request(&self.claimed.job.fetch, zone);
-        if self.claimed_at.elapsed() > self.parts.budget_slack() {
+        self.wait_for_rest()?;
+        let held = self.claimed_at.elapsed();
+        if held > self.parts.budget_slack() {
             // It was counted when it was claimed: the vendor would count it in another window.
-            self.return_request().await;
-            self.take_request().await?;
+            self.is_settled.store(true, Ordering::Relaxed);
+            self.take_request(Some(held)).await?;
         }
         match self.ask_once(question, &token).await {
             Err(Asked::Refused(permit)) => permit.succeeded(),
@@ -129,7 +156,7 @@ impl Job {
         }
         // The token has ended before its time: one refresh, and one more request.
         let token = self.token(account, Some(token.version)).await?;
-        self.take_request().await?;
+        self.take_request(None).await?;
         self.ask_once(question, &token).await.map_err(|asked| match asked {
             Asked::Refused(permit) => {
                 // Tokens are not to be refreshed on and on for a vendor that takes none.
@@ -140,9 +167,14 @@ impl Job {
         })
     }
 
-    async fn take_request(&self) -> Result<(), Setback> {
+    /// While the vendor rests nothing of what is in hand is sent: its request goes back to the budget.
+    pub(super) fn wait_for_rest(&self) -> Result<(), Setback> {
+        self.parts.common.pace.lock().rests_for().map_or(Ok(()), |rest| Err(Setback::NotNow(rest)))
+    }
+
+    pub(super) async fn take_request(&self, instead: Option<Duration>) -> Result<(), Setback> {
         let Self { parts, .. } = self;
-        let taken = parts.queue.take_request(parts.vendor, &parts.rate_limits).await;
+        let taken = parts.queue.take_request(parts.vendor, &parts.rate_limits, instead).await;
         // Without one it is due at once, and is claimed when the budget allows.
         if taken.map_err(|error| not_now(&error))? { Ok(()) } else { Err(Setback::NotNow(Duration::ZERO)) }
     }
@@ -186,13 +218,18 @@ impl Job {
         token: &AccessToken,
     ) -> Result<(ApiAnswer, Permit), Asked> {
         let parts = &self.parts;
+        self.wait_for_rest().map_err(Asked::Setback)?;
         // Due at once: while the breaker is open nothing is claimed, and whoever closes it is not kept waiting.
         let refused = |_: CircuitOpen| Asked::Setback(Setback::NotNow(Duration::ZERO));
         let permit = parts.breaker.permit().map_err(refused)?;
         self.is_settled.store(true, Ordering::Relaxed);
         let error = match parts.api.get(parts.vendor, question, &token.token).await {
             Ok(answer) => {
-                self.rest(answer.rest).await;
+                parts.common.pace.lock().answered();
+                if let Some(rest) = answer.rest.map(RetryPolicy::obeyed) {
+                    parts.common.pace.lock().rest(rest);
+                    self.rest(rest).await;
+                }
                 return Ok((answer, permit));
             }
             Err(error) => error,
@@ -203,14 +240,14 @@ impl Job {
                 Err(Asked::Setback(Setback::Failed(reason)))
             }
             // Says nothing about its health.
-            ApiError::RateLimited { retry_after } => {
-                let rest = parts.retry.rest(retry_after);
-                self.rest(Some(rest)).await;
-                Err(Asked::Setback(Setback::RateLimited(rest)))
-            }
+            ApiError::RateLimited { retry_after } => Err(Asked::Setback(self.limited(retry_after).await)),
             ApiError::Overloaded { retry_after } => {
                 permit.failed();
                 Err(Asked::Setback(Setback::Overloaded(retry_after)))
+            }
+            ApiError::Crowded => {
+                permit.succeeded();
+                Err(Asked::Setback(Setback::NotNow(SOON)))
             }
             ApiError::Unauthorized => Err(Asked::Refused(permit)),
             // A list is never missing: somebody else has answered.
@@ -236,11 +273,18 @@ impl Job {
         }
     }
 
+    /// The vendor asks for patience.
+    pub(super) async fn limited(&self, retry_after: Option<Duration>) -> Setback {
+        let rest = self.parts.retry.rest(retry_after);
+        self.parts.common.pace.lock().refused(RetryPolicy::obeyed(rest));
+        self.rest(RetryPolicy::obeyed(rest)).await;
+        Setback::RateLimited(rest)
+    }
+
     /// All bridges leave the vendor alone for so long.
-    async fn rest(&self, rest: Option<Duration>) {
-        let Some(rest) = rest else { return };
+    async fn rest(&self, rest: Duration) {
         // A store that is away lets nobody claim anything either.
-        let _ = self.parts.queue.rest_vendor(self.parts.vendor, RetryPolicy::obeyed(rest)).await;
+        let _ = self.parts.queue.rest_vendor(self.parts.vendor, rest).await;
     }
 
     fn owner(&self, target: &Target) -> Owner {

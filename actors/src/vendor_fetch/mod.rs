@@ -5,26 +5,30 @@
 //! end, and whoever claims next goes on; a new life of the actor takes them back at once.
 
 mod job;
+mod pace;
 mod recent;
 mod schedule;
 mod target;
+mod token_owner;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use self::job::Job;
+use self::pace::Pace;
 use self::recent::Recent;
 pub use self::schedule::RetryPolicy;
 use self::schedule::Setback;
-use crate::domain::account::Vendor;
+use crate::domain::account::{Vendor, VendorUserId};
 use crate::domain::ids::Masker;
 use crate::domain::rate_budget::{RateLimit, SLACK_PART};
 use crate::event_writer::EventWriter;
@@ -36,20 +40,23 @@ use crate::ports::{Accounts, Clock, FetchQueue, Telemetry, VendorApi};
 use crate::supervision::{Backoff, Breaker, BreakerState, ChildRef, idle, waiting};
 use crate::token_refresh::TokenRefresh;
 
-/// Fetches of one vendor in hand at once: two vendors stay below the usual `AIOHTTP_CONNECTOR_LIMIT`, and neither waits for
-/// the other's connections.
-pub const IN_HAND_MAX: usize = 48;
-/// While more is due than fits in hand, so many hands must be free before more is claimed: a claim is a transaction.
-const CLAIM_MIN: usize = IN_HAND_MAX / 4;
+/// Fetches of one vendor in hand at once: what one vendor may have of the usual `AIOHTTP_CONNECTOR_LIMIT` is more, so none
+/// of them waits for a connection.
+pub const IN_HAND_MAX: usize = 72;
+/// A claim is a transaction: it waits until of the hands so many are free, one in so many …
+const CLAIM_PART: usize = 4;
+/// … or for so long, if one is.
+const CLAIM_GATHERS: Duration = Duration::from_millis(10);
 /// How long what a bridge had in hand is left alone when it is not heard of any more …
 const LEASE: Duration = Duration::from_secs(20);
 /// … and how often it is heard of.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
+/// How often what is due too late is looked for: clocks are seldom set back.
+const MEND_EVERY: Duration = Duration::from_secs(600);
 /// How long the queue goes unwatched when nobody says that there is something in it: as another bridge's commits do not.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// A request that is sent within this time is not late, however short the window: else a slow store, for which all are
-/// late, would have the budget given out again and again without a request.
-const LATE_MIN: Duration = Duration::from_millis(500);
+/// A request that is sent within this time is not late, however short the window: each that is late costs a transaction.
+const LATE_MIN: Duration = Duration::from_millis(50);
 /// A claim that has brought nothing is not repeated earlier.
 const NEXT_MIN: Duration = Duration::from_millis(2);
 /// How long a stop waits for a store that is away.
@@ -81,6 +88,8 @@ pub struct FetchParts {
     pub breaker: Breaker,
     /// How many requests all bridges together may send.
     pub rate_limits: Vec<RateLimit>,
+    /// Fetches in hand at once; at least 1, at most [`IN_HAND_MAX`].
+    pub in_hand_max: usize,
     /// How the vendor is asked again.
     pub retry: RetryPolicy,
     /// What its lives have in common.
@@ -92,12 +101,16 @@ pub struct Common {
     holder: Uuid,
     wake: Notify,
     recent: Mutex<Recent>,
+    pace: Mutex<Pace>,
+    /// None if the vendor does not say.
+    token_owner: OnceCell<Option<VendorUserId>>,
 }
 
 impl Common {
     /// For a fetcher that asks nothing twice within `shared_for` that has the same answer.
     pub fn new(shared_for: Duration) -> Self {
-        Self { holder: Uuid::now_v7(), wake: Notify::new(), recent: Mutex::new(Recent::new(shared_for)) }
+        let (recent, pace) = (Mutex::new(Recent::new(shared_for)), Mutex::default());
+        Self { holder: Uuid::now_v7(), wake: Notify::new(), recent, pace, token_owner: OnceCell::new() }
     }
 }
 
@@ -131,8 +144,20 @@ impl Hands {
 struct Look {
     /// At the latest.
     at: Instant,
-    /// More is due than has been claimed: as soon as enough hands are free.
-    is_more_due: bool,
+    /// Or when a fetch has ended: what is in hand decides whether there may be more.
+    when_one_ends: bool,
+}
+
+impl Look {
+    fn at(at: Instant) -> Self {
+        Self { at, when_one_ends: false }
+    }
+
+    /// When to claim with these hands; none while all are full.
+    fn claim_at(&self, free: usize, in_all: usize) -> Option<Instant> {
+        let gathers = if free * CLAIM_PART >= in_all { Duration::ZERO } else { CLAIM_GATHERS };
+        (free > 0).then_some(self.at + gathers)
+    }
 }
 
 impl FetchParts {
@@ -161,26 +186,41 @@ impl FetchParts {
             self.retry_after(&error);
             idle(sleep(delays.next(Instant::now()))).await;
         }
-        let mut look = Look { at: Instant::now(), is_more_due: false };
+        let mut look = Look::at(Instant::now());
         let mut extend_at = Instant::now() + EXTEND_EVERY;
+        let mut mend_at = Instant::now();
         loop {
+            if mend_at <= Instant::now() {
+                mend_at = Instant::now() + MEND_EVERY;
+                let mending = self.queue.mend_due_times(self.vendor, self.retry.longest());
+                waiting(mending).await.unwrap_or_else(|error| self.retry_after(&error));
+            }
             if extend_at <= Instant::now() {
                 extend_at = Instant::now() + EXTEND_EVERY;
                 self.extend_leases(&hands).await;
             }
-            let is_time = look.at <= Instant::now();
-            let free = IN_HAND_MAX - hands.held.len();
-            if (is_time && free > 0) || (look.is_more_due && free >= CLAIM_MIN) {
-                look = match self.claim(&mut hands, free).await {
+            let claim_at = self.claim_at(&hands, &look);
+            if claim_at.is_some_and(|at| at <= Instant::now()) {
+                look = match self.claim(&mut hands).await {
                     Ok(look) => look,
                     Err(error) => {
                         self.retry_after(&error);
-                        Look { at: Instant::now() + delays.next(Instant::now()), is_more_due: false }
+                        Look::at(Instant::now() + delays.next(Instant::now()))
                     }
                 };
             }
             self.await_work(&mut hands, &mut look, extend_at).await;
         }
+    }
+
+    /// How many more may be in hand.
+    fn free(&self, hands: &Hands) -> usize {
+        self.common.pace.lock().at_once(self.in_hand_max).saturating_sub(hands.held.len())
+    }
+
+    fn claim_at(&self, hands: &Hands, look: &Look) -> Option<Instant> {
+        let free = self.free(hands);
+        look.claim_at(free, free + hands.held.len())
     }
 
     /// What is still in hand is not for others. If that cannot be said they fetch it, too, and it counts once.
@@ -200,17 +240,17 @@ impl FetchParts {
     }
 
     /// Claims what may be asked now, and begins with it.
-    async fn claim(self: &Arc<Self>, hands: &mut Hands, free: usize) -> Result<Look, StoreError> {
+    async fn claim(self: &Arc<Self>, hands: &mut Hands) -> Result<Look, StoreError> {
         let now = Instant::now();
         let breaker = self.breaker.snapshot();
         let limit = match breaker.state {
-            BreakerState::Closed => free,
+            BreakerState::Closed => self.free(hands),
             // One at a time finds out whether it works again.
             BreakerState::HalfOpen if hands.held.is_empty() => 1,
-            BreakerState::HalfOpen => return Ok(Look { at: now + LOOK_AGAIN, is_more_due: true }),
+            BreakerState::HalfOpen => return Ok(Look { at: now + LOOK_AGAIN, when_one_ends: true }),
             BreakerState::Open => {
                 let open_for = Duration::from_millis(breaker.retry_in_ms.max(1));
-                return Ok(Look { at: now + open_for.min(LOOK_AGAIN), is_more_due: false });
+                return Ok(Look::at(now + open_for.min(LOOK_AGAIN)));
             }
         };
         let claim = ClaimFetches {
@@ -224,23 +264,30 @@ impl FetchParts {
         let shortest = if claimed.fetches.is_empty() { NEXT_MIN } else { Duration::ZERO };
         claimed.fetches.into_iter().for_each(|fetch| hands.take(self, fetch, now));
         let next_in = claimed.next_in.unwrap_or(LOOK_AGAIN).clamp(shortest, LOOK_AGAIN);
-        Ok(Look { at: now + next_in, is_more_due: next_in.is_zero() })
+        Ok(Look::at(now + next_in))
     }
 
     /// Waits until there may be something to do.
     async fn await_work(self: &Arc<Self>, hands: &mut Hands, look: &mut Look, extend_at: Instant) {
+        let (claim_at, has_ended) = (self.claim_at(hands, look), Cell::new(false));
         let died = idle(async {
             tokio::select! {
                 () = self.common.wake.notified() => {
                     look.at = Instant::now();
                     None
                 }
-                died = hands.ended() => died,
-                () = tokio::time::sleep_until(look.at), if hands.held.len() < IN_HAND_MAX => None,
+                died = hands.ended() => {
+                    has_ended.set(true);
+                    died
+                }
+                () = until(claim_at) => None,
                 () = tokio::time::sleep_until(extend_at), if !hands.held.is_empty() => None,
             }
         })
         .await;
+        if has_ended.get() && look.when_one_ends {
+            look.at = Instant::now();
+        }
         if let Some(claimed) = died {
             // A task of its own like every fetch: it may wait for the store.
             let job = Job::new(Arc::clone(self), claimed.clone(), Instant::now());
@@ -248,6 +295,13 @@ impl FetchParts {
             let id = hands.tasks.spawn(async move { job.put_back(failed).await }).id();
             hands.held.insert(id, claimed);
         }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -278,3 +332,7 @@ impl Handler<FetchesQueued> for VendorFetch {
         self.parts.common.wake.notify_one();
     }
 }
+
+#[cfg(test)]
+#[path = "budget_tests.rs"]
+mod budget_tests;

@@ -92,6 +92,11 @@ impl RetryPolicy {
         duration.mul_f64(self.base.as_secs_f64())
     }
 
+    /// The longest of all delays but the wait for an account.
+    pub(super) fn longest(&self) -> Duration {
+        REST_LONGEST.max(self.scaled(HOUR)).max(self.base * FAILURE_MAX).mul_f64(1.0 + JITTER)
+    }
+
     /// How long a vendor rests that has answered 429.
     pub(super) fn rest(&self, asked: Option<Duration>) -> Duration {
         asked.unwrap_or_else(|| self.base * UNTOLD_REST).max(self.base)
@@ -126,7 +131,8 @@ impl RetryPolicy {
 
     /// What becomes of a fetch after a setback.
     pub(super) fn fate(&self, claimed: &ClaimedFetch, setback: Setback) -> FetchFate {
-        let give_up = |error_type, error_message| FetchFate::GiveUp { error_type, error_message };
+        let attempts = claimed.attempts;
+        let give_up = |error_type, error_message| FetchFate::GiveUp { error_type, error_message, attempts };
         let unchanged =
             |delay| FetchFate::Again(Again { delay, attempts: claimed.attempts, looks: claimed.looks });
         match setback {
@@ -141,7 +147,8 @@ impl RetryPolicy {
                 if attempts >= self.attempts {
                     let is_ours = matches!(setback, Setback::Crashed(_));
                     let error_type = if is_ours { "processing_error" } else { "wearable_api_error" };
-                    return give_up(error_type, format!("tried {attempts} times; the last time: {reason}"));
+                    let error_message = format!("tried {attempts} times; the last time: {reason}");
+                    return FetchFate::GiveUp { error_type, error_message, attempts };
                 }
                 let delay = self.after_failure(attempts);
                 FetchFate::Again(Again { delay, attempts, looks: claimed.looks })

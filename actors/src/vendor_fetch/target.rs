@@ -37,7 +37,7 @@ impl Job {
         let id = VendorUserId::parse(named.unwrap_or(user_id.as_str()));
         let id = id.map_err(|error| Setback::Refused(format!("the account's id {error}")))?;
         let account = Account { vendor, id };
-        match parts.accounts.link(&account).await.map_err(unheard)? {
+        match parts.accounts.link_of_fetch(&account).await.map_err(unheard)? {
             // Somebody else's, who has only the same name.
             Some(_) if named.is_none() => Err(Setback::NoAccount),
             link => Ok((account, link)),
@@ -52,7 +52,7 @@ impl Job {
         }
         let link = match link {
             Some(link) => Some(link),
-            None => self.parts.accounts.link(account).await.map_err(|error| not_now(&error))?,
+            None => self.parts.accounts.link_of_fetch(account).await.map_err(|error| not_now(&error))?,
         };
         let NewFetch { whose, changed_at, .. } = &self.claimed.job;
         let user_id = match (&link, whose) {

@@ -140,6 +140,9 @@ pub(super) fn members(raw: &RawValue) -> Result<Members<'_>, &'static str> {
     object(raw)
 }
 
+/// The longest token of a page: it goes into an address, and into the queue.
+const PAGE_MAX_BYTES: usize = 2_048;
+
 /// A page of an API's list: its records, and the token of the page after it. A token that leads back to the page that
 /// was `asked` for leads nowhere.
 pub(super) fn page<'a>(
@@ -153,6 +156,9 @@ pub(super) fn page<'a>(
     let records = records.map_err(|detail| shape(format!("/{list}"), detail))?;
     let next = members.get("next_token").and_then(|raw| raw.map(text).transpose());
     let next = next.map_err(|detail| shape("/next_token".to_owned(), detail))?;
+    if next.as_ref().is_some_and(|next| next.len() > PAGE_MAX_BYTES) {
+        return Err(shape("/next_token".to_owned(), "is longer than 2048 bytes"));
+    }
     let next = next.map(Cow::into_owned).filter(|next| !next.is_empty() && Some(next.as_str()) != asked);
     Ok((records, next))
 }

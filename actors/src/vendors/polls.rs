@@ -28,11 +28,11 @@ impl Poll {
 }
 
 const HEART_RATE: fn(Timestamp, Timestamp) -> Fetch =
-    |from, to| OuraFetch::HeartRate { from, to, page: None }.into();
+    |from, to| OuraFetch::HeartRate { from, to, page: None, turned: 0 }.into();
 const CYCLES: fn(Timestamp, Timestamp) -> Fetch = |from, to| records(WhoopRecords::Cycles, from, to);
 
 fn records(records: WhoopRecords, from: Timestamp, to: Timestamp) -> Fetch {
-    WhoopFetch::Records { records, from, to, page: None }.into()
+    WhoopFetch::Records { records, from, to, page: None, turned: 0 }.into()
 }
 
 /// By intervals of a quarter of an hour: every 15 minutes the last three hours, four times a day two days, and once a

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actors::cognition::state::UserState;
 use actors::cognition::thresholds::Thresholds;
-use actors::domain::account::Vendor;
+use actors::domain::account::{Token, Vendor};
 use actors::domain::delivery::{Header, Headers};
 use actors::domain::ids::{Masker, RequestId, UserId};
 use actors::domain::message::Topic;
@@ -21,7 +21,7 @@ use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use actors::ports::{Cache, Clock as _, Telemetry};
 use actors::supervision::{Backoff, Change, Observer, SupervisionEvent};
 use actors::tree::{self, Foundation, Tree, TreeLimits};
-use actors::vendor_fetch::RetryPolicy;
+use actors::vendor_fetch::{IN_HAND_MAX, RetryPolicy};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::{Device, RawDelivery, Verified};
 use arc_swap::ArcSwap;
@@ -77,6 +77,8 @@ pub struct Setup {
     pub device: Arc<dyn Device>,
     /// The vendors' OAuth server.
     pub oauth: Arc<MemoryOAuth>,
+    /// `OURA_ACCESS_TOKEN`.
+    pub oura_token: Option<Token>,
     /// The vendors' APIs.
     pub api: Arc<MemoryVendorApi>,
     /// What each of them allows.
@@ -99,6 +101,7 @@ impl Default for Setup {
             telemetry: None,
             device: healthkit(),
             oauth: Arc::new(MemoryOAuth::new(Duration::from_secs(3_600))),
+            oura_token: None,
             api: Arc::default(),
             rate_limits: [Vendor::Oura, Vendor::Whoop].map(|vendor| (vendor, Vec::new())).into(),
             poll_intervals: BTreeMap::new(),
@@ -157,7 +160,7 @@ impl Bridge {
             oauth: Arc::clone(&setup.oauth) as _,
             fetch_queue: Arc::clone(&store) as _,
             vendor_api: Arc::clone(&setup.api) as _,
-            oura_token: None,
+            oura_token: setup.oura_token.clone(),
             clock: Arc::clone(&clock) as _,
             telemetry: setup.telemetry.clone().unwrap_or_else(|| Arc::clone(&recorder) as _),
             observer: Arc::clone(&lives) as _,
@@ -170,6 +173,7 @@ impl Bridge {
                 checkpoint_interval: setup.checkpoint_interval,
                 rate_limits: setup.rate_limits.clone(),
                 poll_intervals: setup.poll_intervals.clone(),
+                fetches_in_hand: IN_HAND_MAX,
                 vendor_retry: setup.vendor_retry,
                 answers_shared_for: Duration::from_secs(300),
                 token_lease: setup.token_lease,

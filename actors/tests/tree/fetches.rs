@@ -220,6 +220,7 @@ async fn after_the_last_attempt_a_fetch_is_a_dead_letter() {
     let dead = cloud.bridge.store.dead_fetches(None, 10).await.unwrap();
     assert_eq!(dead[0].error_type, "wearable_api_error");
     assert!(dead[0].error_message.contains("tried 3 times") && dead[0].error_message.contains("503"));
+    assert_eq!(dead[0].attempts, 3);
     assert_eq!(cloud.api.calls(), 3);
 }
 
@@ -262,6 +263,87 @@ async fn a_429_lets_the_vendor_rest_and_nobody_else_and_uses_up_no_attempt() {
     assert!(begun.elapsed() >= rest, "{:?}", begun.elapsed());
     let state = cloud.bridge.tree.fetchers[&Vendor::Whoop].snapshot().breaker.unwrap().state;
     assert_eq!(state, BreakerState::Closed, "a 429 is no failure");
+}
+
+#[actix::test]
+async fn what_is_in_hand_when_a_vendor_asks_for_rest_is_not_sent_before_it_is_over() {
+    let rate_limits =
+        [(Vendor::Oura, vec![RateLimit { requests: 4, window: Duration::from_secs(3_600) }])].into();
+    let cloud = with(Setup { vendor_retry: QUICK, rate_limits, ..Setup::default() });
+    let rest = 700 * MS;
+    cloud.connect(Vendor::Oura, "ann").await;
+    cloud.connect(Vendor::Oura, "bob").await;
+    let limited = ApiError::RateLimited { retry_after: Some(rest) };
+    cloud.api.script(&readiness_path("a"), [limited.into()]);
+    for id in ["a", "b"] {
+        cloud.api.put(&readiness_path(id), readiness_body(id, 80));
+    }
+    // It has been claimed, and does not get as far as its request.
+    let mut held = cloud.bridge.store.faults().hold(StoreCall::Tokens, Moment::After);
+    cloud.notify(vec![cloud.asked_of("bob", readiness("b"))]).await;
+    held.reached().await;
+    cloud.notify(vec![cloud.asked_of("ann", readiness("a"))]).await;
+    cloud.bridge.until("the 429", |bridge| !bridge.recorder.tally().put_back.is_empty()).await;
+    let begun = tokio::time::Instant::now();
+    held.release();
+    cloud.until_events("bob", 1).await;
+    cloud.until_events("ann", 1).await;
+    assert!(begun.elapsed() >= rest - 100 * MS, "{:?}", begun.elapsed());
+    assert_eq!(cloud.api.calls(), 3);
+    // What was not sent was given back: of four requests three were.
+    cloud.api.put(&readiness_path("c"), readiness_body("c", 80));
+    cloud.notify(vec![cloud.asked_of("ann", readiness("c"))]).await;
+    cloud.until_events("ann", 2).await;
+}
+
+#[actix::test]
+async fn a_list_that_never_ends_is_a_dead_letter() {
+    let cloud = start();
+    cloud.connect(Vendor::Oura, "ann").await;
+    let now = cloud.bridge.clock.now();
+    let page = |turned| OuraFetch::HeartRate { from: now, to: now, page: Some("n".to_owned()), turned };
+    let more = |token: &str| Reply::with(format!(r#"{{"data":[],"next_token":"{token}"}}"#));
+    cloud.api.script("/v2/usercollection/heartrate", [more("o"), more("p")]);
+    cloud.notify(vec![cloud.asked_of("ann", page(498))]).await;
+    cloud.bridge.until("it is given up", |bridge| !bridge.recorder.tally().given_up.is_empty()).await;
+    cloud.until_done(Vendor::Oura).await;
+    let dead = cloud.bridge.store.dead_fetches(None, 10).await.unwrap();
+    assert_eq!((dead.len(), dead[0].error_type.as_str()), (1, "wearable_api_error"));
+    assert!(dead[0].error_message.contains("500 pages"), "{}", dead[0].error_message);
+    assert_eq!(cloud.api.calls(), 2);
+}
+
+#[actix::test]
+async fn a_record_has_one_identity_with_everybodys_token_and_with_its_accounts_own() {
+    let oauth = Arc::new(MemoryOAuth::new(Duration::from_secs(3_600)));
+    let api = Arc::new(MemoryVendorApi::behind(Arc::clone(&oauth)));
+    let setup = Setup { oura_token: Some(oauth.connect().access), vendor_retry: QUICK, ..Setup::default() };
+    let setup = Setup { oauth: Arc::clone(&oauth), api: Arc::clone(&api), ..setup };
+    let cloud = Cloud { bridge: Bridge::with(setup), api, oauth };
+    cloud.api.put("/v2/usercollection/personal_info", Reply::with(r#"{"id":"A1B2"}"#));
+    cloud.api.put(&readiness_path("a"), readiness_body("a", 80));
+    cloud.api.put(&readiness_path("b"), readiness_body("b", 80));
+    let named =
+        |id: &str| NewFetch { whose: Whose::User(user("ann")), ..cloud.asked_of("A1B2", readiness(id)) };
+    cloud.notify(vec![named("a"), named("b")]).await;
+    cloud.until_events("ann", 2).await;
+    let asked = cloud.api.asked();
+    let owner = asked.iter().filter(|target| target.ends_with("personal_info")).count();
+    assert_eq!(owner, 1, "once for all: {asked:?}");
+    // Once it is linked, the account itself tells of the record, changed since.
+    cloud.connect_as(Vendor::Oura, "A1B2", "ann", 3_600_000).await;
+    let newer = cloud.asked_of("A1B2", readiness("a"));
+    let newer = NewFetch { changed_at: newer.changed_at.plus_ms(1_000), ..newer };
+    cloud.notify(vec![newer]).await;
+    cloud.until_events("ann", 3).await;
+    let records = cloud.bridge.store.read(|contents| {
+        contents
+            .events
+            .iter()
+            .map(|row| row.event.record_id.clone())
+            .collect::<std::collections::HashSet<_>>()
+    });
+    assert_eq!(records.len(), 2, "the newer version is of the record that was there");
 }
 
 #[actix::test]

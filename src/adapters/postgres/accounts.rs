@@ -26,6 +26,14 @@ fn of_account(sql: &'static str, account: &Account) -> Query {
     sqlx::query(sql).bind(account.vendor.name()).bind(account.id.as_str().to_owned())
 }
 
+fn link_of(account: &Account) -> Query {
+    of_account(
+        "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links \
+         WHERE vendor = $1 AND vendor_user_id = $2",
+        account,
+    )
+}
+
 impl PostgresStore {
     /// Runs one statement that changes rows, and tells how many it changed.
     async fn change(&self, query: Query) -> Result<u64, StoreError> {
@@ -84,6 +92,24 @@ async fn put(lease: &mut Lease, link: &Link, tokens: Option<&NewTokens>) -> Resu
     }
     fetch_queue::release(lease, link.account.vendor, &link.whose()).await?;
     lease.commit().await
+}
+
+/// Replaces tokens, and releases what waits for them if they were to be reconnected. Whether they were there.
+async fn replace(lease: &mut Lease, query: Query, account: &Account) -> Result<bool, Fault> {
+    lease.begin().await?;
+    let marked = of_account(
+        "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM user_oauth_tokens \
+         JOIN account_links USING (vendor, vendor_user_id) WHERE vendor = $1 AND vendor_user_id = $2 \
+         AND state = 'needs_reconnection' FOR UPDATE OF user_oauth_tokens",
+        account,
+    );
+    let marked = select::<LinkRow>(&mut *lease, marked).await?.pop().map(link).transpose()?;
+    let is_done = query.execute(&mut **lease).await?.rows_affected() > 0;
+    if let Some(link) = marked.filter(|_| is_done) {
+        fetch_queue::release(lease, account.vendor, &link.whose()).await?;
+    }
+    lease.commit().await?;
+    Ok(is_done)
 }
 
 /// The next six columns.
@@ -164,13 +190,12 @@ impl Accounts for PostgresStore {
     }
 
     async fn link(&self, account: &Account) -> Result<Option<Link>, StoreError> {
-        let query = of_account(
-            "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM account_links \
-             WHERE vendor = $1 AND vendor_user_id = $2",
-            account,
-        );
         // By the webhooks': deliveries in vendors' own words ask it before they are committed.
-        Ok(self.rows::<LinkRow>(Share::Webhooks, query).await?.pop().map(link).transpose()?)
+        Ok(self.rows::<LinkRow>(Share::Webhooks, link_of(account)).await?.pop().map(link).transpose()?)
+    }
+
+    async fn link_of_fetch(&self, account: &Account) -> Result<Option<Link>, StoreError> {
+        Ok(self.rows::<LinkRow>(Share::Pipeline, link_of(account)).await?.pop().map(link).transpose()?)
     }
 
     async fn links_of(&self, user_id: &UserId) -> Result<Vec<Link>, StoreError> {
@@ -252,7 +277,11 @@ impl Accounts for PostgresStore {
              lease_holder = NULL, lease_until = NULL WHERE vendor = $1 AND vendor_user_id = $2 AND version = $9",
             account,
         );
-        Ok(self.change(bind_tokens(query, tokens).bind(from)).await? > 0)
+        let query = bind_tokens(query, tokens).bind(from);
+        let deadline = Instant::now() + ANSWER_PATIENCE;
+        let mut lease = self.lease(Share::Pipeline, deadline).await?;
+        let outcome = within(deadline, replace(&mut lease, query, account)).await;
+        Ok(lease.finish(outcome).await?)
     }
 
     async fn mark_for_reconnection(

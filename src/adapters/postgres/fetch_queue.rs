@@ -135,12 +135,13 @@ async fn put_back(connection: &mut PgConnection, fetch: &PutBack) -> Result<(), 
         FetchFate::Answered => {
             of_holder("DELETE FROM vendor_fetches WHERE id = ANY($1) AND lease_holder = $2")
         }
-        FetchFate::GiveUp { error_type, error_message } => of_holder(
+        FetchFate::GiveUp { error_type, error_message, attempts } => of_holder(
             "UPDATE vendor_fetches SET state = 'dead', lease_holder = NULL, failed_at = now(), error_type = $3, \
-             error_message = $4 WHERE id = ANY($1) AND lease_holder = $2",
+             error_message = $4, attempts = $5 WHERE id = ANY($1) AND lease_holder = $2",
         )
         .bind(*error_type)
-        .bind(error_message.as_str()),
+        .bind(error_message.as_str())
+        .bind(attempts.cast_signed()),
     };
     query.execute(connection).await?;
     Ok(())
@@ -184,10 +185,15 @@ impl FetchQueue for PostgresStore {
         self.in_transaction(async |connection| claim(connection, wanted).await).await
     }
 
-    async fn take_request(&self, vendor: Vendor, rate_limits: &[RateLimit]) -> Result<bool, StoreError> {
+    async fn take_request(
+        &self,
+        vendor: Vendor,
+        rate_limits: &[RateLimit],
+        instead: Option<Duration>,
+    ) -> Result<bool, StoreError> {
         self.in_transaction(async |connection| {
             let (mut budget, now) = lock_budget(connection, vendor).await?;
-            let is_given = budget.take(rate_limits, now, 1, false).requests > 0;
+            let is_given = budget.take_one(rate_limits, now, instead);
             write_budget(connection, vendor, &budget).await?;
             Ok(is_given)
         })
@@ -196,8 +202,8 @@ impl FetchQueue for PostgresStore {
 
     async fn return_request(&self, vendor: Vendor, held: Duration) -> Result<(), StoreError> {
         self.in_transaction(async |connection| {
-            let (mut budget, _) = lock_budget(connection, vendor).await?;
-            budget.give_back(held);
+            let (mut budget, now) = lock_budget(connection, vendor).await?;
+            budget.give_back(now, held);
             write_budget(connection, vendor, &budget).await
         })
         .await
@@ -258,6 +264,24 @@ impl FetchQueue for PostgresStore {
         .await
     }
 
+    async fn mend_due_times(&self, vendor: Vendor, longest: Duration) -> Result<(), StoreError> {
+        self.in_transaction(async |connection| {
+            sqlx::query(
+                "WITH late AS (SELECT id FROM vendor_fetches WHERE vendor = $1 AND is_backfill IN (false, true) \
+                 AND state <> 'dead' AND due_at > now() + $2 * interval '1 millisecond' \
+                 AND (state = 'waiting' OR lease_holder IS NOT NULL OR created_at > now()) ORDER BY id FOR UPDATE) \
+                 UPDATE vendor_fetches AS ours SET due_at = least(due_at, now()), \
+                 created_at = least(created_at, now()), lease_holder = NULL FROM late WHERE ours.id = late.id",
+            )
+            .bind(vendor.name())
+            .bind(duration_ms(longest))
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn release_fetches(&self, vendor: Vendor, whose: &[Whose]) -> Result<u64, StoreError> {
         self.in_transaction(async |connection| release(connection, vendor, whose).await).await
     }
@@ -277,7 +301,7 @@ impl FetchQueue for PostgresStore {
 
     async fn dead_fetches(&self, before: Option<i64>, limit: usize) -> Result<Vec<DeadFetch>, StoreError> {
         let query = sqlx::query(
-            "SELECT id, whose, question, error_type, error_message, \
+            "SELECT id, vendor, whose, question, error_type, error_message, \
              floor(extract(epoch FROM failed_at) * 1000)::bigint, attempts::bigint FROM vendor_fetches \
              WHERE state = 'dead' AND id < $1 ORDER BY id DESC LIMIT $2",
         );

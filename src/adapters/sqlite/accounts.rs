@@ -44,6 +44,23 @@ impl SqliteStore {
     }
 }
 
+/// Replaces tokens, and releases what waits for them if they were to be reconnected. Whether they were there.
+async fn replace(connection: &mut SqliteConnection, query: Query, account: &Account) -> JobResult<bool> {
+    let marked = of_account(
+        "SELECT vendor, vendor_user_id, user_id, timezone, key_hash FROM user_oauth_tokens \
+         JOIN account_links USING (vendor, vendor_user_id) \
+         WHERE vendor = ? AND vendor_user_id = ? AND state = 'needs_reconnection'",
+        account,
+    );
+    let marked = marked.fetch_optional(&mut *connection).await.map_err(store_error)?;
+    let is_done = query.execute(&mut *connection).await.map_err(store_error)?.rows_affected() > 0;
+    if let Some(row) = marked.filter(|_| is_done) {
+        let link = link(LinkRow::from_row(&row).map_err(store_error)?)?;
+        fetch_queue::release(connection, account.vendor, &link.whose()).await?;
+    }
+    Ok(is_done)
+}
+
 async fn put(connection: &mut SqliteConnection, link: &Link, tokens: Option<&NewTokens>) -> JobResult<()> {
     of_account(
         "INSERT INTO account_links (vendor, vendor_user_id, user_id, timezone, key_hash) VALUES (?, ?, ?, ?, ?) \
@@ -245,7 +262,10 @@ impl Accounts for SqliteStore {
              lease_holder = NULL, lease_until = NULL WHERE vendor = ?1 AND vendor_user_id = ?2 AND version = ?10",
             account,
         );
-        Ok(self.change(bind_tokens(query, tokens).bind(from)).await? > 0)
+        let (query, account) = (bind_tokens(query, tokens).bind(from), account.clone());
+        self.file
+            .write(move |connection| Box::pin(async move { replace(connection, query, &account).await }))
+            .await
     }
 
     async fn mark_for_reconnection(&self, account: &Account, holder: Uuid, version: i64) -> JobResult<bool> {

@@ -15,12 +15,12 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::SqliteStore;
+use super::fetch_claims::{claim, read_budget, write_budget};
 use crate::adapters::sqlite_file::rows::{Insert, Rows};
 use crate::adapters::sqlite_file::{JobResult, SqliteFile, store_error};
 use crate::adapters::stored::damaged_json;
 use crate::adapters::stored::fetch_queue::{
-    Claiming, CountRow, DAMAGED, DeadRow, DueRow, FetchColumns, Head, LeasedRow, budget, budget_text, counts,
-    dead, duration_ms, heads, vendors,
+    CountRow, DeadRow, FetchColumns, counts, dead, duration_ms, vendors,
 };
 
 static FETCHES: Insert = Insert {
@@ -39,12 +39,12 @@ pub(super) fn rows<'r>(fetches: &'r [FetchColumns<'r>]) -> Rows<'r> {
     })
 }
 
-fn holder_bytes(holder: Uuid) -> Vec<u8> {
+pub(super) fn holder_bytes(holder: Uuid) -> Vec<u8> {
     holder.as_bytes().to_vec()
 }
 
 /// Numbers as one argument.
-fn list(ids: &[i64]) -> JobResult<String> {
+pub(super) fn list(ids: &[i64]) -> JobResult<String> {
     serde_json::to_string(ids).map_err(|error| damaged_json(&error))
 }
 
@@ -110,136 +110,6 @@ pub(super) async fn release(
     Ok(released)
 }
 
-async fn read_budget(connection: &mut SqliteConnection, vendor: Vendor) -> JobResult<RateBudget> {
-    let row: Option<(String,)> = sqlx::query_as("SELECT budget FROM vendor_budgets WHERE vendor = ?")
-        .bind(vendor.name())
-        .fetch_optional(connection)
-        .await
-        .map_err(store_error)?;
-    row.map_or_else(|| Ok(RateBudget::default()), |(text,)| budget(&text))
-}
-
-async fn write_budget(
-    connection: &mut SqliteConnection,
-    vendor: Vendor,
-    budget: &RateBudget,
-) -> JobResult<()> {
-    sqlx::query(
-        "INSERT INTO vendor_budgets (vendor, budget) VALUES (?, ?) \
-         ON CONFLICT (vendor) DO UPDATE SET budget = excluded.budget",
-    )
-    .bind(vendor.name())
-    .bind(budget_text(budget)?)
-    .execute(connection)
-    .await
-    .map(drop)
-    .map_err(store_error)
-}
-
-async fn claim(connection: &mut SqliteConnection, claim: &ClaimFetches) -> JobResult<ClaimedFetches> {
-    let budget = read_budget(connection, claim.vendor).await?;
-    let mut claiming = Claiming::new(claim, SystemClock.now(), budget);
-    for is_backfill in [false, true] {
-        // Those that ask the same are one: as long as there are more, a page may come to less than is wanted.
-        while claiming.wants() > 0 {
-            let page = due(connection, &claiming, is_backfill).await?;
-            let is_last = page.len() < claiming.wants();
-            let (heads, unreadable) = heads(page);
-            bury(connection, &unreadable).await?;
-            for head in claiming.give(heads, is_backfill) {
-                let rows = lease(connection, &claiming, &head, is_backfill).await?;
-                claiming.hand_out(head, is_backfill, &rows)?;
-            }
-            if is_last {
-                break;
-            }
-        }
-    }
-    if let Some(budget) = claiming.changed_budget() {
-        write_budget(connection, claim.vendor, budget).await?;
-    }
-    let mut due_at = Vec::new();
-    for is_backfill in claiming.looks_ahead() {
-        let next: (Option<i64>,) = sqlx::query_as(
-            "SELECT min(due_at) FROM vendor_fetches WHERE vendor = ? AND is_backfill = ? AND state <> 'dead'",
-        )
-        .bind(claim.vendor.name())
-        .bind(is_backfill)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(store_error)?;
-        due_at.extend(next.0);
-    }
-    Ok(claiming.finish(&due_at))
-}
-
-/// Rows that are due, longest first.
-async fn due(
-    connection: &mut SqliteConnection,
-    claiming: &Claiming<'_>,
-    is_backfill: bool,
-) -> JobResult<Vec<DueRow>> {
-    sqlx::query_as(
-        "SELECT id, whose, question FROM vendor_fetches WHERE vendor = ? AND is_backfill = ? AND state <> 'dead' \
-         AND due_at <= ? ORDER BY due_at, id LIMIT ?",
-    )
-    .bind(claiming.claim.vendor.name())
-    .bind(is_backfill)
-    .bind(claiming.now.as_ms())
-    .bind(i64::try_from(claiming.wants()).unwrap_or(i64::MAX))
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)
-}
-
-/// Leases a row and those that ask the same.
-async fn lease(
-    connection: &mut SqliteConnection,
-    claiming: &Claiming<'_>,
-    head: &Head,
-    is_backfill: bool,
-) -> JobResult<Vec<LeasedRow>> {
-    let (whose, fetch) = &head.key;
-    let now_ms = claiming.now.as_ms();
-    // The plus keeps SQLite from walking all that is live or backfill: the rows of one account are fewer.
-    sqlx::query_as(
-        "UPDATE vendor_fetches SET lease_holder = ?1, due_at = ?2, is_released = 0 \
-         WHERE vendor = ?3 AND whose = ?4 AND question = ?5 AND +is_backfill = ?6 AND state <> 'dead' \
-         AND (lease_holder IS NULL OR due_at <= ?7) \
-         RETURNING id, changed_at, received_at, request_id, created_at, attempts, looks",
-    )
-    .bind(holder_bytes(claiming.claim.holder))
-    .bind(now_ms + duration_ms(claiming.claim.lease))
-    .bind(claiming.claim.vendor.name())
-    .bind(whose)
-    .bind(fetch)
-    .bind(is_backfill)
-    .bind(now_ms)
-    .fetch_all(connection)
-    .await
-    .map_err(store_error)
-}
-
-/// Gives up rows that cannot be read, so that they do not stand before those that can.
-async fn bury(connection: &mut SqliteConnection, ids: &[i64]) -> JobResult<()> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let [error_type, error_message] = DAMAGED;
-    sqlx::query(
-        "UPDATE vendor_fetches SET state = 'dead', lease_holder = NULL, error_type = ?, error_message = ?, \
-         failed_at = ? WHERE id IN (SELECT value FROM json_each(?))",
-    )
-    .bind(error_type)
-    .bind(error_message)
-    .bind(SystemClock.now().as_ms())
-    .bind(list(ids)?)
-    .execute(connection)
-    .await
-    .map(drop)
-    .map_err(store_error)
-}
-
 async fn put_back(connection: &mut SqliteConnection, fetch: &PutBack) -> JobResult<()> {
     let now_ms = SystemClock.now().as_ms();
     let (ids, holder) = (list(&fetch.ids)?, holder_bytes(fetch.holder));
@@ -263,13 +133,14 @@ async fn put_back(connection: &mut SqliteConnection, fetch: &PutBack) -> JobResu
         FetchFate::Answered => of_holder(
             "DELETE FROM vendor_fetches WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",
         ),
-        FetchFate::GiveUp { error_type, error_message } => of_holder(
+        FetchFate::GiveUp { error_type, error_message, attempts } => of_holder(
             "UPDATE vendor_fetches SET state = 'dead', lease_holder = NULL, failed_at = ?3, error_type = ?4, \
-             error_message = ?5 WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",
+             error_message = ?5, attempts = ?6 WHERE id IN (SELECT value FROM json_each(?1)) AND lease_holder = ?2",
         )
         .bind(now_ms)
         .bind(*error_type)
-        .bind(error_message.as_str()),
+        .bind(error_message.as_str())
+        .bind(attempts),
     };
     query.execute(connection).await.map(drop).map_err(store_error)
 }
@@ -312,13 +183,18 @@ impl FetchQueue for SqliteStore {
         self.file.write(move |connection| Box::pin(async move { claim(connection, &wanted).await })).await
     }
 
-    async fn take_request(&self, vendor: Vendor, rate_limits: &[RateLimit]) -> JobResult<bool> {
+    async fn take_request(
+        &self,
+        vendor: Vendor,
+        rate_limits: &[RateLimit],
+        instead: Option<Duration>,
+    ) -> JobResult<bool> {
         let limits = rate_limits.to_vec();
-        self.change_budget(vendor, move |budget, now| budget.take(&limits, now, 1, false).requests > 0).await
+        self.change_budget(vendor, move |budget, now| budget.take_one(&limits, now, instead)).await
     }
 
     async fn return_request(&self, vendor: Vendor, held: Duration) -> JobResult<()> {
-        self.change_budget(vendor, move |budget, _| budget.give_back(held)).await
+        self.change_budget(vendor, move |budget, now| budget.give_back(now, held)).await
     }
 
     async fn rest_vendor(&self, vendor: Vendor, rest: Duration) -> JobResult<()> {
@@ -357,6 +233,17 @@ impl FetchQueue for SqliteStore {
         self.change(query).await.map(drop)
     }
 
+    async fn mend_due_times(&self, vendor: Vendor, longest: Duration) -> JobResult<()> {
+        let query = sqlx::query(
+            "UPDATE vendor_fetches SET due_at = min(due_at, ?2), created_at = min(created_at, ?2), lease_holder = NULL \
+             WHERE vendor = ?1 AND is_backfill IN (0, 1) AND state <> 'dead' AND due_at > ?3 \
+             AND (state = 'waiting' OR lease_holder IS NOT NULL OR created_at > ?2)",
+        );
+        let now_ms = SystemClock.now().as_ms();
+        let query = query.bind(vendor.name()).bind(now_ms).bind(now_ms + duration_ms(longest));
+        self.change(query).await.map(drop)
+    }
+
     async fn release_fetches(&self, vendor: Vendor, whose: &[Whose]) -> JobResult<u64> {
         let whose = whose.to_vec();
         self.file
@@ -377,7 +264,7 @@ impl FetchQueue for SqliteStore {
 
     async fn dead_fetches(&self, before: Option<i64>, limit: usize) -> JobResult<Vec<DeadFetch>> {
         let query = sqlx::query(
-            "SELECT id, whose, question, error_type, error_message, failed_at, attempts FROM vendor_fetches \
+            "SELECT id, vendor, whose, question, error_type, error_message, failed_at, attempts FROM vendor_fetches \
              WHERE state = 'dead' AND id < ? ORDER BY id DESC LIMIT ?",
         );
         let query = query.bind(before.unwrap_or(i64::MAX)).bind(i64::try_from(limit).unwrap_or(i64::MAX));

@@ -4,6 +4,7 @@ mod accounts;
 mod checkpoints;
 mod commit;
 mod dead_letters;
+mod fetch_claims;
 mod fetch_queue;
 pub mod history;
 mod latest;

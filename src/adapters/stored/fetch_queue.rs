@@ -146,7 +146,8 @@ impl<'c> Claiming<'c> {
             fetch: head.fetch,
             changed_at: Timestamp::from_ms(rows.iter().map(|row| row.1).max().unwrap_or_default()),
             received_at: Timestamp::from_ms(rows.iter().map(|row| row.2).min().unwrap_or_default()),
-            request_id: RequestId::parse(request_id).ok_or_else(|| damaged("a request without an id"))?,
+            // It only tells of whose request it was: what cannot be read must not stop a claim.
+            request_id: RequestId::parse(request_id).unwrap_or_else(RequestId::generate),
             is_backfill,
         };
         let created_ms = rows.iter().map(|row| row.4).max().unwrap_or_default();
@@ -209,16 +210,17 @@ pub(crate) fn counts(rows: Vec<CountRow>) -> Vec<(Vendor, FetchCounts)> {
     counts.into_iter().collect()
 }
 
-/// `id, whose, question, error_type, error_message, failed_at, attempts`.
-pub(crate) type DeadRow = (i64, String, String, String, String, i64, i64);
+/// `id, vendor, whose, question, error_type, error_message, failed_at, attempts`.
+pub(crate) type DeadRow = (i64, String, String, String, String, String, i64, i64);
 
-/// A dead letter from its row; none if it is one that cannot be read.
+/// A dead letter from its row, also if this build cannot read what it was; none of a vendor that it does not know.
 pub(crate) fn dead(row: DeadRow) -> Option<DeadFetch> {
-    let (id, whose, fetch, error_type, error_message, failed_at, attempts) = row;
+    let (id, vendor, whose, fetch, error_type, error_message, failed_at, attempts) = row;
     Some(DeadFetch {
         id,
-        whose: Whose::from_text(&whose)?,
-        fetch: serde_json::from_str(&fetch).ok()?,
+        vendor: Vendor::parse(&vendor)?,
+        whose: Whose::from_text(&whose),
+        fetch: serde_json::from_str(&fetch).ok(),
         error_type,
         error_message,
         failed_at: Timestamp::from_ms(failed_at),

@@ -8,12 +8,14 @@ use actors::domain::api_request::ApiRequest;
 use actors::ports::VendorApi;
 use actors::ports::vendor_api::{ApiAnswer, ApiError};
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 use zeroize::Zeroizing;
 
-use super::client::{HttpError, REQUEST_PATIENCE, VendorClient, patience, read, send};
+use super::client::{HttpError, REQUEST_PATIENCE, VendorClient, patience, read_on, send};
+use super::slots::{SMALL_MAX_BYTES, Slots};
 
 /// The longest answer: the samples of some days' heart rate take a few MiB.
 const ANSWER_MAX_BYTES: usize = 8 << 20;
@@ -21,21 +23,20 @@ const ANSWER_MAX_BYTES: usize = 8 << 20;
 /// The APIs of vendors. Refreshes of tokens are not among the requests that it counts: a fetch may be waiting for one.
 pub struct HttpVendorApi {
     vendors: BTreeMap<Vendor, (Url, VendorClient)>,
-    slots: Semaphore,
+    slots: Slots,
     /// For a call in all, the wait for its turn included.
     patience: Duration,
 }
 
 impl HttpVendorApi {
     /// Those at these base addresses, of which one with a path keeps it. At most `requests_max` requests are under way
-    /// at once, to all of them together; further ones wait. Nothing is connected to before its first use.
+    /// at once, to all of them together, and to one of them [`most_of_one`](super::most_of_one); further ones wait.
+    /// Nothing is connected to before its first use.
     pub fn new(bases: impl IntoIterator<Item = (Vendor, Url)>, requests_max: usize) -> Self {
         let entry = |(vendor, base)| (vendor, (base, VendorClient::default()));
-        Self {
-            vendors: bases.into_iter().map(entry).collect(),
-            slots: Semaphore::new(requests_max),
-            patience: REQUEST_PATIENCE,
-        }
+        let vendors: BTreeMap<_, _> = bases.into_iter().map(entry).collect();
+        let slots = Slots::new(vendors.keys().copied(), requests_max);
+        Self { vendors, slots, patience: REQUEST_PATIENCE }
     }
 
     async fn ask(
@@ -47,14 +48,31 @@ impl HttpVendorApi {
         let unset = || ApiError::Unavailable(format!("no address of {}'s API is set", vendor.name()));
         let (base, http) = self.vendors.get(&vendor).ok_or_else(unset)?;
         let url = address(base, request);
-        // It is never closed.
-        let _slot = self.slots.acquire().await.map_err(|_| unavailable(HttpError::Late))?;
+        let _slot = self.slots.request(vendor).await.ok_or_else(unset)?;
         let http = http.get(base).await.map_err(unavailable)?;
-        let response = send(http.get(url).header(AUTHORIZATION, bearer)).await.map_err(unavailable)?;
+        let mut response = send(http.get(url).header(AUTHORIZATION, bearer)).await.map_err(unavailable)?;
         check(response.status(), response.headers())?;
         let rest = rest(response.headers());
-        let body = read(response, ANSWER_MAX_BYTES).await.map_err(unavailable)?;
-        Ok(ApiAnswer { body: body.into(), rest })
+        let (mut body, mut place) = (Vec::new(), None);
+        if !read_on(&mut response, &mut body, SMALL_MAX_BYTES).await.map_err(unavailable)? {
+            place = Some(self.slots.large(vendor).await.ok_or(ApiError::Crowded)?);
+            if !read_on(&mut response, &mut body, ANSWER_MAX_BYTES).await.map_err(unavailable)? {
+                return Err(unavailable(HttpError::TooLong(ANSWER_MAX_BYTES)));
+            }
+        }
+        Ok(ApiAnswer { body: Bytes::from_owner(Answer { body, _place: place }), rest })
+    }
+}
+
+/// An answer with its place among the large ones, for as long as anybody has it.
+struct Answer {
+    body: Vec<u8>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 

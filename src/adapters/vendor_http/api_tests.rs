@@ -257,7 +257,7 @@ async fn no_more_requests_than_allowed_are_under_way_over_all_vendors() {
     for _ in 0..3 {
         gate.came.recv().await.unwrap();
     }
-    assert_eq!(api.slots.available_permits(), 0, "all that are allowed are under way");
+    assert_eq!(api.slots.free(), 0, "all that are allowed are under way");
     gate.release.send_replace(true);
     for each in asked {
         assert!(each.await.unwrap().is_ok());
@@ -272,5 +272,49 @@ async fn a_vendor_that_never_answers_is_given_up() {
     assert_eq!(api.patience, Duration::from_secs(30));
     api.patience = Duration::from_millis(200);
     assert_eq!(words(api.get(Vendor::Oura, &record(), &token()).await), "it does not answer in time");
-    assert_eq!(api.slots.available_permits(), 1, "and holds nobody up");
+    assert_eq!(api.slots.free(), 1, "and holds nobody up");
+}
+
+#[actix_web::test]
+async fn a_slow_vendor_leaves_connections_to_the_other() {
+    let mut gate = Gate::open().await;
+    let (quick, served) = server(answer("200 OK", "", "{}")).await;
+    let api = Arc::new(HttpVendorApi::new([(Vendor::Oura, gate.url.clone()), (Vendor::Whoop, quick)], 10));
+    let ask = |_| {
+        let api = Arc::clone(&api);
+        tokio::spawn(async move { api.get(Vendor::Oura, &record(), &token()).await })
+    };
+    let asked: Vec<_> = (0..20).map(ask).collect();
+    for _ in 0..8 {
+        gate.came.recv().await.unwrap();
+    }
+    assert_eq!(api.slots.free(), 2, "what the other has to itself");
+    assert!(api.get(Vendor::Whoop, &record(), &token()).await.is_ok());
+    served.await.unwrap();
+    gate.release.send_replace(true);
+    for each in asked {
+        assert!(each.await.unwrap().is_ok());
+    }
+    assert_eq!(gate.most.load(Ordering::SeqCst), 8);
+}
+
+#[actix_web::test]
+async fn few_large_answers_are_in_memory_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        let large = answer("200 OK", "connection: close\r\n", &" ".repeat(SMALL_MAX_BYTES + 1));
+        while let Ok((mut stream, _)) = listener.accept().await {
+            head(&mut stream).await;
+            stream.write_all(large.as_bytes()).await.unwrap();
+        }
+    });
+    let api = Arc::new(HttpVendorApi::new([(Vendor::Oura, url)], 20));
+    let ask = async || api.get(Vendor::Oura, &record(), &token()).await.unwrap();
+    let mut held = vec![ask().await, ask().await, ask().await, ask().await];
+    let mut fifth = std::pin::pin!(ask());
+    let too_soon = tokio::time::timeout(Duration::from_millis(100), &mut fifth).await;
+    assert!(too_soon.is_err(), "there is room for four");
+    held.pop();
+    assert_eq!(fifth.await.body.len(), SMALL_MAX_BYTES + 1);
 }

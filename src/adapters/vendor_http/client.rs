@@ -88,13 +88,22 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Response, HttpError>
 /// The body of an answer, up to `max_bytes`.
 pub(super) async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, HttpError> {
     let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| told(&error))? {
-        if body.len() + piece.len() > max_bytes {
-            return Err(HttpError::TooLong(max_bytes));
-        }
+    let is_whole = read_on(&mut response, &mut body, max_bytes).await?;
+    is_whole.then_some(body).ok_or(HttpError::TooLong(max_bytes))
+}
+
+/// Adds to the body what comes, until it is whole, or longer than `max_bytes` by a piece at the most. Whether it is whole
+/// and no longer.
+pub(super) async fn read_on(
+    response: &mut Response,
+    body: &mut Vec<u8>,
+    max_bytes: usize,
+) -> Result<bool, HttpError> {
+    while body.len() <= max_bytes {
+        let Some(piece) = response.chunk().await.map_err(|error| told(&error))? else { return Ok(true) };
         body.extend_from_slice(&piece);
     }
-    Ok(body)
+    Ok(false)
 }
 
 /// How long a vendor asks to wait: `Retry-After`, in seconds or as a date, or WHOOP's `X-RateLimit-Reset`, in seconds

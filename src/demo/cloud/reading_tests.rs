@@ -63,7 +63,8 @@ fn the_bridge_reads_every_record_of_ouras_and_refuses_no_field() {
             }
         }
         let (from, to) = (Timestamp::from_ms(NOW_MS - 86_400_000), Timestamp::from_ms(NOW_MS));
-        let (_, fetched) = fetch(&world, who, &OuraFetch::HeartRate { from, to, page: None }.into());
+        let (_, fetched) =
+            fetch(&world, who, &OuraFetch::HeartRate { from, to, page: None, turned: 0 }.into());
         assert!(!fetched.drafts.is_empty());
     }
 }
@@ -86,7 +87,8 @@ fn the_bridge_reads_every_record_of_whoops_and_refuses_no_field() {
         for records in
             [WhoopRecords::Sleeps, WhoopRecords::Recoveries, WhoopRecords::Workouts, WhoopRecords::Cycles]
         {
-            let mut next = Some(Fetch::from(WhoopFetch::Records { records, from, to, page: None }));
+            let mut next =
+                Some(Fetch::from(WhoopFetch::Records { records, from, to, page: None, turned: 0 }));
             let mut drafts = 0;
             while let Some(page) = next {
                 let (_, fetched) = fetch(&world, who, &page);

@@ -148,20 +148,27 @@ pub(in crate::vendors) fn read(
             let place = (0, String::new());
             fetched.drafts = convert(*data_type, document, place, owner, &mut fetched.rejected);
         }
-        OuraFetch::Days { data_type, from, to, page } => {
+        OuraFetch::Days { data_type, from, to, page, turned } => {
             let (records, next) = json::page(document, "data", page.as_deref())?;
             for (index, raw) in records.into_iter().enumerate() {
                 let place = (index, format!("/data/{index}"));
                 fetched.drafts.extend(convert(*data_type, raw, place, owner, &mut fetched.rejected));
             }
-            let further =
-                |page| OuraFetch::Days { data_type: *data_type, from: *from, to: *to, page: Some(page) };
+            let turned = turned.saturating_add(1);
+            let further = |page| OuraFetch::Days {
+                data_type: *data_type,
+                from: *from,
+                to: *to,
+                page: Some(page),
+                turned,
+            };
             fetched.next = next.map(further).map(Into::into);
         }
-        OuraFetch::HeartRate { from, to, page } => {
+        OuraFetch::HeartRate { from, to, page, turned } => {
             let (rows, next) = json::page(document, "data", page.as_deref())?;
             fetched.drafts = heart_rates(rows, owner, &mut fetched.rejected);
-            let further = |page| OuraFetch::HeartRate { from: *from, to: *to, page: Some(page) };
+            let turned = turned.saturating_add(1);
+            let further = |page| OuraFetch::HeartRate { from: *from, to: *to, page: Some(page), turned };
             fetched.next = next.map(further).map(Into::into);
         }
     }

@@ -12,11 +12,11 @@ pub(in crate::vendors) fn request(fetch: &OuraFetch, zone: UtcOffset) -> ApiRequ
         OuraFetch::Record { data_type, id } => {
             ApiRequest::of(&["v2", "usercollection", path_name(*data_type), id])
         }
-        OuraFetch::Days { data_type, from, to, page } => collection(path_name(*data_type))
+        OuraFetch::Days { data_type, from, to, page, .. } => collection(path_name(*data_type))
             .with("start_date", date(*from, zone))
             .with("end_date", date(*to, zone))
             .with_page("next_token", page.as_ref()),
-        OuraFetch::HeartRate { from, to, page } => collection("heartrate")
+        OuraFetch::HeartRate { from, to, page, .. } => collection("heartrate")
             .with("start_datetime", from.to_string())
             .with("end_datetime", to.to_string())
             .with_page("next_token", page.as_ref()),

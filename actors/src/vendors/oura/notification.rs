@@ -108,7 +108,13 @@ fn days_around(data_type: OuraDataType, at: Timestamp) -> OuraFetch {
     // The quarter of an hour, of which all offsets from UTC are multiples, is on the same day everywhere: so questions of
     // one moment are the same question.
     let at = Timestamp::from_ms(at.as_ms() - at.as_ms().rem_euclid(QUARTER_MS));
-    OuraFetch::Days { data_type, from: at.plus_ms(-MS_PER_DAY), to: at.plus_ms(MS_PER_DAY), page: None }
+    OuraFetch::Days {
+        data_type,
+        from: at.plus_ms(-MS_PER_DAY),
+        to: at.plus_ms(MS_PER_DAY),
+        page: None,
+        turned: 0,
+    }
 }
 
 /// The record's id; a blank one is none.

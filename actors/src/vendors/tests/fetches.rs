@@ -132,7 +132,7 @@ fn whoops_records_are_fetched_by_version_2_whatever_the_version_of_the_id() {
 fn what_is_polled_is_asked_for_page_by_page() {
     let (from, to) = (Timestamp::from_ms(EVENT_MS), NOW);
     let whoop = |records, page: Option<&str>| {
-        Fetch::Whoop(WhoopFetch::Records { records, from, to, page: page.map(str::to_owned) })
+        Fetch::Whoop(WhoopFetch::Records { records, from, to, page: page.map(str::to_owned), turned: 0 })
     };
     let cases = [
         (whoop(WhoopRecords::Sleeps, None), "/v2/activity/sleep"),
@@ -150,11 +150,11 @@ fn what_is_polled_is_asked_for_page_by_page() {
     assert_eq!(address(&body), "/v2/user/measurement/body");
 
     let page = Some("abc".to_owned());
-    let samples = Fetch::Oura(OuraFetch::HeartRate { from, to, page: page.clone() });
+    let samples = Fetch::Oura(OuraFetch::HeartRate { from, to, page: page.clone(), turned: 0 });
     let expected = "/v2/usercollection/heartrate?start_datetime=2026-09-10T11:58:30Z\
                     &end_datetime=2026-09-10T12:00:00Z&next_token=abc";
     assert_eq!(address(&request(&samples, UtcOffset::default())), expected);
-    let days = Fetch::Oura(OuraFetch::Days { data_type: OuraDataType::Vo2Max, from, to, page });
+    let days = Fetch::Oura(OuraFetch::Days { data_type: OuraDataType::Vo2Max, from, to, page, turned: 0 });
     let expected = "/v2/usercollection/vO2_max?start_date=2026-09-10&end_date=2026-09-10&next_token=abc";
     assert_eq!(address(&request(&days, UtcOffset::default())), expected);
 }

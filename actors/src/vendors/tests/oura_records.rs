@@ -362,8 +362,8 @@ fn a_record_without_an_id_or_a_time_is_refused() {
 fn a_page_of_records_tells_of_each_and_leads_to_the_next_one() {
     let days = |page: Option<&str>| {
         let (from, to) = (NOW, NOW);
-        let page = page.map(str::to_owned);
-        Fetch::Oura(OuraFetch::Days { data_type: OuraDataType::DailySleep, from, to, page })
+        let (turned, page) = (u32::from(page.is_some()), page.map(str::to_owned));
+        Fetch::Oura(OuraFetch::Days { data_type: OuraDataType::DailySleep, from, to, page, turned })
     };
     let body = r#"{"data":[{"id":"a","day":"2026-09-09","score":80},{"id":"b","score":1},7,
         {"id":"c","day":"2026-09-10","score":200},{"id":"d","day":"2026-09-10","score":82}],"next_token":"n1"}"#;
@@ -376,9 +376,15 @@ fn a_page_of_records_tells_of_each_and_leads_to_the_next_one() {
     for last in [r#"{"data":[],"next_token":null}"#, r#"{"data":[]}"#, r#"{"data":[],"next_token":""}"#] {
         assert_eq!(read(&days(None), last.as_bytes(), &owner()).unwrap(), Fetched::default());
     }
-    for (broken, path) in
-        [("{}", "/data"), (r#"{"data":{}}"#, "/data"), (r#"{"data":[],"next_token":1}"#, "/next_token")]
-    {
+    let token = |bytes: usize| format!(r#"{{"data":[],"next_token":"{}"}}"#, "n".repeat(bytes));
+    let longest = read(&days(None), token(2_048).as_bytes(), &owner()).unwrap().next;
+    assert_eq!(longest.map(|next| next.pages_turned()), Some(1));
+    for (broken, path) in [
+        ("{}", "/data"),
+        (r#"{"data":{}}"#, "/data"),
+        (r#"{"data":[],"next_token":1}"#, "/next_token"),
+        (&token(2_049), "/next_token"),
+    ] {
         match read(&days(None), broken.as_bytes(), &owner()) {
             Err(DecodeError::Shape { path: at, .. }) => assert_eq!(at, path),
             other => panic!("{broken}: {other:?}"),
@@ -388,7 +394,7 @@ fn a_page_of_records_tells_of_each_and_leads_to_the_next_one() {
 
 #[test]
 fn samples_of_the_heart_rate_are_facts_of_their_own_known_by_their_time() {
-    let fetch = Fetch::Oura(OuraFetch::HeartRate { from: NOW, to: NOW, page: None });
+    let fetch = Fetch::Oura(OuraFetch::HeartRate { from: NOW, to: NOW, page: None, turned: 0 });
     let row = |minute: usize, bpm: &str, source: &str| {
         format!(
             r#"{{"timestamp":"2026-09-10T{:02}:{:02}:00.000Z","bpm":{bpm},"source":"{source}"}}"#,

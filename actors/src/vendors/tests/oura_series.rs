@@ -207,7 +207,7 @@ fn whatever_takes_a_night_away_takes_its_series_away() {
 #[test]
 fn a_page_of_nights_tells_of_each_and_of_its_series() {
     let other = night(&series("hrv", "52,53", "300", START)).replace("6a5f", "7b60");
-    let fetch = OuraFetch::Days { data_type: OuraDataType::Sleep, from: NOW, to: NOW, page: None };
+    let fetch = OuraFetch::Days { data_type: OuraDataType::Sleep, from: NOW, to: NOW, page: None, turned: 0 };
     let body = format!(r#"{{"data":[{NIGHT},{other}]}}"#);
     let fetched = read(&Fetch::Oura(fetch), body.as_bytes(), &owner()).unwrap();
     let kinds: Vec<&str> = fetched.drafts.iter().map(|draft| &*draft.kind).collect();

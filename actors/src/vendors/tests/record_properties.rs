@@ -16,7 +16,7 @@ fn fetches() -> Vec<Fetch> {
     let (from, to, page) = (NOW, NOW, None);
     let ouras = OuraDataType::ALL.into_iter().flat_map(|data_type| {
         let id = "a".to_owned();
-        [OuraFetch::Record { data_type, id }, OuraFetch::Days { data_type, from, to, page: None }]
+        [OuraFetch::Record { data_type, id }, OuraFetch::Days { data_type, from, to, page: None, turned: 0 }]
     });
     let activities = [WhoopActivity::Sleep, WhoopActivity::Workout].into_iter().flat_map(|kind| {
         let id = "a".to_owned();
@@ -24,13 +24,13 @@ fn fetches() -> Vec<Fetch> {
     });
     let lists =
         [WhoopRecords::Sleeps, WhoopRecords::Recoveries, WhoopRecords::Workouts, WhoopRecords::Cycles]
-            .map(|records| WhoopFetch::Records { records, from, to, page: None });
+            .map(|records| WhoopFetch::Records { records, from, to, page: None, turned: 0 });
     let others = [
         WhoopFetch::CycleOfSleep { sleep_id: "a".to_owned() },
         WhoopFetch::Recovery { cycle_id: "1".to_owned() },
         WhoopFetch::Body,
     ];
-    let samples = OuraFetch::HeartRate { from, to, page };
+    let samples = OuraFetch::HeartRate { from, to, page, turned: 0 };
     ouras
         .chain([samples])
         .map(Fetch::Oura)

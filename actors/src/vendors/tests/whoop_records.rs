@@ -142,7 +142,7 @@ fn whoops_cycle_is_dated_by_its_end_or_by_its_newest_change_while_it_runs() {
             "max_heart_rate":141}}}}],"next_token":"MTIz"}}"#
         );
         let records = WhoopRecords::Cycles;
-        fetched(WhoopFetch::Records { records, from: NOW, to: NOW, page: None }, &body)
+        fetched(WhoopFetch::Records { records, from: NOW, to: NOW, page: None, turned: 0 }, &body)
     };
     let running = page("");
     let ended = page(r#","end":"2026-09-10T10:50:00Z""#);
@@ -158,11 +158,12 @@ fn whoops_cycle_is_dated_by_its_end_or_by_its_newest_change_while_it_runs() {
         from: NOW,
         to: NOW,
         page: Some("MTIz".to_owned()),
+        turned: 1,
     };
     assert_eq!(running.next, Some(Fetch::Whoop(further)));
     // As doubles both ids would be the same.
     let other = fetched(
-        WhoopFetch::Records { records: WhoopRecords::Cycles, from: NOW, to: NOW, page: None },
+        WhoopFetch::Records { records: WhoopRecords::Cycles, from: NOW, to: NOW, page: None, turned: 0 },
         r#"{"records":[{"id":9007199254740992,"start":"2026-09-09T21:10:00Z","score":{"strain":5}}]}"#,
     );
     assert_ne!(
@@ -186,7 +187,7 @@ fn a_pending_record_is_asked_for_again_and_one_that_cannot_be_scored_has_no_read
     assert_eq!(refused(&sleep(&SLEEP.replace("SCORED", "LATER"))), ["/score_state"]);
     let body = format!(r#"{{"records":[{RECOVERY},{}]}}"#, RECOVERY.replace("SCORED", "PENDING_SCORE"));
     let records = WhoopRecords::Recoveries;
-    let page = fetched(WhoopFetch::Records { records, from: NOW, to: NOW, page: None }, &body);
+    let page = fetched(WhoopFetch::Records { records, from: NOW, to: NOW, page: None, turned: 0 }, &body);
     assert_eq!((page.drafts.len(), page.is_pending), (1, true), "what is there is not kept waiting");
 }
 

@@ -126,13 +126,19 @@ pub(in crate::vendors) fn read(
             let cycle_id = led_to(document, "cycle_id")?;
             fetched.next = Some(WhoopFetch::Recovery { cycle_id }.into());
         }
-        WhoopFetch::Records { records, from, to, page } => {
+        WhoopFetch::Records { records, from, to, page, turned } => {
             let (found, next) = json::page(document, "records", page.as_deref())?;
             for (index, raw) in found.into_iter().enumerate() {
                 convert(*records, raw, (index, format!("/records/{index}")), owner, &mut fetched);
             }
-            let further =
-                |page| WhoopFetch::Records { records: *records, from: *from, to: *to, page: Some(page) };
+            let turned = turned.saturating_add(1);
+            let further = |page| WhoopFetch::Records {
+                records: *records,
+                from: *from,
+                to: *to,
+                page: Some(page),
+                turned,
+            };
             fetched.next = next.map(further).map(Into::into);
         }
         WhoopFetch::Body => fetched.drafts.extend(body(document, owner, &mut fetched.rejected)),

@@ -13,7 +13,7 @@ pub(in crate::vendors) fn request(fetch: &WhoopFetch) -> ApiRequest {
         WhoopFetch::Mapped { v1_id, .. } => ApiRequest::of(&["v1", "activity-mapping", v1_id]),
         WhoopFetch::CycleOfSleep { sleep_id } => ApiRequest::of(&["v2", "activity", "sleep", sleep_id]),
         WhoopFetch::Recovery { cycle_id } => ApiRequest::of(&["v2", "cycle", cycle_id, "recovery"]),
-        WhoopFetch::Records { records, from, to, page } => {
+        WhoopFetch::Records { records, from, to, page, .. } => {
             let request = match records {
                 WhoopRecords::Sleeps => ApiRequest::of(&["v2", "activity", "sleep"]),
                 WhoopRecords::Workouts => ApiRequest::of(&["v2", "activity", "workout"]),
