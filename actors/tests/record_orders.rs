@@ -83,7 +83,7 @@ fn heart_rates(minutes: std::ops::Range<u32>) -> Fetched {
         )
     };
     let rows: Vec<String> = minutes.map(row).collect();
-    let fetch = OuraFetch::HeartRate { from: NOW, to: NOW, page: None };
+    let fetch = OuraFetch::HeartRate { from: NOW, to: NOW, page: None, turned: 0 };
     read(&fetch.into(), format!(r#"{{"data":[{}]}}"#, rows.join(",")).as_bytes(), &owner()).unwrap()
 }
 
@@ -93,7 +93,7 @@ fn cycle(minute: u32, strain: f64, end: &str) -> Fetched {
         "updated_at":"2026-09-10T08:{minute:02}:00Z","score":{{"strain":{strain},"kilojoule":8000}}}}]}}"#
     );
     let records = WhoopRecords::Cycles;
-    let fetch = WhoopFetch::Records { records, from: NOW, to: NOW, page: None };
+    let fetch = WhoopFetch::Records { records, from: NOW, to: NOW, page: None, turned: 0 };
     read(&fetch.into(), body.as_bytes(), &owner()).unwrap()
 }
 
