@@ -1,5 +1,7 @@
 //! Whatever the order in which answers and notifications come, and however often, the same is left of them in the end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
