@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::batch::Batch;
 use super::export;
-use super::item::{Item, Refusal, Refusals, refuse};
+use super::item::{Item, Refusal, Refusals};
 use super::nights::Nights;
 use super::sample::{self, Found};
 use super::sections::{Kind, Section};
@@ -110,6 +110,6 @@ fn read_item(kind: &Kind<'_>, raw: &RawValue, item: &mut Item<'_>) -> Result<Fou
         Kind::Sleep => sample::read(raw, Some(SampleType::Sleep), item),
         Kind::Workouts => sample::read(raw, Some(SampleType::Workout), item),
         Kind::Export(points, unit) => export::read(raw, *points, unit.as_deref(), item),
-        Kind::Refused(field, detail) => Err(refuse(*field)(*detail)),
+        Kind::Refused(field, detail) => Err(Refusal { field: (*field).into(), detail: (*detail).into() }),
     }
 }

@@ -168,7 +168,7 @@ impl Quantity {
     /// the canonical one.
     pub(super) fn convert(self, value: f64, unit: Option<&str>) -> Option<f64> {
         let convert = match unit.map(str::trim).filter(|unit| !unit.is_empty()) {
-            Some(unit) => self.from_unit(unit)?,
+            Some(unit) => self.conversion(unit)?,
             None => match self {
                 Self::Fraction => PERCENT,
                 Self::Temperature | Self::WristTemperature if value > CELSIUS_MAX => FAHRENHEIT,
@@ -179,7 +179,7 @@ impl Quantity {
         Some(without_float_noise(convert(value)))
     }
 
-    fn from_unit(self, unit: &str) -> Option<Convert> {
+    fn conversion(self, unit: &str) -> Option<Convert> {
         let listed = units(self).iter().find(|(name, _)| *name == unit).map(|(_, convert)| *convert);
         // HealthKit writes glucose's molar mass into its unit: `mmol<180.1558800000541>/L`.
         let is_molar = || self == Self::Glucose && unit.starts_with("mmol<") && unit.ends_with(">/L");
