@@ -78,7 +78,7 @@ impl<R: BufRead> Walker<R> {
             }
             At::Begin => {
                 self.at = At::End;
-                self.node(&self.paths.to_vec(), visit)?;
+                self.node(self.paths, visit)?;
                 return Ok(Some(Place::Alone));
             }
             At::List(element) => element,
@@ -89,7 +89,7 @@ impl<R: BufRead> Walker<R> {
             return Ok(None);
         }
         self.at = At::List(element + 1);
-        self.node(&self.paths.to_vec(), visit)?;
+        self.node(self.paths, visit)?;
         Ok(Some(Place::Element(element)))
     }
 
