@@ -97,7 +97,6 @@ pub async fn build(settings: Settings, started: Instant) -> Result<Bridge, Start
 pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
     let thresholds = Arc::new(ArcSwap::from_pointee(settings.thresholds.clone()));
     let (store, log) = (Arc::clone(&engines.store), Arc::clone(&engines.log));
-    let cache = Arc::clone(&engines.cache);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let masker = masker(settings.keys.log_mask_key.as_ref());
     let metrics = Arc::new(Metrics::new(settings.telemetry.metrics_namespace.as_deref()));
@@ -110,7 +109,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
     let tree = tree::start(Foundation {
         store: Arc::clone(&store),
         log: Arc::clone(&log),
-        cache: Arc::clone(&cache),
+        cache: Arc::clone(&engines.cache),
         accounts: Arc::clone(&engines.accounts),
         vault: Arc::clone(&engines.vault),
         oauth: Arc::new(HttpOAuth::new(oauth_clients(&settings.oauth))),
@@ -152,7 +151,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         accounts: Arc::clone(&engines.accounts),
         vault: Arc::clone(&engines.vault),
         log,
-        cache,
+        cache: Arc::clone(&engines.cache),
         engines: engines.kinds,
         clock,
         masker,
