@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::answers::{Past, log_read};
+use crate::answers::{Past, listed, log_read};
 use crate::bridge::{Bridge, program};
 
 fn whatif(folder: &Path, yaml: &str, arguments: &[&str]) -> Output {
@@ -46,12 +46,19 @@ async fn bridge_with_history(past: &Past) -> Bridge {
         let path = format!("/v1/users/{user}/state");
         bridge.until("applied", async |bridge| bridge.read(&path).await["state_seq"] == 2).await;
     }
+    for user in ["low", "lower", "restless"] {
+        let path = format!("/v1/users/{user}/mode-switches");
+        let is_stored = async |bridge: &Bridge| listed(&bridge.read(&path).await, "mode_switches").len() == 1;
+        bridge.until("stored", is_stored).await;
+    }
     bridge
 }
 
 /// Everything that the read API and the log tell of these users.
 async fn all_that_is_told(bridge: &Bridge) -> Vec<Value> {
     let mut told = log_read(bridge, "biometric-events");
+    // Partitions come in any order.
+    told.sort_by_key(|record| record["value"]["event_id"].to_string());
     for user in ["low", "lower", "high", "restless"] {
         for part in ["events", "mode-switches"] {
             told.push(bridge.read(&format!("/v1/users/{user}/{part}")).await);
