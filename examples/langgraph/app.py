@@ -25,7 +25,8 @@ from langgraph.store.base import BaseStore
 import graph
 import messages
 import store
-from consumer import DeadLetter, Delivery, Limits, Message, Unreadable, UserOrderedConsumer
+from client import Message
+from consumer import DeadLetter, Delivery, Limits, Unreadable, UserOrderedConsumer
 
 log = logging.getLogger("agent")
 

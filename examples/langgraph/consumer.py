@@ -14,9 +14,11 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
+
+from client import Kafka, Message
 
 log = logging.getLogger("agent.consumer")
 
@@ -24,31 +26,16 @@ POLL_S = 0.2
 """How long one poll waits: what bounds how late a stop or a due commit is noticed."""
 
 
-class Message(Protocol):
-    """What is asked of a Kafka message; confluent-kafka's has it."""
-
-    def topic(self) -> str | None: ...
-    def partition(self) -> int | None: ...
-    def offset(self) -> int | None: ...
-    def key(self) -> bytes | None: ...
-    def value(self) -> bytes | None: ...
-    def headers(self) -> list[tuple[str, bytes]] | None: ...
-    def error(self) -> Any: ...
-
-
-class Kafka(Protocol):
-    """What is asked of a Kafka client; confluent-kafka's `Consumer` has it."""
-
-    def subscribe(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None: ...
-    def poll(self, timeout: float) -> Any: ...
-    def commit(self, *, offsets: list[TopicPartition], asynchronous: Literal[False]) -> list[TopicPartition]: ...
-    def pause(self, partitions: list[TopicPartition]) -> None: ...
-    def resume(self, partitions: list[TopicPartition]) -> None: ...
-    def close(self) -> None: ...
+WAIT_DOUBLINGS_MAX = 16
+"""Keeps the wait a number: any base is at its limit by then."""
 
 
 class Unreadable(Exception):
     """A message that no second try makes better. Its text repeats nothing of the message."""
+
+
+class Unavailable(Exception):
+    """What the work needs is away. That is waited for, however long it takes, and counts as no try."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +53,7 @@ class Delivery:
 Read = Callable[[Message], Delivery | None]
 """Reads a message. `None`: not for us. What it raises, `Unreadable` as a rule, makes the message a dead letter."""
 Handle = Callable[[Delivery], None]
-"""Does the work. Raising anything means that it was not done."""
+"""Does the work. Raising anything means that it was not done; `Unavailable`, that it is not to blame."""
 DeadLetter = Callable[[Message, Exception, int], None]
 """Takes what failed for good, why, and after how many tries. Raising stops the consumer, the message uncommitted."""
 
@@ -83,11 +70,16 @@ class Limits:
     """Tries of one message before it is a dead letter."""
     retry_base_s: float = 0.5
     """Wait after the first failed try; it doubles with each one."""
+    retry_max_s: float = 30.0
     remembered_max: int = 100_000
     """Ids of done messages kept for deduplication; the oldest are forgotten."""
     commit_interval_s: float = 1.0
     drain_s: float = 30.0
     """How long a revoked partition or a stop waits for what is being handled. Less than `max.poll.interval.ms`."""
+
+    def wait_s(self, waits_before: int) -> float:
+        """How long to wait before the next try."""
+        return min(self.retry_base_s * (1 << min(waits_before, WAIT_DOUBLINGS_MAX)), self.retry_max_s)
 
 
 class Claim:
@@ -339,23 +331,31 @@ class UserOrderedConsumer:
         if self._is_done_already(delivery):
             self._count("duplicate")
             return True
-        for attempt in range(1, self._limits.attempts + 1):
-            try:
-                self._handle(delivery)
-            except Exception as error:  # a handler may fail in any way
-                if attempt == self._limits.attempts:
-                    self._set_aside(job.message, error, attempts=attempt)
-                elif self._is_let_go_within(job.claim, self._limits.retry_base_s * 2 ** (attempt - 1)):
-                    return False
-                else:
-                    self._count("retried")
-                    continue
-            else:
-                self._count("handled")
-            break
+        if not self._handle_in_the_end(delivery, job):
+            return False
         # Only now: an id that is known before its work is done would lose the work.
         self._remember(delivery)
         return True
+
+    def _handle_in_the_end(self, delivery: Delivery, job: Job) -> bool:
+        """Tries until it is handled or a dead letter; not done if we were told to let go of it in between."""
+        tries, waits = 0, 0
+        while True:
+            try:
+                self._handle(delivery)
+                self._count("handled")
+                return True
+            except Unavailable:
+                pass
+            except Exception as error:  # a handler may fail in any way
+                tries += 1
+                if tries == self._limits.attempts:
+                    self._set_aside(job.message, error, attempts=tries)
+                    return True
+            if self._is_let_go_within(job.claim, self._limits.wait_s(waits)):
+                return False
+            waits += 1
+            self._count("retried")
 
     def _set_aside(self, message: Message, error: Exception, attempts: int) -> None:
         self._dead_letter(message, error, attempts)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, TypedDict, cast, get_args
 
-from consumer import Delivery, Message, Unreadable
+from client import Message
+from consumer import Delivery, Unreadable
 
 MODE_SWITCHES = "neuros-mode-switches"
 USER_STATE = "neuros-user-state"

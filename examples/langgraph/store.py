@@ -13,7 +13,9 @@ from typing import Any
 
 import psycopg
 from langgraph.store.base import BaseStore
-from langgraph.store.postgres import PostgresStore
+from langgraph.store.postgres import PoolConfig, PostgresStore
+
+from consumer import Unavailable
 
 log = logging.getLogger("agent.store")
 
@@ -26,6 +28,8 @@ COLUMNS_QUERY = """
     WHERE attrelid = to_regclass('store') AND attnum > 0 AND NOT attisdropped
 """
 CONNECTIONS_MAX = 4
+CONNECTION_WAIT_S = 5
+"""For a connection while PostgreSQL is away. Short, since a stop waits for it."""
 
 
 @contextmanager
@@ -40,7 +44,8 @@ def opened(url: str) -> Iterator[BaseStore | None]:
         )
         yield None
         return
-    with PostgresStore.from_conn_string(url, pool_config={"min_size": 1, "max_size": CONNECTIONS_MAX}) as store:
+    pool = PoolConfig(min_size=1, max_size=CONNECTIONS_MAX, timeout=CONNECTION_WAIT_S)  # type: ignore[typeddict-unknown-key]
+    with PostgresStore.from_conn_string(url, pool_config=pool) as store:
         yield store
 
 
@@ -49,17 +54,28 @@ def keep(store: BaseStore, user_id: str, state: dict[str, Any] | None) -> bool:
 
     One user's states are kept one after the other (see `consumer`), so nothing comes between the look and the write.
     """
-    if state is None:
-        store.delete(NAMESPACE, user_id)
+    with _outages_told():
+        if state is None:
+            store.delete(NAMESPACE, user_id)
+            return True
+        known = newest_state(store, user_id)
+        if known is not None and known["state_seq"] > state["state_seq"]:
+            return False
+        store.put(NAMESPACE, user_id, state, index=False)
         return True
-    known = newest_state(store, user_id)
-    if known is not None and known["state_seq"] > state["state_seq"]:
-        return False
-    store.put(NAMESPACE, user_id, state, index=False)
-    return True
 
 
 def newest_state(store: BaseStore | None, user_id: str) -> dict[str, Any] | None:
     """A user's newest state, as on the topic `neuros-user-state`."""
-    item = None if store is None else store.get(NAMESPACE, user_id, refresh_ttl=False)
-    return None if item is None else item.value
+    with _outages_told():
+        item = None if store is None else store.get(NAMESPACE, user_id, refresh_ttl=False)
+        return None if item is None else item.value
+
+
+@contextmanager
+def _outages_told() -> Iterator[None]:
+    """PostgreSQL that is away is no fault of the message."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise Unavailable(type(error).__name__) from error

@@ -7,14 +7,16 @@ import json
 import unittest
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
+import psycopg
 from langgraph.store.memory import InMemoryStore
 
 import graph
 import messages
 import store
 from app import Agent
-from consumer import Unreadable
+from consumer import Unavailable, Unreadable
 
 SWITCH: dict[str, Any] = {
     "switch_id": "s-1",
@@ -146,6 +148,16 @@ class Store(unittest.TestCase):
     def test_the_graph_knows_the_newest_state(self) -> None:
         self.handle(state(3), switch())
         self.assertEqual(json.loads(self.output.getvalue())["state_seq"], 3)
+
+    def test_a_store_that_is_away_is_no_fault_of_the_message(self) -> None:
+        away = psycopg.OperationalError("ada")
+        with (
+            mock.patch.object(InMemoryStore, "get", side_effect=away),
+            mock.patch.object(InMemoryStore, "delete", side_effect=away),
+        ):
+            for record in (state(3), switch(), Record(messages.USER_STATE, None)):
+                with self.assertRaises(Unavailable):
+                    self.handle(record)
 
     def test_states_are_asked_for_only_with_a_store(self) -> None:
         self.assertEqual(self.agent.topics, [messages.MODE_SWITCHES, messages.USER_STATE])

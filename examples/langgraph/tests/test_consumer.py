@@ -7,8 +7,9 @@ from collections import defaultdict
 
 from confluent_kafka import TopicPartition
 
-from consumer import Delivery, Message
+from consumer import Delivery, Limits, Unavailable
 from fakes import TOPIC, ConsumerTest, FakeMessage
+from client import Message
 
 
 class Order(ConsumerTest):
@@ -152,6 +153,25 @@ class Poison(ConsumerTest):
         self.assertEqual(handled, ["1"])
 
 
+class Outages(ConsumerTest):
+    def test_what_is_away_is_waited_for_and_makes_no_dead_letter(self) -> None:
+        tries: list[str] = []
+
+        def handle(delivery: Delivery) -> None:
+            tries.append(delivery.event_id or "")
+            if len(tries) < 20:
+                raise Unavailable
+
+        self.start(handle, attempts=2, retry_max_s=0.001)
+        self.send(FakeMessage("ada", "1", 0))
+        self.until_committed(0, 1)
+        self.assertEqual(len(tries), 20)
+
+    def test_waits_double_up_to_their_limit(self) -> None:
+        limits = Limits(retry_base_s=1, retry_max_s=5)
+        self.assertEqual([limits.wait_s(waits) for waits in (0, 1, 2, 3, 10**9)], [1, 2, 4, 5, 5])
+
+
 class Rebalance(ConsumerTest):
     """The handler waits in here until the test lets it go on."""
 
@@ -226,7 +246,7 @@ class Rebalance(ConsumerTest):
                 failed.set()
                 raise OSError
 
-        kafka = self.start(handle, retry_base_s=1e6)
+        kafka = self.start(handle, retry_base_s=1e6, retry_max_s=1e6)
         self.send(FakeMessage("ada", "1", 0))
         self.wait(failed)
         self.wait(kafka.rebalance("revoke"))
