@@ -11,8 +11,8 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from consumer import DeadLetter, Delivery, Handle, Limits, Unreadable, UserOrderedConsumer
 from client import Message
+from consumer import DeadLetter, Delivery, Handle, Limits, Unreadable, UserOrderedConsumer
 
 PATIENCE_S = 30.0
 """Longer than anything that is waited for takes on a slow machine; reaching it is a failure."""
