@@ -1,11 +1,15 @@
 # The habits of this repository. Only `services` needs root.
 
 # Debian packages that more tests can use; without them those tests are skipped.
-SERVICE_PACKAGES := chromium postgresql redis-server
+SERVICE_PACKAGES := chromium postgresql python3-venv redis-server
 
 SKIPS := $(CURDIR)/target/skipped
 
-.PHONY: test soak bench services fmt lint
+# Beside the tools of .ci, where it outlives this clone.
+AGENTS := $(or $(XDG_CACHE_HOME),$(or $(HOME),/root)/.cache)/biometric-bridge-tools/agents
+PINS := examples/langgraph/requirements.txt
+
+.PHONY: test soak bench services agents fmt lint
 
 # Every test that this machine can run. What it lacks is listed at the end and fails nothing, unless
 # BRIDGE_REQUIRE (names, separated by commas) says that this run must not do without it.
@@ -35,6 +39,19 @@ services:
 	else \
 		apt-get update && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(SERVICE_PACKAGES); \
+	fi
+	@$(MAKE) --no-print-directory agents
+
+# The Python environment in which the agent kit is tested, pinned by hash. The tests take it only with a copy of the
+# pins in it, which comes last: half an environment is none.
+agents:
+	@if cmp -s '$(PINS)' '$(AGENTS)/requirements.txt'; then \
+		echo 'Installed already: $(AGENTS)'; \
+	else \
+		rm -rf '$(AGENTS)' && python3 -m venv '$(AGENTS)' && \
+		'$(AGENTS)/bin/pip' install --quiet --require-hashes --only-binary :all: --requirement '$(PINS)' && \
+		ln -s python '$(AGENTS)/bin/biometric-agents-python' && \
+		cp '$(PINS)' '$(AGENTS)/requirements.txt'; \
 	fi
 
 fmt:

@@ -57,6 +57,23 @@ fn a_variable_that_points_nowhere_is_a_mistake_not_a_skip() {
 }
 
 #[test]
+fn an_environment_of_other_pins_is_none() {
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let installed = cache.path().join("biometric-bridge-tools/agents");
+    let program = installed.join("bin/biometric-agents-python");
+    fs::create_dir_all(installed.join("bin")).expect("folders");
+    fs::write(&program, "").expect("a file");
+    let variable =
+        |name: &str| (name == "XDG_CACHE_HOME").then(|| cache.path().to_string_lossy().into_owned());
+    assert_eq!(look_up(Service::Agents, &variable), Ok(None), "not finished");
+    let pins = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/langgraph/requirements.txt");
+    fs::copy(pins, installed.join("requirements.txt")).expect("a copy");
+    assert_eq!(look_up(Service::Agents, &variable), Ok(Some(program)));
+    fs::write(installed.join("requirements.txt"), "langgraph==0.0.1\n").expect("a file");
+    assert_eq!(look_up(Service::Agents, &variable), Ok(None));
+}
+
+#[test]
 fn a_missing_service_is_a_skip_unless_it_is_required() {
     let (folder, _) = folder_with("no-browser");
     let path = ("PATH", folder.path());

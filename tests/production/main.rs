@@ -22,6 +22,7 @@ mod services;
 
 #[path = "../it/aftermath.rs"]
 mod aftermath;
+mod agents;
 #[path = "../it/answers.rs"]
 mod answers;
 mod fetch_bridges;

@@ -24,10 +24,12 @@ pub(crate) enum Service {
     Redis,
     /// A PostgreSQL server of the test's own.
     Postgres,
+    /// The Python environment of `examples/langgraph`, with exactly the packages that it pins.
+    Agents,
 }
 
 impl Service {
-    const ALL: [Self; 3] = [Self::Chromium, Self::Redis, Self::Postgres];
+    const ALL: [Self; 4] = [Self::Chromium, Self::Redis, Self::Postgres, Self::Agents];
 
     /// Its name in `BRIDGE_REQUIRE` and in what is printed.
     pub(crate) fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Service {
             Self::Chromium => "chromium",
             Self::Redis => "redis",
             Self::Postgres => "postgresql",
+            Self::Agents => "agents",
         }
     }
 
@@ -44,6 +47,7 @@ impl Service {
             Self::Chromium => "TEST_CHROMIUM",
             Self::Redis => "TEST_REDIS_SERVER",
             Self::Postgres => "TEST_POSTGRES_BIN",
+            Self::Agents => "TEST_AGENTS_PYTHON",
         }
     }
 
@@ -53,11 +57,13 @@ impl Service {
             Self::Chromium => &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
             Self::Redis => &["redis-server", "valkey-server"],
             Self::Postgres => &["initdb"],
+            // `make agents` gives it this name, last: any other Python lacks the packages.
+            Self::Agents => &["biometric-agents-python"],
         }
     }
 
     /// Folders outside of PATH in which systems keep it, the newest first.
-    fn folders(self) -> Vec<PathBuf> {
+    fn folders(self, variable: Variable<'_>) -> Vec<PathBuf> {
         match self {
             Self::Chromium | Self::Redis => Vec::new(),
             Self::Postgres => {
@@ -67,8 +73,19 @@ impl Service {
                 folders.reverse();
                 folders
             }
+            Self::Agents => agents_folder(variable).into_iter().collect(),
         }
     }
+}
+
+/// Where `make agents` installs; none if what is there was installed for other pins than today's.
+fn agents_folder(variable: Variable<'_>) -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(variable("HOME")?).join(".cache"));
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+    let installed = cache.join("biometric-bridge-tools/agents");
+    let wanted = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/langgraph/requirements.txt");
+    let is_todays = fs::read(installed.join("requirements.txt")).ok()? == fs::read(wanted).ok()?;
+    is_todays.then(|| installed.join("bin"))
 }
 
 /// Where a service is. `None`: the calling test has nothing to stand on and returns; its skip is recorded.
@@ -103,7 +120,7 @@ pub(crate) fn look_up(service: Service, variable: Variable<'_>) -> Result<Option
     }
     let path = variable("PATH").unwrap_or_default();
     let mut candidates = env::split_paths(&path)
-        .chain(service.folders())
+        .chain(service.folders(variable))
         .flat_map(|folder| service.programs().iter().map(move |name| folder.join(name)));
     match candidates.find(|candidate| candidate.is_file()) {
         None if is_required => Err(format!(

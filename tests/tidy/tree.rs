@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use crate::source::Source;
 
 /// Extensions of the texts that people edit. Recorded payloads are left out: their bytes are evidence.
-const TEXT_EXTENSIONS: [&str; 10] = ["rs", "toml", "md", "sql", "yaml", "yml", "html", "css", "js", "sh"];
+const TEXT_EXTENSIONS: [&str; 11] =
+    ["rs", "toml", "md", "sql", "yaml", "yml", "html", "css", "js", "sh", "py"];
 
 /// Folders that programs fill: what is built and stored, and what the fuzzer finds.
 const MADE_HERE: [&str; 5] = ["target", "data", "fuzz/target", "fuzz/corpus", "fuzz/artifacts"];
