@@ -68,6 +68,8 @@ pub fn check(device: &dyn Device, verified: &Verified) -> Checked {
             "notification"
         }
         Ok(Decoded::Ignored { .. }) => "ignored",
+        Ok(Decoded::LocalTimes { .. }) => "local_times",
+        Ok(Decoded::AccountMoved { .. }) => "account_moved",
         Err(error) => check_error(error),
     };
     Checked { reached, readings, rejected, decoded }

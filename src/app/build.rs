@@ -31,7 +31,7 @@ use crate::adapters::vendor_http::{HttpOAuth, HttpVendorApi, OAuthClient};
 use crate::http::{Admission, BoundKeys, Doors, Entrance};
 use crate::settings::{
     ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
-    VendorSettings,
+    VendorApiSettings, VendorSettings,
 };
 use crate::telemetry::{Metrics, Teller};
 
@@ -187,21 +187,30 @@ fn oauth_clients(settings: &OAuthSettings) -> Vec<OAuthClient> {
         .collect()
 }
 
+/// The vendors from whom something is fetched.
+fn fetched_vendors(settings: &VendorSettings) -> [(Vendor, &VendorApiSettings); 3] {
+    [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop), (Vendor::Terra, &settings.terra)]
+}
+
 /// Where the vendors' data is fetched.
 fn vendor_api(settings: &VendorSettings) -> HttpVendorApi {
-    let bases = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
+    let bases = fetched_vendors(settings);
     // The settings have been checked: they are URLs.
     let bases = bases.into_iter().filter_map(|(vendor, api)| Some((vendor, api.api_base.parse().ok()?)));
     HttpVendorApi::new(bases, settings.requests_max)
 }
 
 fn rate_limits(settings: &VendorSettings) -> BTreeMap<Vendor, Vec<RateLimit>> {
-    let limits = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
-    limits.into_iter().map(|(vendor, api)| (vendor, api.rate_limits.clone())).collect()
+    fetched_vendors(settings).into_iter().map(|(vendor, api)| (vendor, api.rate_limits.clone())).collect()
 }
 
 fn exposed(secret: Option<&Secret>) -> String {
     secret.map_or_else(String::new, |secret| secret.expose().to_owned())
+}
+
+/// Scheme and host of an address, as the beginning of every URL there is written. The settings have been checked.
+fn host_of(base: &str) -> String {
+    reqwest::Url::parse(base).map(|base| base.origin().ascii_serialization()).unwrap_or_default()
 }
 
 /// The devices that the settings switch on, with their secrets.
@@ -224,6 +233,7 @@ pub fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
         devices.push(Arc::new(Terra::new(&TerraConfig {
             webhook_secret: exposed(settings.terra.webhook_secret.as_ref()),
             tolerance_s: settings.intake.tolerance_s,
+            payload_host: host_of(&settings.vendors.terra.api_base),
         })));
     }
     if settings.healthkit.enabled {

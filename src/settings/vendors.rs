@@ -19,6 +19,8 @@ pub struct VendorSettings {
     pub oura: VendorApiSettings,
     /// `WHOOP_*`.
     pub whoop: VendorApiSettings,
+    /// `TERRA_*`: where messages that are too large for a webhook are laid down.
+    pub terra: VendorApiSettings,
 }
 
 /// Where a vendor's API is, and how much it may be asked.
@@ -42,6 +44,7 @@ pub(super) fn read_vendors(reader: &mut Reader) -> VendorSettings {
         retry_attempts: reader.number("VENDOR_RETRY_ATTEMPTS", 1, 100),
         oura: read_api(reader, ["OURA_API_BASE", "OURA_RATE_LIMIT"]),
         whoop: read_api(reader, ["WHOOP_API_BASE", "WHOOP_RATE_LIMIT"]),
+        terra: read_api(reader, ["TERRA_API_BASE", "TERRA_RATE_LIMIT"]),
     }
 }
 

@@ -39,6 +39,7 @@ mod read_api;
 mod records;
 mod settings;
 mod slow;
+mod terra;
 mod tree;
 mod webhooks;
 mod whoop;

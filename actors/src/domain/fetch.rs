@@ -68,6 +68,8 @@ pub enum Fetch {
     Oura(OuraFetch),
     /// To WHOOP's.
     Whoop(WhoopFetch),
+    /// What Terra has laid down for us.
+    Terra(TerraFetch),
 }
 
 impl Fetch {
@@ -76,7 +78,13 @@ impl Fetch {
         match self {
             Self::Oura(fetch) => !matches!(fetch, OuraFetch::Record { .. }),
             Self::Whoop(fetch) => matches!(fetch, WhoopFetch::Records { .. }),
+            Self::Terra(TerraFetch::Payload { .. }) => false,
         }
+    }
+
+    /// Whether it asks with an account's access token; an address that the vendor has made for us alone needs none.
+    pub const fn needs_token(&self) -> bool {
+        !matches!(self, Self::Terra(_))
     }
 
     /// To whom the question goes.
@@ -84,6 +92,7 @@ impl Fetch {
         match self {
             Self::Oura(_) => Vendor::Oura,
             Self::Whoop(_) => Vendor::Whoop,
+            Self::Terra(_) => Vendor::Terra,
         }
     }
 }
@@ -277,4 +286,31 @@ pub enum WhoopRecords {
     Recoveries,
     Workouts,
     Cycles,
+}
+
+impl From<TerraFetch> for Fetch {
+    fn from(fetch: TerraFetch) -> Self {
+        Self::Terra(fetch)
+    }
+}
+
+/// What Terra has laid down for us (vendors.md §5, `s3_payload`).
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TerraFetch {
+    /// A delivery that is too large for a webhook.
+    Payload {
+        /// What follows the host in its address: path and query, as they were given. Whoever has it can read the data, for
+        /// some minutes.
+        address: String,
+    },
+}
+
+impl fmt::Debug for TerraFetch {
+    /// Without the address, which opens it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payload { .. } => f.write_str("Payload"),
+        }
+    }
 }

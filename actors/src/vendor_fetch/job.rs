@@ -14,7 +14,7 @@ use super::FetchParts;
 use super::schedule::{RetryPolicy, Setback};
 use super::target::Target;
 use crate::device_handler::commit;
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Token};
 use crate::domain::api_request::ApiRequest;
 use crate::domain::time::UtcOffset;
 use crate::messages::{AccessToken, CommitError, GiveToken, TokenError};
@@ -24,7 +24,7 @@ use crate::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use crate::ports::telemetry::FetchEvent;
 use crate::ports::vendor_api::{ApiAnswer, ApiError};
 use crate::supervision::{AskError, Backoff, CircuitOpen, Permit};
-use crate::vendors::fetch::{read, request};
+use crate::vendors::fetch::request;
 use crate::vendors::{Fetched, Owner};
 
 /// How long a fetch may take up to its answer, and then its commit.
@@ -82,7 +82,7 @@ impl Job {
         let (answer, permit) = self.ask(&account, zone, token).await?;
         // Not before: whose the account is now, when its data is stored, and not when it was asked.
         let target = self.target(&account).await?;
-        let fetched = match read(&self.claimed.job.fetch, &answer.body, &self.owner(&target)) {
+        let fetched = match self.read(&answer.body, &target).await? {
             Ok(fetched) => {
                 permit.succeeded();
                 fetched
@@ -150,6 +150,9 @@ impl Job {
     }
 
     async fn token(&self, account: &Account, refused: Option<i64>) -> Result<AccessToken, Setback> {
+        if !self.claimed.job.fetch.needs_token() {
+            return Ok(AccessToken { token: Token::new(String::new()), version: 0, expires_at: None });
+        }
         let ask = GiveToken { account: account.clone(), refused };
         match self.parts.tokens.ask(ask).await {
             Ok(Ok(token)) => Ok(token),
@@ -238,7 +241,7 @@ impl Job {
         let _ = self.parts.queue.rest_vendor(self.parts.vendor, RetryPolicy::obeyed(rest)).await;
     }
 
-    fn owner(&self, target: &Target) -> Owner {
+    pub(super) fn owner(&self, target: &Target) -> Owner {
         let NewFetch { changed_at, received_at, is_backfill, .. } = self.claimed.job;
         Owner {
             account: target.account.id.as_str().to_owned(),
@@ -254,7 +257,7 @@ impl Job {
     /// Makes the answer durable, in the transaction that takes the fetch out of the queue.
     async fn commit(&self, target: &Target, body: Bytes, fetched: Fetched) -> Result<(), Setback> {
         let Self { parts, claimed, .. } = self;
-        let Fetched { drafts, rejected, next, is_pending } = fetched;
+        let Fetched { drafts, rejected, next, is_pending, .. } = fetched;
         let again = is_pending.then(|| parts.retry.look_again(claimed)).flatten();
         let follow_up = next.map(|fetch| NewFetch { fetch, ..claimed.job.clone() });
         let delivery = NewDelivery {
