@@ -136,6 +136,21 @@ impl EventDraft {
         }
     }
 
+    /// Whether what else a record is besides itself, or of what it is a part, leaves it a place.
+    fn has_place(&self, known: &HashMap<Identity, Known>) -> bool {
+        match &self.facts {
+            Facts::Record { also: Some(also), version, .. } => {
+                newer_version(*version, self.received_at, known.get(also).copied()).is_some()
+            }
+            Facts::Part { whole, identity, version, readings } => {
+                let is_of = |newest: &Known| !matches!(version, Version::Given(it) if *it != newest.version);
+                let is_of_newest = known.get(whole).is_some_and(is_of);
+                is_of_newest && (!readings.is_empty() || known.contains_key(identity))
+            }
+            Facts::Record { also: None, .. } | Facts::Readings(_) => true,
+        }
+    }
+
     /// Leaves out what is known in the same or a newer version. `None`: nothing was new.
     ///
     /// `event_seq` is the number that the store gives to the event if there is one. `known` is brought up to
@@ -145,14 +160,8 @@ impl EventDraft {
         if guard.is_some_and(|guard| known.contains_key(&guard)) {
             return None;
         }
-        if let Facts::Record { also: Some(also), version, .. } = &self.facts {
-            newer_version(*version, self.received_at, known.get(also).copied())?;
-        }
-        if let Facts::Part { whole, identity, version, readings } = &self.facts {
-            let newest = known.get(whole)?.version;
-            let is_of_newest = !matches!(version, Version::Given(version) if *version != newest);
-            let takes_place = !readings.is_empty() || known.contains_key(identity);
-            (is_of_newest && takes_place).then_some(())?;
+        if !self.has_place(known) {
+            return None;
         }
         let mut facts = Vec::new();
         let mut superseded: Vec<Known> = Vec::new();
