@@ -202,10 +202,7 @@ impl EventDraft {
         superseded.dedup_by_key(|known| (known.event_seq, known.reading));
 
         let named = naming(&facts);
-        let timestamp = match facts[0].1.reading {
-            None => self.timestamp,
-            Some(_) => readings.iter().map(|reading| reading.timestamp).max().unwrap_or(self.timestamp),
-        };
+        let timestamp = newest_of_batch(&facts, &readings).unwrap_or(self.timestamp);
         let event = Event {
             event_id: self
                 .event_id
@@ -228,6 +225,12 @@ impl EventDraft {
         }
         Some(Admitted { event, facts, superseded })
     }
+}
+
+/// The newest time of readings that are facts of their own; a record has a time of its own instead.
+fn newest_of_batch(facts: &[(Identity, Known)], readings: &[Reading]) -> Option<Timestamp> {
+    let is_batch = facts.first().is_some_and(|(_, known)| known.reading.is_some());
+    readings.iter().map(|reading| reading.timestamp).max().filter(|_| is_batch)
 }
 
 /// The facts that give an event its name: what a record is besides itself gives it no other one.
