@@ -117,11 +117,11 @@ impl DeviceHandler {
         let writer = self.writer.clone();
         match decoded {
             Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
-            Ok(Decoded::AccountMoved { from, to, reason }) => {
+            Ok(Decoded::AccountMoved { from, to, user_id, reason }) => {
                 let (accounts, vendor) = (Arc::clone(&self.accounts), Vendor::parse(self.device.name()));
                 Box::pin(async move {
                     let Some(vendor) = vendor else { return Outcome::Ignored { reason } };
-                    match move_link(&*accounts, vendor, from, to).await {
+                    match move_link(&*accounts, vendor, from, to, user_id).await {
                         Ok(()) => Outcome::Ignored { reason },
                         Err(error) => Outcome::NotCommitted(error.into()),
                     }

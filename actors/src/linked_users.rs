@@ -47,8 +47,8 @@ impl LinkedUsers {
     }
 }
 
-/// Gives an account that its vendor knows by a new id the user of the old one; that a link says, or the old id itself. A new
-/// id that has a link already keeps it: a repeated message changes nothing, and neither does it undo what an operator has
+/// Gives an account that its vendor knows by a new id the user of the old one; that its link says, else `user_id`, else the
+/// old id itself. A new id that has a link already keeps it: a repeated message changes nothing, and neither does it undo what an operator has
 /// decided. The old link stays: deliveries with the old id may still be on their way.
 ///
 /// # Errors
@@ -58,6 +58,7 @@ pub async fn move_link(
     vendor: Vendor,
     from: VendorUserId,
     to: VendorUserId,
+    user_id: Option<UserId>,
 ) -> Result<(), StoreError> {
     let (old, new) = (Account { vendor, id: from }, Account { vendor, id: to });
     if old == new || accounts.link(&new).await?.is_some() {
@@ -67,9 +68,8 @@ pub async fn move_link(
         Some(link) => Link { account: new, key_hash: None, ..link },
         None => {
             // An id of more bytes than ours may have is nobody's.
-            let Ok(user_id) = UserId::parse(&format!("{}:{}", vendor.name(), old.id.as_str())) else {
-                return Ok(());
-            };
+            let unlinked = || UserId::parse(&format!("{}:{}", vendor.name(), old.id.as_str())).ok();
+            let Some(user_id) = user_id.or_else(unlinked) else { return Ok(()) };
             Link { account: new, user_id, timezone: None, key_hash: None }
         }
     };

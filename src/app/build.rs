@@ -32,7 +32,7 @@ use crate::adapters::vendor_http::{HttpOAuth, HttpVendorApi, OAuthClient, most_o
 use crate::http::{Admission, BoundKeys, Doors, Entrance, Spool, ThresholdsStatus};
 use crate::settings::{
     ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
-    VendorSettings,
+    VendorApiSettings, VendorSettings,
 };
 use crate::telemetry::{Metrics, Teller};
 
@@ -189,9 +189,14 @@ fn oauth_clients(settings: &OAuthSettings) -> Vec<OAuthClient> {
         .collect()
 }
 
+/// The vendors from whom something is fetched.
+fn fetched_vendors(settings: &VendorSettings) -> [(Vendor, &VendorApiSettings); 3] {
+    [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop), (Vendor::Terra, &settings.terra)]
+}
+
 /// Where the vendors' data is fetched.
 fn vendor_api(settings: &VendorSettings) -> HttpVendorApi {
-    let bases = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
+    let bases = fetched_vendors(settings);
     // The settings have been checked: they are URLs.
     let bases = bases.into_iter().filter_map(|(vendor, api)| Some((vendor, api.api_base.parse().ok()?)));
     HttpVendorApi::new(bases, settings.requests_max)
@@ -207,8 +212,7 @@ fn fetches_in_hand(settings: &VendorSettings) -> usize {
 }
 
 fn rate_limits(settings: &VendorSettings) -> BTreeMap<Vendor, Vec<RateLimit>> {
-    let limits = [(Vendor::Oura, &settings.oura), (Vendor::Whoop, &settings.whoop)];
-    limits.into_iter().map(|(vendor, api)| (vendor, api.rate_limits.clone())).collect()
+    fetched_vendors(settings).into_iter().map(|(vendor, api)| (vendor, api.rate_limits.clone())).collect()
 }
 
 fn vendor_retry(settings: &VendorSettings) -> RetryPolicy {
@@ -222,6 +226,11 @@ fn poll_intervals(settings: &VendorSettings) -> BTreeMap<Vendor, Duration> {
 
 fn exposed(secret: Option<&Secret>) -> String {
     secret.map_or_else(String::new, |secret| secret.expose().to_owned())
+}
+
+/// Scheme and host of an address, as the beginning of every URL there is written. The settings have been checked.
+fn host_of(base: &str) -> String {
+    reqwest::Url::parse(base).map(|base| base.origin().ascii_serialization()).unwrap_or_default()
 }
 
 /// The devices that the settings switch on, with their secrets.
@@ -244,6 +253,7 @@ pub fn devices(settings: &Settings) -> Vec<Arc<dyn Device>> {
         devices.push(Arc::new(Terra::new(&TerraConfig {
             webhook_secret: exposed(settings.terra.webhook_secret.as_ref()),
             tolerance_s: settings.intake.tolerance_s,
+            payload_host: host_of(&settings.vendors.terra.api_base),
         })));
     }
     if settings.healthkit.enabled {

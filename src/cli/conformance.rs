@@ -31,7 +31,9 @@ pub(super) fn run(
     })?;
     let oura_token = settings.oura.verification_token.as_ref().map(|token| token.expose().to_owned());
     let whoop_secret = settings.whoop.webhook_secret.as_ref().map(|secret| secret.expose().to_owned());
-    let golden = Golden { secrets, oura_token, whoop_secret, seed, now_ms: SystemClock.now().as_ms() };
+    let terra_secret = settings.terra.webhook_secret.as_ref().map(|secret| secret.expose().to_owned());
+    let now_ms = SystemClock.now().as_ms();
+    let golden = Golden { secrets, oura_token, whoop_secret, terra_secret, seed, now_ms };
     let checks = actix_rt::System::new().block_on(check(&base_url, &golden, devices));
     let checks =
         checks.map_err(|error| Failure::failed(format!("the HTTP client could not be built: {error}")))?;

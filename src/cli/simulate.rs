@@ -75,6 +75,8 @@ enum Device {
     Whoop,
     /// Pushes of samples.
     Healthkit,
+    /// Terra's webhooks with their data; only with --conformance.
+    Terra,
     /// All of these in turn.
     All,
 }
@@ -86,14 +88,15 @@ impl Device {
             Self::Oura => &["oura"],
             Self::Whoop => &["whoop"],
             Self::Healthkit => &["healthkit"],
-            Self::All => &["oura", "whoop", "healthkit"],
+            Self::Terra => &["terra"],
+            Self::All => &["oura", "whoop", "healthkit", "terra"],
         }
     }
 
     fn kinds(self) -> Vec<Kind> {
         let sends = |kind: &Kind| match self {
             Self::Oura => kind.device() == "oura",
-            Self::Whoop => false,
+            Self::Whoop | Self::Terra => false,
             Self::Healthkit => kind.device() == "healthkit",
             Self::All => true,
         };
@@ -124,8 +127,12 @@ pub(super) fn run(arguments: &SimulateArguments, json: bool) -> Result<ExitCode,
     if let Some(url) = &arguments.conformance {
         return conformance::run(url, &settings, secrets(&settings), arguments.device.names(), seed, json);
     }
-    if arguments.device == Device::Whoop {
-        let message = "--device whoop: only --conformance sends WHOOP's notifications".to_owned();
+    let unsent = match arguments.device {
+        Device::Whoop => Some("--device whoop: only --conformance sends WHOOP's notifications"),
+        Device::Terra => Some("--device terra: only --conformance sends Terra's webhooks"),
+        Device::Oura | Device::Healthkit | Device::All => None,
+    };
+    if let Some(message) = unsent.map(str::to_owned) {
         return Err(Failure { messages: vec![message], code: 2 });
     }
     let url = arguments.url.as_deref().unwrap_or(&settings.bridge_url);

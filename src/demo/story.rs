@@ -46,7 +46,7 @@ pub fn config(seed: u64, people: usize, now_ms: i64, speed: f64) -> Config {
         limits: LIMITS,
         in_flight: IN_FLIGHT,
         faults: vec![repeated],
-        // The bridge has no door for Terra.
+        // Terra would tell the same nights a second time.
         vendors: vec![Vendor::Oura, Vendor::Whoop, Vendor::HealthKit],
         ..Config::new(seed, people, at_ms - HISTORY_MS)
     }

@@ -19,6 +19,8 @@ pub struct VendorSettings {
     pub oura: VendorApiSettings,
     /// `WHOOP_*`.
     pub whoop: VendorApiSettings,
+    /// `TERRA_*`: where messages that are too large for a webhook are laid down.
+    pub terra: VendorApiSettings,
 }
 
 /// Where a vendor's API is, and how much it may be asked.
@@ -42,18 +44,23 @@ pub(super) fn read_vendors(reader: &mut Reader) -> VendorSettings {
         requests_max: reader.number("AIOHTTP_CONNECTOR_LIMIT", 1, 10_000),
         retry_base: Duration::from_millis(reader.number("VENDOR_RETRY_BASE_MS", 1, 60_000)),
         retry_attempts: reader.number("VENDOR_RETRY_ATTEMPTS", 1, 100),
-        oura: read_api(reader, ["OURA_API_BASE", "OURA_RATE_LIMIT", "OURA_POLL_SECONDS"]),
-        whoop: read_api(reader, ["WHOOP_API_BASE", "WHOOP_RATE_LIMIT", "WHOOP_POLL_SECONDS"]),
+        oura: read_api(reader, ["OURA_API_BASE", "OURA_RATE_LIMIT"], Some("OURA_POLL_SECONDS")),
+        whoop: read_api(reader, ["WHOOP_API_BASE", "WHOOP_RATE_LIMIT"], Some("WHOOP_POLL_SECONDS")),
+        terra: read_api(reader, ["TERRA_API_BASE", "TERRA_RATE_LIMIT"], None),
     }
 }
 
-fn read_api(reader: &mut Reader, [base, limits, poll]: [&'static str; 3]) -> VendorApiSettings {
+fn read_api(
+    reader: &mut Reader,
+    [base, limits]: [&'static str; 2],
+    poll: Option<&'static str>,
+) -> VendorApiSettings {
     let allowed = "a URL that begins with https:// or http://, without a login, ? and #";
     let api_base = reader.checked(base, allowed, is_base);
     let allowed = "requests/seconds, several separated by commas, as 100/60,10000/86400; seconds from 0.1";
     let rate_limits = parse_limits(&reader.checked(limits, allowed, |text| parse_limits(text).is_some()));
-    let seconds: u64 = reader.number(poll, 0, 86_400);
-    let poll_every = (seconds > 0).then(|| Duration::from_secs(seconds));
+    let seconds: Option<u64> = poll.map(|poll| reader.number(poll, 0, 86_400));
+    let poll_every = seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
     VendorApiSettings { api_base, rate_limits: rate_limits.unwrap_or_default(), poll_every }
 }
 

@@ -9,12 +9,13 @@ use super::conformance::{Case, Expected, Step};
 use super::formats::{self, Hrv, Level, Notification, Push, RingReading, Sample};
 use super::kind::{Kind, Secrets};
 
-const REFUSED: Expected = Expected { statuses: &[401], words: &[], events: None };
+pub(super) const REFUSED: Expected = Expected { statuses: &[401], words: &[], events: None };
 const TAKEN: Expected = Expected { statuses: &[200, 202], words: &["accepted", "processed"], events: None };
-const ONE_EVENT: Expected = Expected { statuses: &[200], words: &["processed"], events: Some(1) };
+pub(super) const ONE_EVENT: Expected = Expected { statuses: &[200], words: &["processed"], events: Some(1) };
 /// Nothing new came of it.
-const KNOWN: Expected = Expected { statuses: &[200], words: &["duplicate", "processed"], events: Some(0) };
-const REPLAYED: Expected = Expected { statuses: &[200], words: &["duplicate"], events: Some(0) };
+pub(super) const KNOWN: Expected =
+    Expected { statuses: &[200], words: &["duplicate", "processed"], events: Some(0) };
+pub(super) const REPLAYED: Expected = Expected { statuses: &[200], words: &["duplicate"], events: Some(0) };
 
 /// What the deliveries are made of.
 #[derive(Clone)]
@@ -25,13 +26,15 @@ pub struct Golden {
     pub oura_token: Option<String>,
     /// What WHOOP signs with.
     pub whoop_secret: Option<String>,
+    /// What Terra signs with.
+    pub terra_secret: Option<String>,
     /// Part of the user's id.
     pub seed: u64,
     /// The wall clock, Unix milliseconds.
     pub now_ms: i64,
 }
 
-fn post(fields: Vec<(&'static str, String)>, body: &[u8], expected: Expected) -> Step {
+pub(super) fn post(fields: Vec<(&'static str, String)>, body: &[u8], expected: Expected) -> Step {
     Step { method: Method::POST, query: Vec::new(), fields, body: body.to_vec(), expected, challenge: None }
 }
 
@@ -47,10 +50,11 @@ impl Golden {
         cases.extend(self.oura_inline());
         cases.extend(self.whoop());
         cases.extend(self.healthkit());
+        cases.extend(self.terra());
         cases
     }
 
-    fn user_id(&self) -> String {
+    pub(super) fn user_id(&self) -> String {
         format!("conformance-{:x}", self.seed)
     }
 
@@ -74,7 +78,7 @@ impl Golden {
         vec![case("handshake", right), case("handshake with a wrong token", wrong)]
     }
 
-    fn id(&self, number: u64) -> String {
+    pub(super) fn id(&self, number: u64) -> String {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.seed.to_be_bytes());
         id[8..].copy_from_slice(&number.to_be_bytes());

@@ -8,6 +8,7 @@ pub mod conformance;
 mod crowd;
 pub mod formats;
 mod golden;
+mod golden_terra;
 mod kind;
 mod latency;
 mod load;

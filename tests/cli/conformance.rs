@@ -3,10 +3,11 @@
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
-use crate::bridge::{Bridge, HEALTHKIT_KEY, OURA_SECRET, OURA_TOKEN, WHOOP_SECRET};
+use crate::bridge::{Bridge, HEALTHKIT_KEY, OURA_SECRET, OURA_TOKEN, TERRA_SECRET, WHOOP_SECRET};
 use crate::{Home, Ran};
 
-const SECRETS: [(&str, &str); 4] = [
+const SECRETS: [(&str, &str); 5] = [
+    ("TERRA_WEBHOOK_SECRET", TERRA_SECRET),
     ("WHOOP_WEBHOOK_SECRET", WHOOP_SECRET),
     ("OURA_WEBHOOK_SECRET", OURA_SECRET),
     ("OURA_VERIFICATION_TOKEN", OURA_TOKEN),
@@ -45,6 +46,11 @@ async fn a_bridge_passes_every_case_time_and_again() {
             ("whoop", "replayed"),
             ("whoop", "tampered"),
             ("whoop", "out of order"),
+            ("terra", "good"),
+            ("terra", "stale"),
+            ("terra", "replayed"),
+            ("terra", "tampered"),
+            ("terra", "out of order"),
             ("healthkit", "good and replayed"),
             ("healthkit", "a wrong key"),
         ] {
@@ -100,6 +106,9 @@ async fn a_server_that_always_answers_200_fails_and_what_lacks_a_secret_is_skipp
     for case in ["stale", "of the future", "replayed", "duplicate, signed anew", "tampered", "unsigned"] {
         assert_eq!(result("whoop", case), "fail", "{case}: {told}");
     }
+    for case in ["stale", "of the future", "replayed", "tampered", "out of order", "unsigned"] {
+        assert_eq!(result("terra", case), "fail", "{case}: {told}");
+    }
     let ran = conformance(&url, &["--device", "healthkit"], &[]).await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stdout.contains("HEALTHKIT_API_KEY is not set"), "{ran:?}");
@@ -110,6 +119,8 @@ async fn a_server_that_always_answers_200_fails_and_what_lacks_a_secret_is_skipp
     assert!(nobody.stdout.contains("the connection failed"), "{nobody:?}");
     assert_eq!(conformance("https://127.0.0.1:1", &[], &SECRETS).await.code, Some(2));
     assert_eq!(conformance(&url, &["--rate", "5"], &SECRETS).await.code, Some(2));
-    let whoop = Home::new().run(&["simulate", "--device", "whoop"], &SECRETS);
-    assert_eq!(whoop.code, Some(2), "{whoop:?}");
+    for device in ["whoop", "terra"] {
+        let ran = Home::new().run(&["simulate", "--device", device], &SECRETS);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+    }
 }

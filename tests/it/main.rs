@@ -45,6 +45,7 @@ mod schemas;
 mod settings;
 mod slow;
 mod spooled;
+mod terra;
 mod timeseries;
 mod tree;
 mod webhooks;

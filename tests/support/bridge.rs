@@ -22,17 +22,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const OURA_SECRET: &str = "test-oura-secret";
 pub(crate) const OURA_TOKEN: &str = "test-oura-verification-token";
 pub(crate) const WHOOP_SECRET: &str = "test-whoop-secret";
+pub(crate) const TERRA_SECRET: &str = "test-terra-secret";
 pub(crate) const HEALTHKIT_KEY: &str = "test-healthkit-key";
 pub(crate) const HEALTHKIT_SECRET: &str = "test-healthkit-secret";
 pub(crate) const API_KEY: &str = "test-api-key";
 pub(crate) const ADMIN_KEY: &str = "test-admin-key";
 
 /// What every bridge is started with unless a test says otherwise.
-pub(crate) const SETTINGS: [(&str, &str); 10] = [
+pub(crate) const SETTINGS: [(&str, &str); 11] = [
     ("BIND_ADDR", "127.0.0.1:0"),
     ("OURA_WEBHOOK_SECRET", OURA_SECRET),
     ("OURA_VERIFICATION_TOKEN", OURA_TOKEN),
     ("WHOOP_WEBHOOK_SECRET", WHOOP_SECRET),
+    ("TERRA_WEBHOOK_SECRET", TERRA_SECRET),
     ("HEALTHKIT_API_KEY", HEALTHKIT_KEY),
     ("APPLE_HEALTHKIT_SECRET", HEALTHKIT_SECRET),
     ("API_KEY", API_KEY),
@@ -235,6 +237,17 @@ impl Bridge {
             .request(Method::POST, "/webhook/whoop")
             .header("x-whoop-signature-timestamp", timestamp_ms)
             .header("x-whoop-signature", signature);
+        answer(request.body(body)).await
+    }
+
+    /// Sends a delivery of Terra's, signed now, with these header fields beside the signature: status and answer.
+    pub(crate) async fn terra(&self, told: &[(&str, &str)], body: &Value) -> (u16, Value) {
+        let (body, timestamp_s) = (body.to_string(), now_ms() / 1000);
+        let signature = signing::terra(TERRA_SECRET, timestamp_s, body.as_bytes());
+        let mut request = self.request(Method::POST, "/webhook/terra").header("x-terra-signature", signature);
+        for (name, value) in told {
+            request = request.header(*name, *value);
+        }
         answer(request.body(body)).await
     }
 

@@ -139,6 +139,21 @@ impl EventDraft {
         }
     }
 
+    /// Whether what else a record is besides itself, or of what it is a part, leaves it a place.
+    fn has_place(&self, known: &HashMap<Identity, Known>) -> bool {
+        match &self.facts {
+            Facts::Record { also: Some(also), version, .. } => {
+                newer_version(*version, self.received_at, known.get(also).copied()).is_some()
+            }
+            Facts::Part { whole, identity, version, readings } => {
+                let is_of = |newest: &Known| !matches!(version, Version::Given(it) if *it != newest.version);
+                let is_of_newest = known.get(whole).is_some_and(is_of);
+                is_of_newest && (!readings.is_empty() || known.contains_key(identity))
+            }
+            Facts::Record { also: None, .. } | Facts::Readings(_) => true,
+        }
+    }
+
     /// Leaves out what is known in the same or a newer version. `None`: nothing was new.
     ///
     /// `event_seq` is the number that the store gives to the event if there is one. `known` is brought up to
@@ -148,14 +163,8 @@ impl EventDraft {
         if guard.is_some_and(|guard| known.contains_key(&guard)) {
             return None;
         }
-        if let Facts::Record { also: Some(also), version, .. } = &self.facts {
-            newer_version(*version, self.received_at, known.get(also).copied())?;
-        }
-        if let Facts::Part { whole, identity, version, readings } = &self.facts {
-            let newest = known.get(whole)?.version;
-            let is_of_newest = !matches!(version, Version::Given(version) if *version != newest);
-            let takes_place = !readings.is_empty() || known.contains_key(identity);
-            (is_of_newest && takes_place).then_some(())?;
+        if !self.has_place(known) {
+            return None;
         }
         let mut facts = Vec::new();
         let mut superseded: Vec<Known> = Vec::new();
@@ -196,10 +205,7 @@ impl EventDraft {
         superseded.dedup_by_key(|known| (known.event_seq, known.reading));
 
         let named = naming(&facts);
-        let timestamp = match facts[0].1.reading {
-            None => self.timestamp,
-            Some(_) => readings.iter().map(|reading| reading.timestamp).max().unwrap_or(self.timestamp),
-        };
+        let timestamp = newest_of_batch(&facts, &readings).unwrap_or(self.timestamp);
         let event = Event {
             event_id: self
                 .event_id
@@ -222,6 +228,12 @@ impl EventDraft {
         }
         Some(Admitted { event, facts, superseded })
     }
+}
+
+/// The newest time of readings that are facts of their own; a record has a time of its own instead.
+fn newest_of_batch(facts: &[(Identity, Known)], readings: &[Reading]) -> Option<Timestamp> {
+    let is_batch = facts.first().is_some_and(|(_, known)| known.reading.is_some());
+    readings.iter().map(|reading| reading.timestamp).max().filter(|_| is_batch)
 }
 
 /// The facts that give an event its name: what a record is besides itself gives it no other one.

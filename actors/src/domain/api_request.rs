@@ -9,6 +9,9 @@ pub struct ApiRequest {
     pub path: String,
     /// Names and values, not yet encoded.
     pub query: Vec<(&'static str, String)>,
+    /// The vendor has made this address, and it is its own key: `path` follows the host of the base address, is encoded
+    /// already and has its query in it; no token goes with it.
+    pub is_link: bool,
 }
 
 impl ApiRequest {
@@ -19,7 +22,12 @@ impl ApiRequest {
             path.push('/');
             encode(segment, &mut path);
         }
-        Self { path, query: Vec::new() }
+        Self { path, query: Vec::new(), is_link: false }
+    }
+
+    /// An address on the vendor's host as the vendor has made it. `address` begins with a slash.
+    pub fn link(address: &str) -> Self {
+        Self { path: address.to_owned(), query: Vec::new(), is_link: true }
     }
 
     /// With this in its query.

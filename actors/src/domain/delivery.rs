@@ -146,6 +146,8 @@ pub enum Decoded {
         from: VendorUserId,
         /// From now on. Its link is the old one's.
         to: VendorUserId,
+        /// Whose it is if the old one has no link, where the vendor says that.
+        user_id: Option<UserId>,
         /// What was done, for the answer.
         reason: &'static str,
     },

@@ -68,6 +68,8 @@ pub enum Fetch {
     Oura(OuraFetch),
     /// To WHOOP's.
     Whoop(WhoopFetch),
+    /// What Terra has laid down for us.
+    Terra(TerraFetch),
 }
 
 impl Fetch {
@@ -76,6 +78,7 @@ impl Fetch {
         match self {
             Self::Oura(fetch) => !matches!(fetch, OuraFetch::Record { .. }),
             Self::Whoop(fetch) => matches!(fetch, WhoopFetch::Records { .. }),
+            Self::Terra(TerraFetch::Payload { .. }) => false,
         }
     }
 
@@ -84,6 +87,7 @@ impl Fetch {
         match self {
             Self::Oura(fetch) => matches!(fetch, OuraFetch::HeartRate { .. }),
             Self::Whoop(fetch) => matches!(fetch, WhoopFetch::Records { .. } | WhoopFetch::Body),
+            Self::Terra(TerraFetch::Payload { .. }) => false,
         }
     }
 
@@ -92,8 +96,13 @@ impl Fetch {
         match self {
             Self::Oura(OuraFetch::Days { turned, .. } | OuraFetch::HeartRate { turned, .. })
             | Self::Whoop(WhoopFetch::Records { turned, .. }) => *turned,
-            Self::Oura(OuraFetch::Record { .. }) | Self::Whoop(_) => 0,
+            Self::Oura(OuraFetch::Record { .. }) | Self::Whoop(_) | Self::Terra(_) => 0,
         }
+    }
+
+    /// Whether it asks with an account's access token; an address that the vendor has made for us alone needs none.
+    pub const fn needs_token(&self) -> bool {
+        !matches!(self, Self::Terra(_))
     }
 
     /// To whom the question goes.
@@ -101,6 +110,7 @@ impl Fetch {
         match self {
             Self::Oura(_) => Vendor::Oura,
             Self::Whoop(_) => Vendor::Whoop,
+            Self::Terra(_) => Vendor::Terra,
         }
     }
 }
@@ -308,4 +318,31 @@ pub enum WhoopRecords {
     Recoveries,
     Workouts,
     Cycles,
+}
+
+impl From<TerraFetch> for Fetch {
+    fn from(fetch: TerraFetch) -> Self {
+        Self::Terra(fetch)
+    }
+}
+
+/// What Terra has laid down for us (vendors.md §5, `s3_payload`).
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TerraFetch {
+    /// A delivery that is too large for a webhook.
+    Payload {
+        /// What follows the host in its address: path and query, as they were given. Whoever has it can read the data, for
+        /// some minutes.
+        address: String,
+    },
+}
+
+impl fmt::Debug for TerraFetch {
+    /// Without the address, which opens it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payload { .. } => f.write_str("Payload"),
+        }
+    }
 }

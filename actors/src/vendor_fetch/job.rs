@@ -14,9 +14,8 @@ use super::FetchParts;
 use super::schedule::{RetryPolicy, Setback};
 use super::target::Target;
 use crate::device_handler::commit;
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Token};
 use crate::domain::api_request::ApiRequest;
-use crate::domain::delivery::DecodeError;
 use crate::domain::time::UtcOffset;
 use crate::messages::{AccessToken, CommitError, GiveToken, TokenError};
 use crate::ports::accounts::TokenState;
@@ -25,7 +24,7 @@ use crate::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use crate::ports::telemetry::FetchEvent;
 use crate::ports::vendor_api::{ApiAnswer, ApiError};
 use crate::supervision::{AskError, Backoff, CircuitOpen, Permit};
-use crate::vendors::fetch::{read, request};
+use crate::vendors::fetch::request;
 use crate::vendors::{Fetched, Owner};
 
 /// How long a fetch may take up to its answer, and then its commit.
@@ -41,8 +40,6 @@ pub(super) const LATER: Duration = Duration::from_secs(30);
 const PAGES_MAX: u32 = 500;
 /// The largest answer that is kept raw; larger ones are kept as what they hold.
 const RAW_MAX_BYTES: usize = 1 << 20;
-/// The largest answer that is read between others' answers: it takes about a millisecond.
-const READ_HERE_MAX_BYTES: usize = 64 << 10;
 
 /// A poll that could not be asked for so long is left to the one after it, which looks back further: after an outage
 /// nobody asks for each interval of it.
@@ -124,16 +121,6 @@ impl Job {
         Ok((target, answer.body, fetched))
     }
 
-    /// Reads an answer, a large one beside the threads that others wait for.
-    async fn read(&self, body: &Bytes, owner: Owner) -> Result<Result<Fetched, DecodeError>, Setback> {
-        let (fetch, body) = (self.claimed.job.fetch.clone(), body.clone());
-        if body.len() <= READ_HERE_MAX_BYTES {
-            return Ok(read(&fetch, &body, &owner));
-        }
-        let reading = tokio::task::spawn_blocking(move || read(&fetch, &body, &owner)).await;
-        reading.map_err(|_| Setback::Crashed("reading its answer panicked".to_owned()))
-    }
-
     /// The vendor's answer, and the permit that has still to be told how it went.
     async fn ask(
         &self,
@@ -187,6 +174,9 @@ impl Job {
     }
 
     async fn token(&self, account: &Account, refused: Option<i64>) -> Result<AccessToken, Setback> {
+        if !self.claimed.job.fetch.needs_token() {
+            return Ok(AccessToken { token: Token::new(String::new()), version: 0, expires_at: None });
+        }
         let ask = GiveToken { account: account.clone(), refused };
         match self.parts.tokens.ask(ask).await {
             Ok(Ok(token)) => Ok(token),
@@ -287,7 +277,7 @@ impl Job {
         let _ = self.parts.queue.rest_vendor(self.parts.vendor, rest).await;
     }
 
-    fn owner(&self, target: &Target) -> Owner {
+    pub(super) fn owner(&self, target: &Target) -> Owner {
         let NewFetch { changed_at, received_at, is_backfill, .. } = self.claimed.job;
         Owner {
             account: target.account.id.as_str().to_owned(),
@@ -303,7 +293,7 @@ impl Job {
     /// Makes the answer durable, in the transaction that takes the fetch out of the queue.
     async fn commit(&self, target: &Target, body: Bytes, fetched: Fetched) -> Result<(), Setback> {
         let Self { parts, claimed, .. } = self;
-        let Fetched { drafts, rejected, next, is_pending } = fetched;
+        let Fetched { drafts, rejected, next, is_pending, .. } = fetched;
         let is_looked_for = is_pending && !claimed.job.is_poll();
         let again = is_looked_for.then(|| parts.retry.look_again(claimed)).flatten();
         let follow_up = next.map(|fetch| NewFetch { fetch, ..claimed.job.clone() });

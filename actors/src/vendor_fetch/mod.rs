@@ -6,6 +6,7 @@
 
 mod job;
 mod pace;
+mod reading;
 mod recent;
 mod schedule;
 mod target;

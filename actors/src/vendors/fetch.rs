@@ -4,12 +4,12 @@
 use uuid::Uuid;
 
 use super::record::{Fetched, Owner};
-use super::{oura, whoop};
+use super::{oura, terra, whoop};
 use crate::domain::api_request::ApiRequest;
 use crate::domain::delivery::DecodeError;
 use crate::domain::fetch::Fetch;
 use crate::domain::ids::check_id;
-use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset};
+use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset, Zone};
 
 /// What to ask a vendor's API. Where whole days are asked for they are the user's: `zone` is the user's offset from
 /// UTC, UTC where nobody knows it.
@@ -17,6 +17,7 @@ pub fn request(fetch: &Fetch, zone: UtcOffset) -> ApiRequest {
     match fetch {
         Fetch::Oura(fetch) => oura::request(fetch, zone),
         Fetch::Whoop(fetch) => whoop::request(fetch),
+        Fetch::Terra(fetch) => terra::request(fetch),
     }
 }
 
@@ -28,6 +29,23 @@ pub fn read(fetch: &Fetch, answer: &[u8], owner: &Owner) -> Result<Fetched, Deco
     match fetch {
         Fetch::Oura(fetch) => oura::read(fetch, answer, owner),
         Fetch::Whoop(fetch) => whoop::read(fetch, answer, owner),
+        Fetch::Terra(fetch) => terra::read(fetch, answer, owner, None),
+    }
+}
+
+/// As [`read`], if times in the answer tell no offset: they are as the clocks of this zone showed them.
+///
+/// # Errors
+/// As there.
+pub fn read_in_zone(
+    fetch: &Fetch,
+    answer: &[u8],
+    owner: &Owner,
+    zone: &Zone,
+) -> Result<Fetched, DecodeError> {
+    match fetch {
+        Fetch::Oura(_) | Fetch::Whoop(_) => read(fetch, answer, owner),
+        Fetch::Terra(fetch) => terra::read(fetch, answer, owner, Some(zone)),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the records of all vendors' APIs have in common: how their fields are read one by one, their identity, and
 //! what is left of one that was deleted.
 
+mod list;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use serde_json::value::RawValue;
 use super::json::{self, Members};
 use super::numbers::without_float_noise;
 use super::timestamp::Moment;
+use crate::domain::account::VendorUserId;
 use crate::domain::admission::{EventDraft, Facts, Version};
 use crate::domain::delivery::Rejections;
 use crate::domain::event::{Context, DeviceType, HrvMethod, Reading};
@@ -77,6 +80,8 @@ pub struct Fetched {
     pub next: Option<Fetch>,
     /// A record is known and not computed yet: the same is to be asked again later (mission §5).
     pub is_pending: bool,
+    /// Times in it tell no offset, and UTC stood in: they are right in the zone of this account's user.
+    pub local_to: Option<VendorUserId>,
 }
 
 /// Where a vendor's records come from and what they are to us.
@@ -156,13 +161,15 @@ pub(super) struct Field {
     source: Option<&'static str>,
     is_derived: bool,
     method: HrvMethod,
+    none_below_zero: bool,
 }
 
 impl Field {
     /// A member of this name, in the metric's own unit.
     pub(super) const fn new(name: &'static str, metric: Metric) -> Self {
         let (context, source, method) = (None, None, HrvMethod::Rmssd);
-        Self { name, metric, convert: |value| value, context, source, is_derived: false, method }
+        let (is_derived, none_below_zero) = (false, false);
+        Self { name, metric, convert: |it| it, context, source, is_derived, method, none_below_zero }
     }
 
     /// The member's name.
@@ -181,6 +188,11 @@ impl Field {
 
     pub(super) const fn source(self, source: &'static str) -> Self {
         Self { source: Some(source), ..self }
+    }
+
+    /// Whatever is below zero is a code for "not measured".
+    pub(super) const fn or_code(self) -> Self {
+        Self { none_below_zero: true, ..self }
     }
 
     /// A variability that is an SDNN; all others are rMSSDs (vendors.md §15).
@@ -318,34 +330,6 @@ impl<'a, 'r> Record<'a, 'r> {
         members.map(|members| (members, path))
     }
 
-    /// An object inside the record, as a record with the same index.
-    pub(super) fn inner(&mut self, raw: &'a RawValue, at: &str) -> Option<Record<'a, '_>> {
-        Record::open(raw, (self.index, format!("{}{at}", self.at)), self.rejected)
-    }
-
-    /// The elements, null ones aside, of the array to which these members lead, each with its place in it; with the JSON
-    /// Pointer to the array. Empty if there is none.
-    pub(super) fn list(&mut self, at: &[&str]) -> (Vec<(usize, &'a RawValue)>, String) {
-        let Some((name, objects)) = at.split_last() else { return Default::default() };
-        let (found, path) = match objects {
-            [] => (self.members.get(name), format!("/{name}")),
-            objects => match self.section(objects) {
-                Some((members, path)) => (members.get(name), format!("{path}/{name}")),
-                None => return Default::default(),
-            },
-        };
-        match found.and_then(|raw| raw.map_or_else(|| Ok(Vec::new()), json::array)) {
-            Ok(all) => {
-                let elements = all.into_iter().enumerate().filter(|(_, raw)| raw.get() != "null");
-                (elements.collect(), path)
-            }
-            Err(detail) => {
-                self.refuse(&path, detail);
-                (Vec::new(), path)
-            }
-        }
-    }
-
     /// The value of one of the record's own fields; none if it is absent or refused.
     pub(super) fn value(&mut self, field: &Field) -> Option<f64> {
         self.read(field.name, |raw| value(raw, field)).flatten()
@@ -381,12 +365,12 @@ impl<'a, 'r> Record<'a, 'r> {
     }
 }
 
-/// The field's value in its metric's unit. Where nobody alive has a zero, it stands for "not measured", and so do −1 and −2
-/// for what is never negative (vendors.md §15).
+/// The field's value in its metric's unit. Where nobody alive has a zero, it stands for "not measured"
+/// (vendors.md §15).
 pub(super) fn value(raw: &RawValue, field: &Field) -> Result<Option<f64>, Cow<'static, str>> {
     let number = json::number(raw)?;
-    let (low, _) = field.metric.range();
-    if (number == 0.0 && low > 0.0) || (matches!(number, -1.0 | -2.0) && low >= 0.0) {
+    let is_unmeasured = number == 0.0 && field.metric.range().0 > 0.0;
+    if is_unmeasured || (field.none_below_zero && number < 0.0) {
         return Ok(None);
     }
     let value = without_float_noise((field.convert)(number));

@@ -47,10 +47,13 @@ impl HttpVendorApi {
     ) -> Result<ApiAnswer, ApiError> {
         let unset = || ApiError::Unavailable(format!("no address of {}'s API is set", vendor.name()));
         let (base, http) = self.vendors.get(&vendor).ok_or_else(unset)?;
-        let url = address(base, request);
+        let url = address(base, request)
+            .ok_or_else(|| ApiError::Unavailable("the address that it has given is none".to_owned()))?;
         let _slot = self.slots.request(vendor).await.ok_or_else(unset)?;
         let http = http.get(base).await.map_err(unavailable)?;
-        let mut response = send(http.get(url).header(AUTHORIZATION, bearer)).await.map_err(unavailable)?;
+        let question = http.get(url);
+        let question = if request.is_link { question } else { question.header(AUTHORIZATION, bearer) };
+        let mut response = send(question).await.map_err(unavailable)?;
         check(response.status(), response.headers())?;
         let rest = rest(response.headers());
         let (mut body, mut place) = (Vec::new(), None);
@@ -92,13 +95,18 @@ fn unavailable(error: HttpError) -> ApiError {
     ApiError::Unavailable(error.to_string())
 }
 
-fn address(base: &Url, request: &ApiRequest) -> Url {
+/// Always on the base's host: what a link has made of it otherwise is none.
+fn address(base: &Url, request: &ApiRequest) -> Option<Url> {
+    if request.is_link {
+        let link = format!("{}{}", base.origin().ascii_serialization(), request.path);
+        return Url::parse(&link).ok().filter(|link| link.origin() == base.origin());
+    }
     let mut url = base.clone();
     url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), request.path));
     if !request.query.is_empty() {
         url.query_pairs_mut().extend_pairs(&request.query);
     }
-    url
+    Some(url)
 }
 
 /// What a status means, of an answer that is not the data.

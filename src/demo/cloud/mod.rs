@@ -19,7 +19,6 @@ mod oura_records;
 #[cfg(test)]
 mod reading_tests;
 mod server;
-mod signing;
 mod stats;
 mod subscriptions;
 mod summary;

@@ -26,6 +26,7 @@ fn fetch(world: &World, who: &Resident, fetch: &Fetch) -> (Answer, Fetched) {
             let path = asked.path.strip_prefix("/v2/usercollection/").unwrap();
             (of_oura(world, who, path, &query, NOW_MS), who.oura_id())
         }
+        Fetch::Terra(_) => unreachable!("Terra's data comes with its webhooks"),
         Fetch::Whoop(_) => {
             let path = asked.path.trim_start_matches("/developer").trim_start_matches('/');
             (of_whoop(world, who, path, &query, NOW_MS), who.whoop_id().to_string())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
-use actors::vendors::signing as common;
+use actors::vendors::signing;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::agenda::{Agenda, Event, What};
 use super::faults::FaultKind;
 use super::subscriptions::handshake;
-use super::{Shared, Vendor, signing};
+use super::{Shared, Vendor};
 
 /// Deliveries that are under way or wait for their next attempt; with so many nothing new is sent.
 const WAITING_MAX: usize = 100_000;
@@ -246,14 +246,14 @@ fn request(cloud: &Shared, outgoing: &Outgoing) -> reqwest::RequestBuilder {
     let request = cloud.client.post(url).header("content-type", "application/json");
     let signed = match vendor {
         Vendor::Oura if matches!(event.what, What::Ring { .. }) => {
-            request.header("signature", common::inline(&keys.oura, body))
+            request.header("signature", signing::inline(&keys.oura, body))
         }
         Vendor::Oura => request
             .header("x-oura-timestamp", now_s.to_string())
-            .header("x-oura-signature", common::oura(&keys.oura, now_s, body)),
+            .header("x-oura-signature", signing::oura(&keys.oura, now_s, body)),
         Vendor::Whoop => request
             .header("x-whoop-signature-timestamp", now_ms.to_string())
-            .header("x-whoop-signature", common::whoop(&keys.whoop, now_ms, body)),
+            .header("x-whoop-signature", signing::whoop(&keys.whoop, now_ms, body)),
         Vendor::HealthKit => request.header("authorization", format!("Bearer {}", keys.healthkit)),
         Vendor::Terra => request
             .header("terra-signature", signing::terra(&keys.terra, now_s, body))

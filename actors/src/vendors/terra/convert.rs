@@ -26,7 +26,7 @@ use crate::vendors::timestamp::Moment;
 /// The most readings in one event (contract §3).
 const READINGS_MAX: usize = 1000;
 /// The most events that one record becomes; each copy of a record looks for all that an earlier one may have had.
-const EVENTS_MAX: usize = 32;
+const EVENTS_MAX: usize = 20;
 /// Between the parts of a name, which as ids hold no control characters.
 const SEPARATOR: char = '\u{1f}';
 /// `upload_type` of what was deleted; a sleep's are other codes.
@@ -115,7 +115,7 @@ impl<'d> Reader<'d> {
     }
 
     fn read_record(&self, record: &mut Record<'_, '_>) -> Option<Found> {
-        let raw = record.require("metadata", |record, name| record.read(name, |raw| Ok::<_, &str>(raw)))?;
+        let raw = record.require("metadata", |record, name| record.read(name, Ok::<_, &str>))?;
         let (times, id, is_deleted, stamp, name) = {
             let mut metadata = record.inner(raw, "/metadata")?;
             let times = Times::of(self.clocks, &mut metadata);
@@ -182,7 +182,11 @@ impl<'d> Reader<'d> {
         }
         let end = match times.of_member(metadata, "end_time") {
             Some(end) => end,
-            None => return metadata.require("end_time", |_, _| start).map(whole),
+            None if start.is_none() => {
+                metadata.refuse("/end_time", "neither it nor start_time is a time");
+                return None;
+            }
+            None => return start.map(whole),
         };
         let start = start.map(|start| start.at);
         if start.is_some_and(|start| start > end.at) {

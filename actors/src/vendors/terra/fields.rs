@@ -63,7 +63,10 @@ pub(super) const DAILY: &[Section] = &[
         ],
     },
     Section { at: &["strain_data"], fields: &[day("strain_level", Metric::Strain)] },
-    Section { at: &["stress_data"], fields: &[day("avg_stress_level", Metric::StressLevel).by(FRACTION)] },
+    Section {
+        at: &["stress_data"],
+        fields: &[day("avg_stress_level", Metric::StressLevel).by(FRACTION).or_code()],
+    },
     Section {
         at: &["oxygen_data"],
         fields: &[

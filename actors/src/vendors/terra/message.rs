@@ -6,16 +6,17 @@ use std::cell::Cell;
 use serde_json::value::RawValue;
 
 use super::convert::{self, DataType};
+use super::payload;
 use super::times::Clocks;
 use super::{NAME, shape};
 use crate::domain::account::VendorUserId;
 use crate::domain::admission::Version;
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
 use crate::domain::ids::UserId;
-use crate::domain::time::{Timestamp, UtcOffset};
+use crate::domain::time::{Timestamp, UtcOffset, Zone};
 use crate::vendors::json::{self, Members};
 use crate::vendors::record::Owner;
-use crate::vendors::verified::Verified;
+use crate::vendors::verified::SenderTold;
 
 /// The trace ids of the parts of a history that was asked for end in `:chunk:<n>`.
 const CHUNK: &str = ":chunk:";
@@ -39,18 +40,24 @@ const OPERATIONS: [&str; 6] = [
 const WITHOUT_METRICS: [&str; 7] =
     ["athlete", "menstruation", "nutrition", "hormone", "planned_workout", "route", "lab_report"];
 
+/// What is known of a message beside its words.
+pub(super) struct Around<'d> {
+    pub(super) told: &'d SenderTold,
+    /// Of the user's clock, if it is known.
+    pub(super) zone: Option<&'d Zone>,
+    pub(super) received_at: Timestamp,
+    /// Where larger messages are laid down: scheme and host.
+    pub(super) payload_host: &'d str,
+}
+
 /// Reads a message of this `kind`.
-pub(super) fn decode(
-    kind: &str,
-    members: &Members<'_>,
-    verified: &Verified,
-    received_at: Timestamp,
-) -> Result<Decoded, DecodeError> {
+pub(super) fn decode(kind: &str, members: &Members<'_>, around: &Around<'_>) -> Result<Decoded, DecodeError> {
     let ignored = |reason| Ok(Decoded::Ignored { reason });
     if let Some(data_type) = DataType::from_name(kind) {
-        return data(data_type, members, verified, received_at);
+        return data(data_type, members, around);
     }
     match kind {
+        "s3_payload" | "s3_upload" => payload::notification(members, around),
         "user_reauth" => reauth(members),
         kind if LIFE_CYCLE.contains(&kind) => ignored("life cycle handled"),
         kind if OPERATIONS.contains(&kind) => ignored("operation noted"),
@@ -70,7 +77,14 @@ fn reauth(members: &Members<'_>) -> Result<Decoded, DecodeError> {
     };
     let from = account("old_user", "/old_user/user_id")?;
     let to = account("new_user", "/new_user/user_id")?;
-    Ok(Decoded::AccountMoved { from, to, reason: "life cycle handled" })
+    Ok(Decoded::AccountMoved { from, to, user_id: reference(members), reason: "life cycle handled" })
+}
+
+/// The new user's `reference_id`, if it is one.
+fn reference(members: &Members<'_>) -> Option<UserId> {
+    let user = members.get("new_user").ok()??;
+    let reference = json::members(user).ok()?.get("reference_id").ok()??;
+    UserId::parse(&json::id(reference).ok()?).ok()
 }
 
 /// Whose data it is.
@@ -114,19 +128,14 @@ fn user(members: &Members<'_>) -> Result<User, DecodeError> {
     Ok(User { account: account.ok().flatten(), user_id, identity, provider })
 }
 
-fn data(
-    data_type: DataType,
-    members: &Members<'_>,
-    verified: &Verified,
-    received_at: Timestamp,
-) -> Result<Decoded, DecodeError> {
+fn data(data_type: DataType, members: &Members<'_>, around: &Around<'_>) -> Result<Decoded, DecodeError> {
+    let Around { told, zone, received_at, .. } = *around;
     let User { account, user_id, identity, provider } = user(members)?;
     let records = members.get("data").and_then(|raw| raw.map_or_else(|| Ok(Vec::new()), json::array));
     let records: Vec<&RawValue> = records.map_err(|detail| shape("/data", detail))?;
     if records.is_empty() {
         return Ok(Decoded::Ignored { reason: "empty data" });
     }
-    let told = verified.told();
     let owner = Owner {
         account: identity,
         user_id,
@@ -137,7 +146,7 @@ fn data(
         is_backfill: told.delivery_id.as_ref().is_some_and(|id| id.contains(CHUNK)),
     };
     let version = told.ordered_at.map_or(Version::Arrival, |at| Version::Given(at.as_ms()));
-    let clocks = Clocks { received_at, zone: verified.zone(), is_guessed: Cell::new(false) };
+    let clocks = Clocks { received_at, zone, is_guessed: Cell::new(false) };
     let mut reader = convert::Reader::new(data_type, &owner, version, provider.as_deref(), &clocks);
     for (index, raw) in records.into_iter().enumerate() {
         reader.read(index, raw);

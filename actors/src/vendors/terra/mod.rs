@@ -6,18 +6,22 @@
 mod convert;
 mod fields;
 mod message;
+mod payload;
 mod python;
 mod series;
 mod times;
 
 use std::fmt;
 
+use self::message::Around;
 use super::signing::{SigningSecret, check_signed_at, timestamp_digits, trusted_field};
 use super::verified::{OutsideUsers, SenderTold};
 use super::{Device, Handshake, RawDelivery, Verified, json};
 use crate::domain::delivery::{DecodeError, Decoded, Format, Header, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::time::{MS_PER_DAY, MS_PER_SECOND, Timestamp};
+
+pub(super) use payload::{read, request};
 
 const NAME: &str = "terra";
 const DEVICE_TYPE: DeviceType = DeviceType::Terra;
@@ -38,6 +42,9 @@ pub struct TerraConfig {
     pub webhook_secret: String,
     /// How far a signed timestamp may be from the time of arrival, in seconds, inclusive.
     pub tolerance_s: u32,
+    /// Where messages that are too large for a webhook are laid down, as `https://host` or `https://host:port`: addresses
+    /// in webhooks must be there. Blank: nowhere.
+    pub payload_host: String,
 }
 
 impl fmt::Debug for TerraConfig {
@@ -50,6 +57,7 @@ impl fmt::Debug for TerraConfig {
 pub struct Terra {
     webhook_secret: SigningSecret,
     tolerance_ms: i64,
+    payload_host: String,
 }
 
 impl Terra {
@@ -58,6 +66,7 @@ impl Terra {
         Self {
             webhook_secret: SigningSecret::new(&config.webhook_secret),
             tolerance_ms: i64::from(config.tolerance_s) * MS_PER_SECOND,
+            payload_host: config.payload_host.clone(),
         }
     }
 
@@ -164,7 +173,10 @@ impl Device for Terra {
         let members = json::members(document).map_err(|detail| shape("", detail))?;
         let kind = members.get("type").map_err(|detail| shape("/type", detail))?;
         match kind.and_then(|raw| json::text(raw).ok()) {
-            Some(kind) => message::decode(&kind, &members, verified, received_at),
+            Some(kind) => {
+                let (told, zone, payload_host) = (verified.told(), verified.zone(), &self.payload_host);
+                message::decode(&kind, &members, &Around { told, zone, received_at, payload_host })
+            }
             None => python::decode(&members, received_at),
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Times<'d> {
 impl<'d> Times<'d> {
     /// By what the record's `metadata` tells: a time of it with an offset, or that its times are in UTC.
     pub(super) fn of(clocks: &'d Clocks<'d>, metadata: &mut Record<'_, '_>) -> Self {
-        let texts = ["start_time", "end_time"].map(|name| metadata.text(name));
+        let texts = ["start_time", "end_time"].map(|name| metadata.hint(name));
         let told = texts.iter().flatten().find(|text| !is_local(text));
         let told = told.and_then(|text| Moment::from_text(text, clocks.received_at).ok());
         let told = told.map(|moment| moment.utc_offset.unwrap_or_default());

@@ -1,7 +1,11 @@
 //! Terra's door: who is believed, which delivery is the same again, and what its messages are.
 
 use super::*;
+use crate::domain::admission::Version;
+use crate::domain::fetch::TerraFetch;
+use crate::domain::time::UtcOffset;
 use crate::vendors::delivery_key;
+use crate::vendors::fetch::{read, request};
 use crate::vendors::terra::{Terra, TerraConfig};
 
 pub(super) const TERRA_SECRET: &str = "terra-signing-secret-71ab";
@@ -12,8 +16,16 @@ const VECTOR_HEADER: &str =
     "t=1789041600,v1=1d3fef65a00cf17bdff56446838fcac5ecb8de88728c6aba2984ff67a054aded";
 const VECTOR_HEX: &str = "1d3fef65a00cf17bdff56446838fcac5ecb8de88728c6aba2984ff67a054aded";
 
+fn config() -> TerraConfig {
+    TerraConfig {
+        webhook_secret: TERRA_SECRET.to_owned(),
+        tolerance_s: 300,
+        payload_host: "https://payloads.example:8443".to_owned(),
+    }
+}
+
 pub(super) fn terra_device() -> Terra {
-    Terra::new(&TerraConfig { webhook_secret: TERRA_SECRET.to_owned(), tolerance_s: 300 })
+    Terra::new(&config())
 }
 
 /// A believed delivery of this body, with these header fields beside the signature.
@@ -76,7 +88,7 @@ fn one_of_several_signatures_is_enough_and_the_time_stands_once() {
     let twice = [("terra-signature", VECTOR_HEADER), ("terra-signature", VECTOR_HEADER)];
     assert_eq!(believed(&twice), Err(VerifyError::Malformed));
     assert_eq!(believed(&[]), Err(VerifyError::Missing));
-    let nobody = Terra::new(&TerraConfig { webhook_secret: " ".to_owned(), tolerance_s: 300 });
+    let nobody = Terra::new(&TerraConfig { webhook_secret: " ".to_owned(), ..TerraConfig::default() });
     let headers = fields([("terra-signature", VECTOR_HEADER)]);
     assert_eq!(verify(&nobody, &headers, VECTOR).err(), Some(VerifyError::NoSecret));
 }
@@ -174,11 +186,84 @@ fn what_is_told_of_accounts_and_of_terra_itself_is_no_data() {
 }
 
 #[test]
+fn a_payload_is_fetched_from_the_configured_host_and_from_no_other() {
+    let decode = |url: &str| {
+        let body = format!(r#"{{"type":"s3_payload","status":"success","url":{url},"expires_in":300}}"#);
+        decode_terra(&[("x-terra-ordering-timestamp", "1789041500000")], &body)
+    };
+    match decode(r#""https://payloads.example:8443/a%20b/c.json?X-Amz-Signature=00&x=%2F""#) {
+        Ok(Decoded::Notification { plan, is_dated, .. }) => {
+            let [fetch] = plan.fetches.as_slice() else { panic!("{plan:?}") };
+            let request = request(fetch, UtcOffset::default());
+            assert_eq!(request.path, "/a%20b/c.json?X-Amz-Signature=00&x=%2F");
+            assert!(request.is_link && is_dated && request.query.is_empty());
+            assert_eq!(plan.changed_at, Timestamp::from_ms(1_789_041_500_000));
+            assert!(!format!("{plan:?}").contains("Amz"), "the address opens it");
+        }
+        other => panic!("{other:?}"),
+    }
+    for elsewhere in [
+        "http://payloads.example:8443/a",
+        "https://payloads.example/a",
+        "https://payloads.example:8443.evil/a",
+        "https://payloads.example:8443@evil/a",
+        "https://payloads.example:84430/a",
+        "https://payloads.example:8443\\\\evil/a",
+        "https://evil/https://payloads.example:8443/a",
+        "https://payloads.example:8443/a b",
+        "https://payloads.example:8443",
+        "//payloads.example:8443/a",
+        "file:///etc/passwd",
+        "https://169.254.169.254/latest/meta-data",
+        "",
+    ] {
+        assert_eq!(shape_path(decode(&format!("\"{elsewhere}\""))), "/url", "{elsewhere}");
+    }
+    assert_eq!(shape_path(decode("7")), "/url");
+    assert_eq!(reason(r#"{"type":"s3_payload","status":"failed","url":null}"#), "no payload to download");
+    // Nobody has said where: nowhere.
+    let nowhere = Terra::new(&TerraConfig { payload_host: String::new(), ..config() });
+    let body = r#"{"type":"s3_payload","url":"https://payloads.example:8443/a"}"#;
+    assert_eq!(shape_path(nowhere.decode(&verified_with(&[], body), NOW)), "/url");
+}
+
+#[test]
+fn a_payload_is_read_like_a_delivery() {
+    let fetch = TerraFetch::Payload { address: "/a".to_owned() }.into();
+    let owner = super::oura_records::owner();
+    let read = |body: &str| read(&fetch, body.as_bytes(), &owner).unwrap();
+    let fetched = read(VECTOR);
+    let sent = events(decode_terra(&[], VECTOR)).0;
+    assert_eq!((&fetched.drafts[0].user_id, fetched.local_to), (&sent[0].user_id, None));
+    let Facts::Record { identity, version, readings, .. } = &fetched.drafts[0].facts else {
+        panic!("no record")
+    };
+    let Facts::Record { identity: same, readings: same_readings, .. } = &sent[0].facts else {
+        panic!("no record")
+    };
+    assert_eq!(
+        (identity, readings, *version),
+        (same, same_readings, Version::Given(owner.changed_at.as_ms()))
+    );
+    let local = VECTOR.replace("+02:00", "").replace("\"reference_id\":\"user-81\"", "\"reference_id\":null");
+    assert!(read(&local).local_to.is_some_and(|account| account.as_str().starts_with("0f2c9a44")));
+    let empty = read(r#"{"type":"s3_payload","url":"https://payloads.example:8443/a"}"#.replace("s3_payload", "auth").as_str());
+    assert!(empty.drafts.is_empty());
+}
+
+#[test]
 fn an_account_that_is_connected_again_moves() {
     let body = r#"{"type":"user_reauth","old_user":{"user_id":"old-1"},"new_user":{"user_id":"new-2"}}"#;
     match decode_terra(&[], body) {
-        Ok(Decoded::AccountMoved { from, to, .. }) => {
-            assert_eq!((from.as_str(), to.as_str()), ("old-1", "new-2"));
+        Ok(Decoded::AccountMoved { from, to, user_id, .. }) => {
+            assert_eq!((from.as_str(), to.as_str(), user_id), ("old-1", "new-2", None));
+        }
+        other => panic!("{other:?}"),
+    }
+    let named = body.replace(r#""new-2""#, r#""new-2","reference_id":"user-81""#);
+    match decode_terra(&[], &named) {
+        Ok(Decoded::AccountMoved { user_id, .. }) => {
+            assert_eq!(user_id.as_ref().map(|user| user.as_str()), Some("user-81"));
         }
         other => panic!("{other:?}"),
     }

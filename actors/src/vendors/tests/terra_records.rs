@@ -246,6 +246,19 @@ fn what_is_impossible_is_refused_by_its_place_and_nothing_else_with_it() {
 }
 
 #[test]
+fn a_negative_stress_is_no_level() {
+    let record =
+        json!({"metadata": {"start_time": "2026-09-09T00:00:00Z"}, "stress_data": {"avg_stress_level": -2}});
+    assert!(told_nothing(&record));
+}
+
+/// Neither a reading nor a refusal.
+fn told_nothing(record: &Value) -> bool {
+    let (drafts, rejected) = read("daily", record);
+    drafts.is_empty() && rejected.total == 0
+}
+
+#[test]
 fn a_time_without_an_offset_is_the_users() {
     let record = json!({"metadata": {"start_time": "2026-09-09T23:00:00", "end_time": "2026-09-10T07:00:00.5", "summary_id": "n"}, "scores": {"sleep": 80}});
     let text = body("sleep", &json!([record]));
@@ -430,5 +443,80 @@ proptest! {
         let mut other = Shelf::default();
         mixed.into_iter().for_each(|(at, text)| other.take(*at, text));
         prop_assert_eq!(plain.visible(), other.visible());
+    }
+}
+
+/// Puts `value` into the place of the `nth` leaf, null or empty list of a document.
+fn replace_leaf(document: &mut Value, nth: &mut usize, value: &Value) -> bool {
+    let mut inside = |inner: &mut Value| replace_leaf(inner, nth, value);
+    match document {
+        Value::Object(members) if !members.is_empty() => members.values_mut().any(inside),
+        Value::Array(elements) if !elements.is_empty() => elements.iter_mut().any(&mut inside),
+        leaf if *nth == 0 => {
+            *leaf = value.clone();
+            true
+        }
+        _ => {
+            *nth -= 1;
+            false
+        }
+    }
+}
+
+fn any_leaf() -> impl Strategy<Value = Value> {
+    let words = [
+        "",
+        "61",
+        "2026-09-09",
+        "2026-09-09T25:00:00Z",
+        "1969-01-01T00:00:00+02:00",
+        "9999-12-31T23:59:59",
+        "SpO2",
+        "\u{0}",
+        "+",
+        "é2026-09-09",
+    ];
+    prop_oneof![
+        any::<f64>().prop_map(|number| json!(number)),
+        any::<i64>().prop_map(|number| json!(number)),
+        (-10..400_i32).prop_map(|number| json!(number)),
+        prop::sample::select(words.to_vec()).prop_map(|text| json!(text)),
+        prop::sample::select(vec![
+            Value::Null,
+            json!(true),
+            json!([]),
+            json!({}),
+            json!([null, 7, {}]),
+            json!({"a": 1})
+        ]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever stands in a record: nothing panics, and no reading is impossible.
+    #[test]
+    fn no_record_makes_an_impossible_reading(
+        kind in prop::sample::select(vec!["daily", "sleep", "body", "activity"]),
+        changes in prop::collection::vec((0_usize..60, any_leaf()), 0..6),
+    ) {
+        let mut document = night();
+        document["heart_data"] = json!({"heart_rate_data": document["heart_rate_data"].clone()});
+        document["blood_pressure_data"] = json!({"blood_pressure_samples": [{"timestamp": "2026-09-10T07:00:00", "systolic_bp": 120, "diastolic_bp": 80}]});
+        document["oxygen_data"] = json!({"saturation_samples": [{"timestamp": "2026-09-10T07:00:00", "percentage": 97, "type": "SpO2"}]});
+        for (nth, value) in changes {
+            replace_leaf(&mut document, &mut nth.clone(), &value);
+        }
+        let drafts = match decode_terra(&[], &body(kind, &json!([document]))) {
+            Ok(Decoded::Events { drafts, .. }) => drafts,
+            Ok(Decoded::LocalTimes { as_utc, .. }) => events(Ok(*as_utc)).0,
+            _ => Vec::new(),
+        };
+        for reading in drafts.iter().flat_map(readings) {
+            prop_assert_eq!(reading.metric.accept(reading.value), Ok(reading.value));
+            prop_assert!(reading.start.is_none_or(|start| start < reading.timestamp), "{:?}", reading);
+            prop_assert_eq!(reading.unit, reading.metric.unit());
+        }
     }
 }

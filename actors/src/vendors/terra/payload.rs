@@ -1,0 +1,80 @@
+//! Messages that are too large for a webhook: Terra lays them down, and tells where for some minutes (vendors.md §5).
+//!
+//! The address comes from outside. Only what is behind the configured host is ever asked, and no token goes with it.
+
+use super::message::{self, Around};
+use super::{NAME, shape};
+use crate::domain::account::VendorUserId;
+use crate::domain::api_request::ApiRequest;
+use crate::domain::delivery::{DecodeError, Decoded};
+use crate::domain::fetch::{FetchPlan, TerraFetch, Whose};
+use crate::domain::ids::UserId;
+use crate::domain::time::Zone;
+use crate::vendors::json::{self, Members};
+use crate::vendors::record::{Fetched, Owner};
+use crate::vendors::verified::SenderTold;
+
+/// The longest address; those that a storage signs have one or two thousand characters.
+const ADDRESS_MAX_BYTES: usize = 8 << 10;
+/// Stands for whose it is until it has been read: the webhook does not tell.
+const NOBODY: &str = "payload";
+
+/// `{"type":"s3_payload","status","url","expires_in"}`.
+pub(super) fn notification(members: &Members<'_>, around: &Around<'_>) -> Result<Decoded, DecodeError> {
+    const PATH: &str = "/url";
+    let url = members.get("url").and_then(|raw| raw.map(json::text).transpose());
+    let Some(url) = url.map_err(|detail| shape(PATH, detail))? else {
+        return Ok(Decoded::Ignored { reason: "no payload to download" });
+    };
+    let address = on_host(&url, around.payload_host);
+    let address = address.ok_or_else(|| shape(PATH, "is not an address on the host of TERRA_API_BASE"))?;
+    let nobody = |error| DecodeError::UserId { path: PATH, error };
+    Ok(Decoded::Notification {
+        user_id: UserId::parse(&format!("{NAME}:{NOBODY}")).map_err(nobody)?,
+        is_dated: true,
+        plan: FetchPlan {
+            whose: Whose::Vendor(VendorUserId::parse(NOBODY).map_err(nobody)?),
+            changed_at: around.told.ordered_at.unwrap_or(around.received_at),
+            fetches: vec![TerraFetch::Payload { address: address.to_owned() }.into()],
+        },
+    })
+}
+
+/// What follows the host in an address, if that is the host: to the letter, so that nothing can be read in two ways.
+fn on_host<'u>(url: &'u str, host: &str) -> Option<&'u str> {
+    let (begin, address) = url.split_at_checked(host.len())?;
+    let is_there = !host.is_empty() && begin.eq_ignore_ascii_case(host) && address.starts_with('/');
+    let is_plain = url.len() <= ADDRESS_MAX_BYTES && url.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_there && is_plain && !address.contains(['\\', '#'])).then_some(address)
+}
+
+/// What to ask for it.
+pub(in crate::vendors) fn request(fetch: &TerraFetch) -> ApiRequest {
+    match fetch {
+        TerraFetch::Payload { address } => ApiRequest::link(address),
+    }
+}
+
+/// Reads a message that was laid down: the same words as in a webhook, in the order of the webhook that told of it.
+pub(in crate::vendors) fn read(
+    fetch: &TerraFetch,
+    answer: &[u8],
+    owner: &Owner,
+    zone: Option<&Zone>,
+) -> Result<Fetched, DecodeError> {
+    let TerraFetch::Payload { .. } = fetch;
+    let members = json::members(json::document(answer)?).map_err(|detail| shape("", detail))?;
+    let kind = members.get("type").and_then(|raw| json::text(raw.ok_or("is missing")?));
+    let kind = kind.map_err(|detail| shape("/type", detail))?;
+    let told = SenderTold { delivery_id: None, ordered_at: Some(owner.changed_at) };
+    // What was laid down lays down nothing further.
+    let around = Around { told: &told, zone, received_at: owner.fetched_at, payload_host: "" };
+    let (decoded, local_to) = match message::decode(&kind, &members, &around)? {
+        Decoded::LocalTimes { account, as_utc } => (*as_utc, Some(account)),
+        decoded => (decoded, None),
+    };
+    Ok(match decoded {
+        Decoded::Events { drafts, rejected } => Fetched { drafts, rejected, local_to, ..Fetched::default() },
+        _ => Fetched::default(),
+    })
+}
