@@ -202,10 +202,6 @@ fn vendor_api(settings: &VendorSettings) -> HttpVendorApi {
     HttpVendorApi::new(bases, settings.requests_max)
 }
 
-fn vendor_retry(settings: &VendorSettings) -> RetryPolicy {
-    RetryPolicy { base: settings.retry_base, attempts: settings.retry_attempts }
-}
-
 /// Not more than may be asked at once: what waits for a connection would only become late.
 fn fetches_in_hand(settings: &VendorSettings) -> usize {
     most_of_one(settings.requests_max, rate_limits(settings).len()).min(IN_HAND_MAX)
