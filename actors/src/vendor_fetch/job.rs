@@ -277,19 +277,6 @@ impl Job {
         let _ = self.parts.queue.rest_vendor(self.parts.vendor, rest).await;
     }
 
-    pub(super) fn owner(&self, target: &Target) -> Owner {
-        let NewFetch { changed_at, received_at, is_backfill, .. } = self.claimed.job;
-        Owner {
-            account: target.account.id.as_str().to_owned(),
-            user_id: target.user_id.clone(),
-            zone: target.zone,
-            changed_at,
-            received_at,
-            fetched_at: self.parts.clock.now(),
-            is_backfill,
-        }
-    }
-
     /// Makes the answer durable, in the transaction that takes the fetch out of the queue.
     async fn commit(&self, target: &Target, body: Bytes, fetched: Fetched) -> Result<(), Setback> {
         let Self { parts, claimed, .. } = self;

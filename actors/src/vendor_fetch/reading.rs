@@ -6,10 +6,12 @@ use bytes::Bytes;
 
 use super::job::{Job, not_now};
 use super::schedule::Setback;
+use super::target::Target;
 use crate::domain::account::Account;
 use crate::domain::delivery::DecodeError;
 use crate::domain::time::Zone;
 use crate::linked_users::{LinkedUsers, zone_of};
+use crate::ports::fetch_queue::NewFetch;
 use crate::vendors::fetch::{read, read_in_zone};
 use crate::vendors::{Fetched, Owner};
 
@@ -17,6 +19,19 @@ use crate::vendors::{Fetched, Owner};
 const READ_HERE_MAX_BYTES: usize = 64 << 10;
 
 impl Job {
+    pub(super) fn owner(&self, target: &Target) -> Owner {
+        let NewFetch { changed_at, received_at, is_backfill, .. } = self.claimed.job;
+        Owner {
+            account: target.account.id.as_str().to_owned(),
+            user_id: target.user_id.clone(),
+            zone: target.zone,
+            changed_at,
+            received_at,
+            fetched_at: self.parts.clock.now(),
+            is_backfill,
+        }
+    }
+
     /// What an answer holds; the inner error is the vendor's.
     pub(super) async fn read(
         &self,
