@@ -34,7 +34,7 @@ async fn the_tree_is_a_table_with_a_row_for_each_actor() {
     );
     // A part of it.
     let ran = actors(&bridge, &["devices"]);
-    assert_eq!(ran.lines().len(), 5, "{ran:?}");
+    assert_eq!(ran.lines().len(), 6, "{ran:?}");
     // For programs, as /actors has it.
     let tree = actors(&bridge, &["--json"]).json();
     assert_eq!((&tree["root"]["path"], &tree["root"]["state"]), (&json!("root"), &json!("running")));

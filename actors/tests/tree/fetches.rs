@@ -301,10 +301,11 @@ async fn a_list_that_never_ends_is_a_dead_letter() {
     let cloud = start();
     cloud.connect(Vendor::Oura, "ann").await;
     let now = cloud.bridge.clock.now();
-    let page = |turned| OuraFetch::HeartRate { from: now, to: now, page: Some("n".to_owned()), turned };
+    let (data_type, page) = (OuraDataType::DailyReadiness, Some("n".to_owned()));
+    let page = OuraFetch::Days { data_type, from: now, to: now, page, turned: 498 };
     let more = |token: &str| Reply::with(format!(r#"{{"data":[],"next_token":"{token}"}}"#));
-    cloud.api.script("/v2/usercollection/heartrate", [more("o"), more("p")]);
-    cloud.notify(vec![cloud.asked_of("ann", page(498))]).await;
+    cloud.api.script("/v2/usercollection/daily_readiness", [more("o"), more("p")]);
+    cloud.notify(vec![cloud.asked_of("ann", page)]).await;
     cloud.bridge.until("it is given up", |bridge| !bridge.recorder.tally().given_up.is_empty()).await;
     cloud.until_done(Vendor::Oura).await;
     let dead = cloud.bridge.store.dead_fetches(None, 10).await.unwrap();
