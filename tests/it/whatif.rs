@@ -68,11 +68,11 @@ async fn all_that_is_told(bridge: &Bridge) -> Vec<Value> {
 }
 
 fn files_in(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let is_data = |name: &String| !name.ends_with("-shm") && !name.ends_with("-wal");
+    let is_beside = |name: &str| name.ends_with("-shm") || name.ends_with("-wal");
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     let named = entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()));
     let mut files: Vec<_> = named
-        .filter(|(name, _)| is_data(name))
+        .filter(|(name, path)| path.is_file() && !is_beside(name))
         .map(|(name, path)| (name, std::fs::read(path).expect("read")))
         .collect();
     files.sort();
