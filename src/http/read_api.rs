@@ -216,9 +216,9 @@ pub(super) async fn look_at_state<T>(
     if let Some(live) = doors.tree.users.live(user) {
         return Ok(Some(look(&live.state)));
     }
-    let stored = doors.store.load_checkpoints(std::slice::from_ref(user)).await;
+    let stored = doors.store.look_up_checkpoint(user).await;
     let stored = stored.map_err(|error| store_down(request, &error))?;
-    let Some(checkpoint) = stored.first() else { return Ok(None) };
+    let Some(checkpoint) = stored else { return Ok(None) };
     let detail = "the user's checkpoint cannot be read by this build: run a newer one";
     let state = UserState::decode(&checkpoint.state)
         .map_err(|_| Problem::new(request, ErrorType::InternalError, detail))?;

@@ -83,7 +83,8 @@ async fn five_hundred_that_need_a_token_at_two_bridges_refresh_it_once() {
 
 #[actix_web::test]
 async fn what_a_bridge_had_in_hand_when_it_was_killed_the_other_fetches() {
-    let cloud = VendorCloud::start(2, |config| config.delay = Duration::from_millis(300));
+    // Long enough that hands are full when all have been told of.
+    let cloud = VendorCloud::start(2, |config| config.delay = Duration::from_secs(2));
     let Some(mut bridges) = Pair::start(&cloud, &PLENTY).await else { return };
     connect(&bridges.one, &cloud, "oura", 0, "ann").await;
     let all = records(400).await;

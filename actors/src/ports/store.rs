@@ -350,6 +350,11 @@ pub trait Store: Send + Sync + 'static {
     /// The checkpoints of those of `users` that have one, in any order.
     async fn load_checkpoints(&self, users: &[UserId]) -> Result<Vec<Checkpoint>, StoreError>;
 
+    /// A user's checkpoint, for somebody outside who asks for it: neither waits for the other, this and the pipeline.
+    async fn look_up_checkpoint(&self, user: &UserId) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(self.load_checkpoints(std::slice::from_ref(user)).await?.pop())
+    }
+
     /// Makes one flush durable: all of it or nothing. Gives back how many messages go out with it.
     async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<usize, StoreError>;
 

@@ -125,6 +125,13 @@ impl PostgresStore {
         Ok(lease.finish(outcome).await?)
     }
 
+    async fn checkpoints_of(&self, share: Share, users: &[UserId]) -> Result<Vec<Checkpoint>, StoreError> {
+        let deadline = Instant::now() + ANSWER_PATIENCE;
+        let mut lease = self.lease(share, deadline).await?;
+        let outcome = within(deadline, checkpoints::load(&mut lease, users)).await;
+        Ok(lease.finish(outcome).await?)
+    }
+
     /// A connection to a database whose schema is up to date.
     async fn lease(&self, share: Share, deadline: Instant) -> Result<Lease, Fault> {
         within(deadline, async {
@@ -277,10 +284,11 @@ impl Store for PostgresStore {
     }
 
     async fn load_checkpoints(&self, users: &[UserId]) -> Result<Vec<Checkpoint>, StoreError> {
-        let deadline = Instant::now() + ANSWER_PATIENCE;
-        let mut lease = self.lease(Share::Pipeline, deadline).await?;
-        let outcome = within(deadline, checkpoints::load(&mut lease, users)).await;
-        Ok(lease.finish(outcome).await?)
+        self.checkpoints_of(Share::Pipeline, users).await
+    }
+
+    async fn look_up_checkpoint(&self, user: &UserId) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(self.checkpoints_of(Share::Queries, std::slice::from_ref(user)).await?.pop())
     }
 
     async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<usize, StoreError> {
