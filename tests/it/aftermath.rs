@@ -28,7 +28,8 @@ const PERSONAL: [&str; 15] = [
     "Zo\\u00eb",
     "Zaphod",
     "61.2345",
-    "17.6543",
+    // All its digits: with fewer, a time of day may hold them.
+    "17.654321",
     "Vogon",
     HEALTHKIT_KEY,
     HEALTHKIT_SECRET,
