@@ -49,7 +49,7 @@ agents:
 		echo 'Installed already: $(AGENTS)'; \
 	else \
 		rm -rf '$(AGENTS)' && python3 -m venv '$(AGENTS)' && \
-		'$(AGENTS)/bin/pip' install --quiet --require-hashes --only-binary :all: --requirement '$(PINS)' && \
+		'$(AGENTS)/bin/pip' install --quiet --timeout 20 --retries 2 --require-hashes --only-binary :all: --requirement '$(PINS)' && \
 		ln -s python '$(AGENTS)/bin/biometric-agents-python' && \
 		cp '$(PINS)' '$(AGENTS)/requirements.txt'; \
 	fi
