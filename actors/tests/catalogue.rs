@@ -73,25 +73,6 @@ fn reading(metric: Metric) -> Value {
     json!({"properties": properties})
 }
 
-/// Of what `DeviceType` and `Context` have no list, the schema must.
-fn device_types() -> Vec<&'static str> {
-    use DeviceType::*;
-    let all = [
-        OuraRing,
-        WhoopBand,
-        AppleHealth,
-        Terra,
-        Garmin,
-        Fitbit,
-        GoogleHealth,
-        Withings,
-        Polar,
-        Strava,
-        EightSleep,
-    ];
-    all.map(DeviceType::name).to_vec()
-}
-
 fn schema() -> Value {
     let time = json!({
         "type": "string", "format": "date-time",
@@ -119,7 +100,7 @@ fn schema() -> Value {
         "event_id": {"type": "string", "minLength": 1, "maxLength": 128},
         "record_id": text,
         "version": {"type": "integer"},
-        "device_type": {"enum": device_types()},
+        "device_type": {"enum": DeviceType::ALL.map(DeviceType::name)},
         "user_id": {"type": "string", "minLength": 1, "maxLength": 128},
         "timestamp": {"$ref": "#/$defs/time"},
         "received_at": {"$ref": "#/$defs/time"},

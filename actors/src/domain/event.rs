@@ -27,6 +27,21 @@ pub enum DeviceType {
 }
 
 impl DeviceType {
+    /// Every family.
+    pub const ALL: [Self; 11] = [
+        Self::OuraRing,
+        Self::WhoopBand,
+        Self::AppleHealth,
+        Self::Terra,
+        Self::Garmin,
+        Self::Fitbit,
+        Self::GoogleHealth,
+        Self::Withings,
+        Self::Polar,
+        Self::Strava,
+        Self::EightSleep,
+    ];
+
     /// The name in events, headers and labels.
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,21 +61,7 @@ impl DeviceType {
 
     /// The device type of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [
-            Self::OuraRing,
-            Self::WhoopBand,
-            Self::AppleHealth,
-            Self::Terra,
-            Self::Garmin,
-            Self::Fitbit,
-            Self::GoogleHealth,
-            Self::Withings,
-            Self::Polar,
-            Self::Strava,
-            Self::EightSleep,
-        ]
-        .into_iter()
-        .find(|device| device.name() == name)
+        Self::ALL.into_iter().find(|device| device.name() == name)
     }
 }
 

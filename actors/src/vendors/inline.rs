@@ -79,11 +79,23 @@ pub(super) fn decode(
         }
         return Err(DecodeError::NothingUsable(rejected));
     }
+    Ok(of_facts(device_type, user_id, moment.at, received_at, facts, rejected))
+}
+
+/// One record's event.
+pub(super) fn of_facts(
+    device_type: DeviceType,
+    user_id: UserId,
+    timestamp: Timestamp,
+    received_at: Timestamp,
+    facts: Vec<ReadingFact>,
+    rejected: Rejections,
+) -> Decoded {
     let draft = EventDraft {
         device_type,
         user_id,
         kind: "inline".into(),
-        timestamp: moment.at,
+        timestamp,
         received_at,
         is_backfill: false,
         deleted: false,
@@ -91,7 +103,7 @@ pub(super) fn decode(
         record_id: None,
         facts: Facts::Readings(facts),
     };
-    Ok(Decoded::Events { drafts: vec![draft], rejected })
+    Decoded::Events { drafts: vec![draft], rejected }
 }
 
 /// The moment is part of each reading's identity: the time of arrival in its place would make every retry new data.

@@ -4,7 +4,6 @@
 use serde_json::value::RawValue;
 
 use super::{DEVICE_TYPE, NAME, shape};
-use crate::domain::admission::{EventDraft, Facts};
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
 use crate::domain::ids::UserId;
 use crate::domain::metric::Metric;
@@ -40,19 +39,7 @@ pub(super) fn decode(document: &Members<'_>, received_at: Timestamp) -> Result<D
         }
         return Err(DecodeError::NothingUsable(rejected));
     }
-    let draft = EventDraft {
-        device_type: DEVICE_TYPE,
-        user_id,
-        kind: "inline".into(),
-        timestamp: moment.at,
-        received_at,
-        is_backfill: false,
-        deleted: false,
-        event_id: None,
-        record_id: None,
-        facts: Facts::Readings(facts),
-    };
-    Ok(Decoded::Events { drafts: vec![draft], rejected })
+    Ok(inline::of_facts(DEVICE_TYPE, user_id, moment.at, received_at, facts, rejected))
 }
 
 fn user(document: &Members<'_>) -> Result<UserId, DecodeError> {
