@@ -234,11 +234,12 @@ fn drain(
     results: &mut Results,
 ) {
     let cpu = Cpu::start(&family.watched(bridge));
+    // When the first window's requests had been answered, which may be sent at once, and how many that were.
     let (mut first, mut last) = (None, None);
     bridge.until("through its queue", |_| {
         let (given, ..) = runtime.block_on(client.served());
-        if given > 0 {
-            first.get_or_insert_with(Instant::now);
+        if given >= u64::from(REQUESTS) {
+            first.get_or_insert_with(|| (Instant::now(), given));
         }
         if given >= QUEUED as u64 {
             last = Some(Instant::now());
@@ -249,11 +250,9 @@ fn drain(
     });
     bridge.until_applied(QUEUED as u64);
     let (given, refused, busiest) = runtime.block_on(client.served());
-    let (first, last) = (first.expect("it began"), last.expect("it ended"));
-    let seconds = last.duration_since(first).as_secs_f64();
+    let ((first, at_once), last) = (first.expect("it began"), last.expect("it ended"));
     let allowed = f64::from(REQUESTS) / WINDOW.as_secs_f64();
-    // A window's requests may be sent at once at the beginning: only what comes after it has to wait.
-    let steady = (given as f64 - f64::from(REQUESTS)) / seconds;
+    let steady = (given - at_once) as f64 / last.duration_since(first).as_secs_f64();
     let mut row = Row::new(&format!("fetches: {QUEUED} queued, {RATE} allowed", RATE = RATE_LIMIT.1), steady);
     row.cpu_us = cpu.per_event(given);
     row.refused = refused;
