@@ -11,8 +11,10 @@ use crate::ports::{Cache, Telemetry};
 
 /// Events in one put: so many that a busy Redis takes them within its 20 ms, at some 50 µs each.
 pub const PUT_MAX_EVENTS: usize = 200;
-/// Events that may wait for the put before theirs; beyond them the oldest are left out.
+/// Events that may wait for the put before theirs …
 pub const WAITING_MAX_EVENTS: usize = 2_000;
+/// … and what they may weigh together; beyond either the oldest are left out.
+pub const WAITING_MAX_BYTES: usize = 8 << 20;
 
 /// What waits for the cache.
 pub(crate) struct CacheFeed {
@@ -30,7 +32,12 @@ impl CacheFeed {
     /// Lets these events wait for their put.
     pub(crate) fn offer(&mut self, events: impl Iterator<Item = Arc<WrittenEvent>>) {
         self.waiting.extend(events);
-        let excess = self.waiting.len().saturating_sub(WAITING_MAX_EVENTS);
+        let mut bytes = 0;
+        let newest = self.waiting.iter().rev().take(WAITING_MAX_EVENTS).take_while(|written| {
+            bytes += written.weight();
+            bytes <= WAITING_MAX_BYTES
+        });
+        let excess = self.waiting.len() - newest.count();
         if excess > 0 {
             self.waiting.drain(..excess);
             self.tell(CacheOutcome::Skipped, excess);

@@ -23,17 +23,14 @@ use crate::ports::cache::CacheError;
 use crate::ports::store::WrittenEvent;
 
 /// Users in the cache.
-pub const CACHE_USERS_MAX: usize = 10_000;
+pub const CACHE_USERS_MAX: usize = 2_500;
 /// Events in all series together.
-pub const CACHE_EVENTS_MAX: usize = 50_000;
-/// What all events together may weigh: JSON and readings, counted in each place that holds them.
-pub const CACHE_BYTES_MAX: usize = 64 << 20;
+pub const CACHE_EVENTS_MAX: usize = 5_000;
+/// What all events together may weigh, counted in each place that holds them: little, beside what a bridge is allowed to
+/// take for a delivery of a million readings.
+pub const CACHE_BYTES_MAX: usize = 8 << 20;
 /// Deletions that are remembered for one user.
 const DELETIONS_MAX: usize = 64;
-/// What an event weighs beside its JSON and its readings: headers, maps.
-const EVENT_BYTES: usize = 512;
-/// What a reading in memory weighs beside its JSON.
-const READING_BYTES: usize = 128;
 
 /// An operation of the cache, for its [`Faults`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,10 +118,6 @@ fn place(event: &Event) -> Place {
     (event.timestamp, event.event_id.clone())
 }
 
-fn weight(written: &WrittenEvent) -> usize {
-    EVENT_BYTES + written.message.value.len() + written.event.readings.len() * READING_BYTES
-}
-
 #[derive(Debug)]
 struct Newest {
     written: Arc<WrittenEvent>,
@@ -162,7 +155,7 @@ impl Held {
             self.delete(event, until, now);
             return;
         }
-        self.bytes += weight(written);
+        self.bytes += written.weight();
         self.records.insert(Arc::clone(&event.record_id), (event.version, place(event)));
         self.series.insert(place(event), Arc::clone(written));
         for device in [None, Some(event.device_type)] {
@@ -175,7 +168,7 @@ impl Held {
         self.latest.retain(|(_, newest)| {
             let is_kept = newest.written.event.record_id != event.record_id;
             if !is_kept {
-                *bytes -= weight(&newest.written);
+                *bytes -= newest.written.weight();
             }
             is_kept
         });
@@ -204,12 +197,12 @@ impl Held {
                 let other = &held.written.event;
                 let is_newer = other.record_id == event.record_id || newness(event) >= newness(other);
                 if is_newer || held.until <= now {
-                    self.bytes = self.bytes + weight(written) - weight(&held.written);
+                    self.bytes = self.bytes + written.weight() - held.written.weight();
                     *held = newest;
                 }
             }
             None => {
-                self.bytes += weight(written);
+                self.bytes += written.weight();
                 self.latest.push((device, newest));
             }
         }
@@ -218,7 +211,7 @@ impl Held {
     /// Takes what stands at `place` out of the series.
     fn take_out(&mut self, place: &Place) {
         let Some(written) = self.series.remove(place) else { return };
-        self.bytes -= weight(&written);
+        self.bytes -= written.weight();
         let record = &written.event.record_id;
         if self.records.get(record).is_some_and(|(_, of_record)| of_record == place) {
             self.records.remove(record);

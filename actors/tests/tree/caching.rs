@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actors::cache_feed::WAITING_MAX_EVENTS;
+use actors::cache_feed::{WAITING_MAX_BYTES, WAITING_MAX_EVENTS};
 use actors::domain::event::DeviceType;
 use actors::domain::ids::UserId;
 use actors::memory::{CacheCall, Moment};
@@ -22,11 +22,20 @@ fn counted(bridge: &Bridge, outcome: CacheOutcome) -> usize {
 
 /// One request with so many events, each of a user of its own.
 async fn inject_many(bridge: &Bridge, name: &str, events: usize) {
+    inject_heavy(bridge, name, events, 1).await;
+}
+
+/// The same with so many readings in each.
+async fn inject_heavy(bridge: &Bridge, name: &str, events: usize, readings: usize) {
+    let reading = |minute: usize| {
+        let taken_at = taken_at(minute).to_string();
+        serde_json::json!({"metric": "heart_rate", "value": 60.0, "timestamp": taken_at})
+    };
+    let readings: Vec<_> = (1..=readings).map(reading).collect();
     let event = |place: usize| {
         serde_json::json!({
             "device_type": "oura_ring", "user_id": format!("{name}{place}"), "kind": "sample",
-            "timestamp": taken_at(1).to_string(),
-            "readings": [{"metric": "heart_rate", "value": 60.0, "timestamp": taken_at(1).to_string()}],
+            "timestamp": taken_at(1).to_string(), "readings": &readings,
         })
     };
     let events: Vec<_> = (0..events).map(event).collect();
@@ -82,6 +91,29 @@ async fn while_a_put_takes_its_time_commits_go_on_and_the_oldest_that_wait_are_l
     assert!(latest("first0").await.is_some());
     assert!(latest("b0").await.is_none(), "the oldest");
     assert!(latest("d0").await.is_some());
+}
+
+#[actix::test]
+async fn while_a_put_takes_its_time_what_waits_is_bounded_in_bytes_too() {
+    let bridge = Bridge::start();
+    let mut held = bridge.cache.faults().hold(CacheCall::Put, Moment::Before);
+    inject_many(&bridge, "first", 1).await;
+    within("a put", held.reached()).await;
+    // A reading weighs 128 bytes and its JSON besides.
+    let (readings, fit) = (500, WAITING_MAX_BYTES / (500 * 128));
+    inject_heavy(&bridge, "b", fit, readings).await;
+    bridge.until("some are left out", |bridge| counted(bridge, CacheOutcome::Skipped) > 0).await;
+    held.release();
+    let latest = async |bridge: &Bridge, place: usize| {
+        bridge.cache.latest(&user(&format!("b{place}")), None).await.unwrap()
+    };
+    assert!(latest(&bridge, 0).await.is_none(), "the oldest");
+    let written = |bridge: &Bridge| {
+        let (put, skipped) = (CacheOutcome::Written, CacheOutcome::Skipped);
+        counted(bridge, put) + counted(bridge, skipped) == 1 + fit
+    };
+    bridge.until("the others follow", written).await;
+    assert!(latest(&bridge, fit - 1).await.is_some());
 }
 
 /// A cache with a mistake in it.
