@@ -10,6 +10,7 @@ use actors::domain::ids::UserId;
 use actors::domain::time::{Timestamp, UtcOffset};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::oura::{Oura, OuraConfig};
+use actors::vendors::terra::{Terra, TerraConfig};
 use actors::vendors::whoop::{Whoop, WhoopConfig};
 use actors::vendors::{Device, Owner, RawDelivery, fetch, signing};
 use bytes::Bytes;
@@ -101,6 +102,66 @@ mod plain {
         pub(super) updated_at: String,
         pub(super) score_state: String,
         pub(super) score: RecoveryScore,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct TerraUser {
+        pub(super) user_id: String,
+        pub(super) provider: String,
+        pub(super) reference_id: String,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct TerraMetadata {
+        pub(super) start_time: String,
+        pub(super) end_time: String,
+        pub(super) upload_type: u32,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct TerraDistance {
+        pub(super) steps: u32,
+        pub(super) distance_meters: f64,
+        pub(super) floors_climbed: u32,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct TerraSample {
+        pub(super) timestamp: String,
+        pub(super) bpm: u32,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct TerraSummary {
+        pub(super) avg_hr_bpm: f64,
+        pub(super) resting_hr_bpm: u32,
+        pub(super) avg_hrv_rmssd: f64,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct TerraDetailed {
+        pub(super) hr_samples: Vec<TerraSample>,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct TerraHeart {
+        pub(super) summary: TerraSummary,
+        pub(super) detailed: TerraDetailed,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct TerraDay {
+        pub(super) metadata: TerraMetadata,
+        pub(super) distance_data: TerraDistance,
+        pub(super) heart_rate_data: TerraHeart,
+    }
+
+    #[derive(Deserialize)]
+    pub(super) struct Terra {
+        #[serde(rename = "type")]
+        pub(super) kind: String,
+        pub(super) user: TerraUser,
+        pub(super) data: Vec<TerraDay>,
     }
 
     #[derive(Deserialize)]
@@ -205,6 +266,7 @@ pub(crate) fn run(results: &mut Results) {
     oura(results);
     whoop(results);
     healthkit(results);
+    terra(results);
 }
 
 fn oura(results: &mut Results) {
@@ -276,5 +338,43 @@ fn healthkit(results: &mut Results) {
         let body = json!({"user_id": "user-81", "samples": (0..samples).map(sample).collect::<Vec<_>>()});
         let what = format!("a push of HealthKit's, samples: {samples}");
         delivery::<plain::Push>(results, &what, &device, vec![("x-api-key", KEY.to_owned())], &body);
+    }
+}
+
+fn terra(results: &mut Results) {
+    let device = Terra::new(&TerraConfig {
+        webhook_secret: SECRET.to_owned(),
+        tolerance_s: TOLERANCE_S,
+        ..TerraConfig::default()
+    });
+    let sample = |i: i64| {
+        let at = Timestamp::from_ms((NOW_S - 86_400 + i * 60) * 1000).to_string();
+        json!({"timestamp": at, "bpm": 50 + i % 60})
+    };
+    // A day's sums alone, and with a heart rate of every minute.
+    for samples in [0, 900] {
+        let body = json!({
+            "type": "daily", "version": "2022-03-16",
+            "user": {"user_id": "0f2c9a44-6d0e-4b3f-a0a5-58b9a1f3c7de", "provider": "GARMIN", "reference_id": "user-81"},
+            "data": [{
+                "metadata": {
+                    "start_time": "2026-09-09T12:00:00.000000+00:00", "end_time": "2026-09-10T12:00:00.000000+00:00",
+                    "upload_type": 1,
+                },
+                "distance_data": {"steps": 8_412, "distance_meters": 6_050.5, "floors_climbed": 4},
+                "heart_rate_data": {
+                    "summary": {"avg_hr_bpm": 72.5, "resting_hr_bpm": 55, "avg_hrv_rmssd": 41.25},
+                    "detailed": {"hr_samples": (0..samples).map(sample).collect::<Vec<_>>()},
+                },
+            }],
+        });
+        let signature = signing::terra(SECRET, NOW_S, body.to_string().as_bytes());
+        let fields = vec![
+            ("x-terra-signature", signature),
+            ("x-terra-ordering-timestamp", (NOW_S * 1000).to_string()),
+            ("x-terra-trace-id", "5b1c2f5e-73b1-4c0e-9d55-6f2f3f0b7a11".to_owned()),
+        ];
+        let what = format!("a day of Terra's, samples: {samples}");
+        delivery::<plain::Terra>(results, &what, &device, fields, &body);
     }
 }

@@ -39,6 +39,7 @@ mod oura;
 mod polls;
 mod privacy;
 mod read_api;
+mod record_kills;
 mod records;
 mod reload;
 mod schemas;

@@ -76,12 +76,12 @@ async fn events_of_an_account_become_its_users_when_it_is_linked() {
     let latest = bridge.read("/v1/users/ada/latest").await;
     assert_eq!(latest["readings"]["hrv"]["value"], 43.0, "{latest}");
     assert_eq!(bridge.read("/v1/users/oura:A1/latest").await["readings"], json!({}));
+    until_applied(&bridge, "ada", 3).await;
     let told = on_log(&bridge);
     let told: Vec<_> =
         told.iter().filter(|(key, ..)| key == "ada").map(|(_, id, history)| (json!(id), *history)).collect();
     let expected = [(&own[0], false), (&moving[0], true), (&moving[1], true)];
     assert_eq!(told, expected.map(|(id, history)| (id.clone(), history)));
-    until_applied(&bridge, "ada", 3).await;
 
     // What was recorded for a user stays with the user, whoever has the account later.
     assert_eq!(linked(&bridge, "oura/A1", "bob").await, 0);

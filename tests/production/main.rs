@@ -36,12 +36,16 @@ mod healthkit;
 mod injection;
 #[path = "../it/modes.rs"]
 mod modes;
+#[path = "../it/moves.rs"]
+mod moves;
 #[path = "../it/oura.rs"]
 mod oura;
 mod outages;
 #[path = "../it/read_api.rs"]
 mod read_api;
 mod real_kafka;
+#[path = "../it/record_kills.rs"]
+mod record_kills;
 #[path = "../it/records.rs"]
 mod records;
 #[path = "../it/webhooks.rs"]

@@ -14,3 +14,4 @@ pub mod message;
 pub mod metric;
 pub mod rate_budget;
 pub mod time;
+pub mod unit;

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::json;
+use super::record::Field;
+use super::sources::Sources;
 use super::timestamp::Moment;
 use crate::domain::admission::{EventDraft, Facts, ReadingFact, Version};
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
@@ -44,6 +46,24 @@ struct Section<'a> {
     level: Option<&'a RawValue>,
 }
 
+/// What the events and records of these formats are called.
+pub(super) const RECORD: &str = "inline";
+
+/// Where the values are.
+const SECTIONS: [(&str, &str, Metric); 4] = [
+    ("hrv_data", "rmssd", Metric::Hrv),
+    ("sleep", "score", Metric::SleepScore),
+    ("recovery", "score", Metric::RecoveryScore),
+    ("stress", "level", Metric::StressLevel),
+];
+
+/// All fields that are read.
+pub(super) fn list(sources: &mut Sources) {
+    for (section, field, metric) in SECTIONS {
+        sources.add(RECORD, &[section], &Field::new(field, metric));
+    }
+}
+
 /// Reads one record of `user_id`, which came to the endpoint of `device`.
 pub(super) fn decode(
     device: (&'static str, DeviceType),
@@ -53,24 +73,21 @@ pub(super) fn decode(
 ) -> Result<Decoded, DecodeError> {
     let (device, device_type) = device;
     let record: Record<'_> = json::object(document).map_err(|detail| shape("", detail))?;
-    let sections = [
-        ("/hrv_data", record.hrv_data, "/rmssd", Metric::Hrv),
-        ("/sleep", record.sleep, "/score", Metric::SleepScore),
-        ("/recovery", record.recovery, "/score", Metric::RecoveryScore),
-        ("/stress", record.stress, "/level", Metric::StressLevel),
-    ];
-    if sections.iter().all(|(_, section, _, _)| section.is_none()) {
+    // In the order of the table.
+    let sections = [record.hrv_data, record.sleep, record.recovery, record.stress];
+    if sections.iter().all(Option::is_none) {
         return Err(shape("", "at least one of `hrv_data`, `sleep`, `recovery` and `stress` was expected"));
     }
     let moment = read_timestamp(record.timestamp, received_at)?;
 
     let mut rejected = Rejections::default();
     let mut facts = Vec::new();
-    for (section, raw, field, metric) in sections {
+    for ((section, field, metric), raw) in SECTIONS.into_iter().zip(sections) {
         match raw.map_or(Ok(None), |raw| read_section(raw, field, metric)) {
             Ok(None) => {}
             Ok(Some(value)) => facts.push(fact(device, &user_id, moment, metric, value)),
-            Err((field, detail)) => rejected.push(0, format!("{section}{field}"), detail),
+            Err((None, detail)) => rejected.push(0, format!("/{section}"), detail),
+            Err((Some(field), detail)) => rejected.push(0, format!("/{section}/{field}"), detail),
         }
     }
     if facts.is_empty() {
@@ -94,7 +111,7 @@ pub(super) fn of_facts(
     let draft = EventDraft {
         device_type,
         user_id,
-        kind: "inline".into(),
+        kind: RECORD.into(),
         timestamp,
         received_at,
         is_backfill: false,
@@ -112,21 +129,22 @@ fn read_timestamp(raw: Option<&RawValue>, received_at: Timestamp) -> Result<Mome
     Moment::from_json(raw, received_at).map_err(|error| shape("/timestamp", &error.to_string()))
 }
 
-/// The section's one value. Absent and null are no values; anything else that is wrong has its place and reason.
+/// The section's one value. Absent and null are no values; anything else that is wrong has its place (its field, or the
+/// section itself) and reason.
 fn read_section(
     raw: &RawValue,
     field: &'static str,
     metric: Metric,
-) -> Result<Option<f64>, (&'static str, Cow<'static, str>)> {
-    let section: Section<'_> = json::object(raw).map_err(|detail| ("", detail.into()))?;
+) -> Result<Option<f64>, (Option<&'static str>, Cow<'static, str>)> {
+    let section: Section<'_> = json::object(raw).map_err(|detail| (None, detail.into()))?;
     let raw = match field {
-        "/rmssd" => section.rmssd,
-        "/level" => section.level,
+        "rmssd" => section.rmssd,
+        "level" => section.level,
         _ => section.score,
     };
     let Some(raw) = raw else { return Ok(None) };
-    let value = json::number(raw).map_err(|detail| (field, detail.into()))?;
-    metric.accept(value).map(Some).map_err(|error| (field, error.to_string().into()))
+    let value = json::number(raw).map_err(|detail| (Some(field), detail.into()))?;
+    metric.accept(value).map(Some).map_err(|error| (Some(field), error.to_string().into()))
 }
 
 /// The same reading is: device, user, moment and metric; the later arrival wins (vendors.md §14).

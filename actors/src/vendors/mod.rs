@@ -15,11 +15,11 @@ mod json;
 mod json_check;
 mod json_walk;
 pub mod long;
-mod numbers;
 pub mod oura;
 pub mod polls;
 mod record;
 pub mod signing;
+pub mod sources;
 pub mod terra;
 #[cfg(test)]
 mod tests;

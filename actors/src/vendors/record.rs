@@ -10,7 +10,6 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::json::{self, Members};
-use super::numbers::without_float_noise;
 use super::timestamp::Moment;
 use crate::domain::account::VendorUserId;
 use crate::domain::admission::{EventDraft, Facts, Version};
@@ -20,6 +19,7 @@ use crate::domain::fetch::Fetch;
 use crate::domain::ids::{Identity, UserId};
 use crate::domain::metric::Metric;
 use crate::domain::time::{Timestamp, UtcOffset};
+use crate::domain::unit::{Conversion, Unit};
 
 /// The confidence in what came through a vendor's cloud (contract §3).
 const CONFIDENCE: f64 = 0.95;
@@ -156,7 +156,7 @@ impl Kind {
 pub(super) struct Field {
     name: &'static str,
     metric: Metric,
-    convert: fn(f64) -> f64,
+    unit: Option<Unit>,
     context: Option<Context>,
     source: Option<&'static str>,
     is_derived: bool,
@@ -167,9 +167,14 @@ pub(super) struct Field {
 impl Field {
     /// A member of this name, in the metric's own unit.
     pub(super) const fn new(name: &'static str, metric: Metric) -> Self {
-        let (context, source, method) = (None, None, HrvMethod::Rmssd);
+        let (unit, context, source, method) = (None, None, None, HrvMethod::Rmssd);
         let (is_derived, none_below_zero) = (false, false);
-        Self { name, metric, convert: |it| it, context, source, is_derived, method, none_below_zero }
+        Self { name, metric, unit, context, source, is_derived, method, none_below_zero }
+    }
+
+    /// What is no member, but follows from the record's times.
+    pub(super) const fn from_times(metric: Metric) -> Self {
+        Self::new("start to end", metric)
     }
 
     /// The member's name.
@@ -177,9 +182,18 @@ impl Field {
         self.name
     }
 
-    /// Computed from the member's value.
-    pub(super) const fn by(self, convert: fn(f64) -> f64) -> Self {
-        Self { convert, ..self }
+    pub(super) const fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// The unit of the member, where it is another than the metric's.
+    pub(super) const fn unit(&self) -> Option<Unit> {
+        self.unit
+    }
+
+    /// In another unit than the metric's.
+    pub(super) const fn given_in(self, unit: Unit) -> Self {
+        Self { unit: Some(unit), ..self }
     }
 
     pub(super) const fn context(self, context: Context) -> Self {
@@ -373,7 +387,8 @@ pub(super) fn value(raw: &RawValue, field: &Field) -> Result<Option<f64>, Cow<'s
     if is_unmeasured || (field.none_below_zero && number < 0.0) {
         return Ok(None);
     }
-    let value = without_float_noise((field.convert)(number));
+    let conversion = field.unit.map_or(Conversion::Same, |unit| unit.conversion);
+    let value = conversion.apply(number);
     field.metric.accept(value).map(Some).map_err(|error| error.to_string().into())
 }
 

@@ -9,13 +9,7 @@ use super::fields::{Fields, Times};
 use super::item::{Item, Refusal, accept, refuse};
 use super::sample::Found;
 use super::source::Source;
-use super::types::{
-    self, ACTIVE_ENERGY, BASAL_ENERGY, BASAL_TEMPERATURE, BLOOD_GLUCOSE, BODY_FAT, BODY_MASS,
-    BODY_MASS_INDEX, BODY_TEMPERATURE, CYCLED, EXERCISE_TIME, FLIGHTS_CLIMBED, Folded, HEART_RATE,
-    HEART_RATE_RECOVERY, HEIGHT, HRV, LEAN_MASS, MINDFUL, OXYGEN_SATURATION, QuantityType, RESPIRATORY_RATE,
-    RESTING_HEART_RATE, STAND_HOURS, STAND_TIME, STEPS, SWUM, VO2_MAX, WALKED, WALKING_HEART_RATE,
-    WRIST_TEMPERATURE,
-};
+use super::types::{self, Folded, QuantityType};
 use super::{exported_sleep, pressure, sleep};
 use crate::domain::admission::Version;
 use crate::domain::event::Context;
@@ -24,7 +18,7 @@ use crate::vendors::json;
 use crate::vendors::timestamp::Moment;
 
 /// What the points of a metric are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Points {
     /// Numbers.
     Quantity(&'static QuantityType),
@@ -36,42 +30,20 @@ pub(super) enum Points {
     PassedBy,
 }
 
+/// The metric whose points are pairs of pressures.
+pub(super) const BLOOD_PRESSURE: &[u8] = b"bloodpressure";
+/// The metric whose points are intervals of sleep, or the totals of nights.
+pub(super) const SLEEP: &[u8] = b"sleepanalysis";
+
 /// The metric of this name.
 pub(super) fn find(name: &str) -> Points {
     let Some(folded) = Folded::of(name) else { return Points::PassedBy };
-    Points::Quantity(match folded.without(&[]) {
-        b"heartrate" => &HEART_RATE,
-        b"restingheartrate" => &RESTING_HEART_RATE,
-        b"walkingheartrateaverage" | b"walkingheartrate" => &WALKING_HEART_RATE,
-        b"heartratevariability" | b"heartratevariabilitysdnn" => &HRV,
-        b"cardiorecovery" | b"heartraterecovery" => &HEART_RATE_RECOVERY,
-        b"bloodoxygensaturation" | b"oxygensaturation" => &OXYGEN_SATURATION,
-        b"respiratoryrate" => &RESPIRATORY_RATE,
-        b"bodytemperature" => &BODY_TEMPERATURE,
-        b"basalbodytemperature" => &BASAL_TEMPERATURE,
-        b"applesleepingwristtemperature" => &WRIST_TEMPERATURE,
-        b"stepcount" => &STEPS,
-        b"walkingrunningdistance" => &WALKED,
-        b"cyclingdistance" => &CYCLED,
-        b"swimmingdistance" => &SWUM,
-        b"activeenergy" => &ACTIVE_ENERGY,
-        b"basalenergyburned" => &BASAL_ENERGY,
-        b"appleexercisetime" => &EXERCISE_TIME,
-        b"applestandtime" => &STAND_TIME,
-        b"applestandhour" => &STAND_HOURS,
-        b"flightsclimbed" => &FLIGHTS_CLIMBED,
-        b"mindfulminutes" => &MINDFUL,
-        b"vo2max" => &VO2_MAX,
-        b"weightbodymass" => &BODY_MASS,
-        b"bodyfatpercentage" => &BODY_FAT,
-        b"bodymassindex" => &BODY_MASS_INDEX,
-        b"height" => &HEIGHT,
-        b"leanbodymass" => &LEAN_MASS,
-        b"bloodglucose" => &BLOOD_GLUCOSE,
-        b"bloodpressure" => return Points::BloodPressure,
-        b"sleepanalysis" => return Points::Sleep,
-        _ => return Points::PassedBy,
-    })
+    let name = folded.without(&[]);
+    match name {
+        BLOOD_PRESSURE => Points::BloodPressure,
+        SLEEP => Points::Sleep,
+        _ => types::exported(name).map_or(Points::PassedBy, Points::Quantity),
+    }
 }
 
 /// What is said of all points of a series.

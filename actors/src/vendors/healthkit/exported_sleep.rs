@@ -10,6 +10,7 @@ use super::sleep::KIND;
 use super::types::NIGHT_PART;
 use crate::domain::metric::Metric;
 use crate::domain::time::MS_PER_MINUTE;
+use crate::domain::unit::{HOUR, Unit};
 use crate::vendors::json::{self, Members};
 use crate::vendors::timestamp::Moment;
 
@@ -17,7 +18,17 @@ use crate::vendors::timestamp::Moment;
 const TYPE: &str = "sleepanalysis";
 
 /// The unit of a night's totals where none is told: decimal hours.
-const UNIT: &str = "hr";
+pub(super) const UNIT: Unit = HOUR;
+
+const TOTAL: (&str, Metric) = ("totalSleep", Metric::TotalSleepMinutes);
+const DEEP: (&str, Metric) = ("deep", Metric::DeepSleepMinutes);
+const CORE: (&str, Metric) = ("core", Metric::LightSleepMinutes);
+const REM: (&str, Metric) = ("rem", Metric::RemSleepMinutes);
+const AWAKE: (&str, Metric) = ("awake", Metric::AwakeMinutes);
+const IN_BED: (&str, Metric) = ("inBed", Metric::TimeInBedMinutes);
+
+/// The members that are readings.
+pub(super) const PARTS: [(&str, Metric); 6] = [TOTAL, DEEP, CORE, REM, AWAKE, IN_BED];
 
 /// Minutes of each part of a night, as far as they were told.
 struct Parts {
@@ -37,17 +48,17 @@ pub(super) fn read(raw: &RawValue, unit: Option<&str>, item: &mut Item<'_>) -> R
     let place = ["source", "sleepSource", "inBedSource"].into_iter();
     let place = place.filter_map(|name| members.get(name).transpose()).next();
     let source = source(place.transpose().map_err(refuse("/source"))?)?;
-    let unit = unit.filter(|unit| !unit.trim().is_empty()).unwrap_or(UNIT);
+    let unit = unit.filter(|unit| !unit.trim().is_empty()).unwrap_or(UNIT.names[0]);
 
     let mut read = |name: &'static str| part(&members, name, unit, item);
     let mut parts = Parts {
-        total: read("totalSleep"),
-        deep: read("deep"),
-        core: read("core"),
-        rem: read("rem"),
+        total: read(TOTAL.0),
+        deep: read(DEEP.0),
+        core: read(CORE.0),
+        rem: read(REM.0),
         asleep: read("asleep"),
-        awake: read("awake"),
-        in_bed: read("inBed"),
+        awake: read(AWAKE.0),
+        in_bed: read(IN_BED.0),
     };
     // `asleep` is sleep without a stage; older versions tell no total.
     let staged = [parts.deep, parts.core, parts.rem].into_iter().flatten().sum::<i64>();
@@ -57,12 +68,12 @@ pub(super) fn read(raw: &RawValue, unit: Option<&str>, item: &mut Item<'_>) -> R
     let is_staged = staged > 0;
     let in_bed = parts.in_bed.filter(|in_bed| *in_bed > 0);
     let told = [
-        (Metric::TotalSleepMinutes, parts.total.filter(|total| *total > 0)),
-        (Metric::DeepSleepMinutes, parts.deep.filter(|_| is_staged)),
-        (Metric::LightSleepMinutes, parts.core.filter(|_| is_staged)),
-        (Metric::RemSleepMinutes, parts.rem.filter(|_| is_staged)),
-        (Metric::AwakeMinutes, parts.awake),
-        (Metric::TimeInBedMinutes, in_bed),
+        (TOTAL.1, parts.total.filter(|total| *total > 0)),
+        (DEEP.1, parts.deep.filter(|_| is_staged)),
+        (CORE.1, parts.core.filter(|_| is_staged)),
+        (REM.1, parts.rem.filter(|_| is_staged)),
+        (AWAKE.1, parts.awake),
+        (IN_BED.1, in_bed),
     ];
     if told.iter().all(|(_, ms)| ms.is_none()) && item.refused.is_none() {
         return Err(refuse("/totalSleep")("is missing"));

@@ -8,6 +8,7 @@ pub mod bound_key;
 mod export;
 mod exported_sleep;
 mod fields;
+mod inventory;
 mod item;
 mod long;
 mod nights;
@@ -18,7 +19,6 @@ mod sections;
 mod sleep;
 mod source;
 mod types;
-mod units;
 mod workout;
 
 use std::fmt;
@@ -32,6 +32,8 @@ use crate::domain::delivery::{DecodeError, Decoded, Format, Headers, VerifyError
 use crate::domain::event::DeviceType;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
+
+pub(super) use inventory::list;
 
 /// The secrets of the HealthKit door. Blank ones let nobody in.
 #[derive(Clone, Default)]
@@ -159,6 +161,7 @@ impl Device for HealthKit {
 pub(in crate::vendors) fn types_by_name() -> Vec<(&'static str, bool)> {
     types::ALL
         .iter()
-        .map(|row| (row.name, types::find(row.name) == Some(types::SampleType::Quantity(row))))
+        .map(|row| row.kind)
+        .map(|kind| (kind.name, types::find(kind.name) == Some(types::SampleType::Quantity(kind))))
         .collect()
 }

@@ -29,6 +29,16 @@ const CONFIDENCE: f64 = 0.8;
 /// The source of what is derived.
 const SOURCE: &str = "derived";
 
+/// What a night is summed up in.
+pub(super) const SUMS: [Metric; 6] = [
+    Metric::TotalSleepMinutes,
+    Metric::DeepSleepMinutes,
+    Metric::LightSleepMinutes,
+    Metric::RemSleepMinutes,
+    Metric::AwakeMinutes,
+    Metric::TimeInBedMinutes,
+];
+
 /// Some time in one state, as one device tells it.
 #[derive(Debug, Clone)]
 pub(super) struct Interval {
@@ -187,16 +197,17 @@ impl Night {
         let staged_ms = in_state(State::Deep) + in_state(State::Light) + in_state(State::Rem);
         let total_ms = staged_ms + in_state(State::Asleep);
         let is_staged = staged_ms > 0;
+        // In the order of `SUMS`.
         let sums = [
-            (Metric::TotalSleepMinutes, total_ms, total_ms > 0),
-            (Metric::DeepSleepMinutes, in_state(State::Deep), is_staged),
-            (Metric::LightSleepMinutes, in_state(State::Light), is_staged),
-            (Metric::RemSleepMinutes, in_state(State::Rem), is_staged),
-            (Metric::AwakeMinutes, in_state(State::Awake), is_staged || in_state(State::Awake) > 0),
-            (Metric::TimeInBedMinutes, self.in_bed_ms, self.in_bed_ms > 0),
+            (total_ms, total_ms > 0),
+            (in_state(State::Deep), is_staged),
+            (in_state(State::Light), is_staged),
+            (in_state(State::Rem), is_staged),
+            (in_state(State::Awake), is_staged || in_state(State::Awake) > 0),
+            (self.in_bed_ms, self.in_bed_ms > 0),
         ];
         let version = version(total_ms, staged_ms, self.in_bed_ms, &self.in_state_ms);
-        for (metric, ms, is_told) in sums {
+        for (metric, (ms, is_told)) in SUMS.into_iter().zip(sums) {
             let Some(minutes) = metric.accept(ms as f64 / MS_PER_MINUTE as f64).ok().filter(|_| is_told)
             else {
                 continue;

@@ -12,6 +12,9 @@ use crate::vendors::json::{self, Members};
 /// Where apps put the two samples of a correlation.
 const LISTS: [&str; 5] = ["objects", "samples", "values", "components", "correlatedObjects"];
 
+/// The members of a pair.
+pub(super) const PARTS: [(&str, &QuantityType); 2] = [("systolic", &SYSTOLIC), ("diastolic", &DIASTOLIC)];
+
 /// One of the two values.
 struct Part<'a> {
     kind: &'static QuantityType,
@@ -73,7 +76,7 @@ fn plain<'a>(
     unit: Option<&str>,
     parts: &mut Vec<Part<'a>>,
 ) -> Result<(), Refusal> {
-    for (name, kind) in [("systolic", &SYSTOLIC), ("diastolic", &DIASTOLIC)] {
+    for (name, kind) in PARTS {
         let at = format!("{at}/{name}");
         let number = members.get(name).and_then(|raw| raw.map(json::number).transpose());
         if let Some(value) = number.map_err(refuse(at.clone()))? {

@@ -9,6 +9,7 @@ use super::{pressure, sleep, workout};
 use crate::domain::admission::Version;
 use crate::domain::metric::Metric;
 use crate::domain::time::MS_PER_MINUTE;
+use crate::domain::unit::HOUR;
 use crate::vendors::json;
 
 /// Whether an item was of a type that is read.
@@ -65,7 +66,7 @@ fn stand_hour(fields: &Fields<'_>, item: &mut Item<'_>) -> Result<(), Refusal> {
         }
         _ => return Err(refuse("/value")(EXPECTED)),
     };
-    let minutes = if has_stood { 60.0 } else { 0.0 };
+    let minutes = HOUR.conversion.apply(if has_stood { 1.0 } else { 0.0 });
     push(fields, &STAND_HOURS, (Metric::StandMinutes, minutes), &fields.times(item.received_at)?, item)
 }
 

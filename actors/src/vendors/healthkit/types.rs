@@ -1,16 +1,20 @@
 //! HealthKit's types, and what they become (vendors.md §4a). A new type is a row here.
 
-use super::units::Quantity;
 use crate::domain::event::HrvMethod;
 use crate::domain::metric::{Metric, ValueError};
+use crate::domain::unit::{HOUR, Unit};
 
 /// The kind of an event of ordinary samples (contract §3).
 pub(super) const SAMPLE: &str = "sample";
 /// The kind of an event of measurements of the body itself.
 pub(super) const BODY: &str = "body";
+/// The unit of what is counted.
+const COUNT: &str = "count";
+/// Below this a wrist's temperature is a deviation, in any unit: nobody's skin is that cold.
+const DEVIATION_BELOW: f64 = 10.0;
 
 /// What a sample is, by the name of its type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum SampleType {
     /// A number with a unit.
     Quantity(&'static QuantityType),
@@ -29,14 +33,17 @@ pub(super) enum SampleType {
 }
 
 /// One quantity type.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct QuantityType {
     /// Apple's identifier without its prefix, in lower case. Part of identities: never to be changed.
     pub(super) name: &'static str,
-    /// What it is, where its value does not decide that.
-    metric: Metric,
+    /// What it is, where its value does not decide that. Its units are the metric's.
+    pub(super) metric: Metric,
+    /// What a small value is: by how much it is another than usual.
+    pub(super) deviation: Option<Metric>,
+    /// What is meant by `count`, and by no unit.
+    pub(super) counted: Option<Unit>,
     pub(super) method: Option<HrvMethod>,
-    pub(super) quantity: Quantity,
     /// The kind of its events.
     pub(super) kind: &'static str,
     /// Whether it adds up over its interval: of two totals of one span the larger is the later.
@@ -46,15 +53,24 @@ pub(super) struct QuantityType {
 /// Why a number is no value of a type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Unfit {
-    /// The unit is none of the quantity's.
+    /// The unit is none of the metric's.
     Unit,
     /// The value is not the metric's.
     Value(ValueError),
 }
 
 impl QuantityType {
-    const fn new(name: &'static str, metric: Metric, quantity: Quantity) -> Self {
-        Self { name, metric, method: None, quantity, kind: SAMPLE, is_total: false }
+    const fn new(name: &'static str, metric: Metric) -> Self {
+        let (deviation, counted, method) = (None, None, None);
+        Self { name, metric, deviation, counted, method, kind: SAMPLE, is_total: false }
+    }
+
+    const fn or_deviation(self, metric: Metric) -> Self {
+        Self { deviation: Some(metric), ..self }
+    }
+
+    const fn counted(self, unit: Unit) -> Self {
+        Self { counted: Some(unit), ..self }
     }
 
     const fn total(self) -> Self {
@@ -69,6 +85,12 @@ impl QuantityType {
         Self { method: Some(HrvMethod::Sdnn), ..self }
     }
 
+    /// The accepted units, for the sentence that refuses another.
+    pub(super) fn unit_names(&self) -> impl Iterator<Item = &'static str> {
+        let counted = self.counted.map(|_| COUNT);
+        self.metric.dimension().unit_names().chain(counted)
+    }
+
     /// The metric's name, for sentences.
     pub(super) fn metric_name(&self) -> &'static str {
         self.metric.name()
@@ -76,68 +98,122 @@ impl QuantityType {
 
     /// The metric that a value in some unit is one of, and the value in that metric's own unit, inside its range.
     pub(super) fn accept(&self, value: f64, unit: Option<&str>) -> Result<(Metric, f64), Unfit> {
-        let canonical = self.quantity.convert(value, unit).ok_or(Unfit::Unit)?;
-        let metric = match self.quantity {
-            Quantity::WristTemperature if Quantity::is_deviation(value) => Metric::TemperatureDeviation,
-            _ => self.metric,
+        let metric = self.deviation.filter(|_| value.abs() < DEVIATION_BELOW).unwrap_or(self.metric);
+        let is_counted = || unit.is_none_or(|unit| matches!(unit.trim(), "" | COUNT));
+        let canonical = match self.counted.filter(|_| is_counted()) {
+            Some(unit) => Some(unit.conversion.apply(value)),
+            None => metric.dimension().convert(value, unit),
         };
+        let canonical = canonical.ok_or(Unfit::Unit)?;
         metric.accept(canonical).map(|value| (metric, value)).map_err(Unfit::Value)
     }
 }
 
 macro_rules! quantities {
-    ($($constant:ident = $row:expr;)*) => {
+    ($($constant:ident: samples [$($sample:literal),*], exports [$($export:literal),*] = $row:expr;)*) => {
         $(pub(super) static $constant: QuantityType = $row;)*
-        /// Every row of the table.
-        #[cfg(test)]
-        pub(super) static ALL: &[&QuantityType] = &[$(&$constant,)*];
+
+        /// Every row, with its names in samples and in exports.
+        pub(super) static ALL: &[Row] = &[
+            $(Row { kind: &$constant, samples: &[$($sample),*], exports: &[$($export),*] },)*
+        ];
+
+        /// The quantity of samples of this type.
+        fn sampled(name: &[u8]) -> Option<&'static QuantityType> {
+            match name { $($($sample => Some(&$constant),)*)* _ => None }
+        }
+
+        /// The quantity of exported points of this metric.
+        pub(super) fn exported(name: &[u8]) -> Option<&'static QuantityType> {
+            match name { $($($export => Some(&$constant),)*)* _ => None }
+        }
     };
 }
 
-const fn row(name: &'static str, metric: Metric, quantity: Quantity) -> QuantityType {
-    QuantityType::new(name, metric, quantity)
+/// A quantity type and its names, folded: of samples, and of Health Auto Export's metrics.
+pub(super) struct Row {
+    pub(super) kind: &'static QuantityType,
+    pub(super) samples: &'static [&'static [u8]],
+    pub(super) exports: &'static [&'static [u8]],
+}
+
+const fn row(name: &'static str, metric: Metric) -> QuantityType {
+    QuantityType::new(name, metric)
 }
 
 quantities! {
-    HEART_RATE = row("heartrate", Metric::HeartRate, Quantity::HeartRate);
-    RESTING_HEART_RATE = row("restingheartrate", Metric::RestingHeartRate, Quantity::HeartRate);
-    WALKING_HEART_RATE = row("walkingheartrateaverage", Metric::WalkingHeartRate, Quantity::HeartRate);
-    HRV = row("heartratevariabilitysdnn", Metric::Hrv, Quantity::Interval).sdnn();
-    HEART_RATE_RECOVERY = row("heartraterecoveryoneminute", Metric::HeartRateRecovery, Quantity::HeartRate);
-    OXYGEN_SATURATION = row("oxygensaturation", Metric::BloodOxygen, Quantity::Fraction);
-    RESPIRATORY_RATE = row("respiratoryrate", Metric::RespiratoryRate, Quantity::BreathingRate);
-    BODY_TEMPERATURE = row("bodytemperature", Metric::BodyTemperature, Quantity::Temperature);
-    BASAL_TEMPERATURE = row("basalbodytemperature", Metric::BodyTemperature, Quantity::Temperature);
-    WRIST_TEMPERATURE =
-        row("applesleepingwristtemperature", Metric::SkinTemperature, Quantity::WristTemperature);
-    STEPS = row("stepcount", Metric::Steps, Quantity::Count).total();
-    WALKED = row("distancewalkingrunning", Metric::DistanceMeters, Quantity::Length).total();
-    CYCLED = row("distancecycling", Metric::DistanceMeters, Quantity::Length).total();
-    SWUM = row("distanceswimming", Metric::DistanceMeters, Quantity::Length).total();
-    ACTIVE_ENERGY = row("activeenergyburned", Metric::ActiveCalories, Quantity::Energy).total();
-    BASAL_ENERGY = row("basalenergyburned", Metric::BasalCalories, Quantity::Energy).total();
-    EXERCISE_TIME = row("appleexercisetime", Metric::ExerciseMinutes, Quantity::Duration).total();
-    STAND_TIME = row("applestandtime", Metric::StandMinutes, Quantity::Duration).total();
-    STAND_HOURS = row("applestandhour", Metric::StandMinutes, Quantity::Hours).total();
-    FLIGHTS_CLIMBED = row("flightsclimbed", Metric::FlightsClimbed, Quantity::Count).total();
-    MINDFUL = row("mindfulsession", Metric::MindfulMinutes, Quantity::Duration).total();
-    VO2_MAX = row("vo2max", Metric::Vo2Max, Quantity::OxygenUptake);
-    BODY_MASS = row("bodymass", Metric::Weight, Quantity::Mass).body();
-    BODY_FAT = row("bodyfatpercentage", Metric::BodyFat, Quantity::Fraction).body();
-    BODY_MASS_INDEX = row("bodymassindex", Metric::Bmi, Quantity::MassIndex).body();
-    HEIGHT = row("height", Metric::Height, Quantity::Length).body();
-    LEAN_MASS = row("leanbodymass", Metric::LeanMass, Quantity::Mass).body();
-    BLOOD_GLUCOSE = row("bloodglucose", Metric::BloodGlucose, Quantity::Glucose);
-    SYSTOLIC = row("bloodpressuresystolic", Metric::BloodPressureSystolic, Quantity::Pressure);
-    DIASTOLIC = row("bloodpressurediastolic", Metric::BloodPressureDiastolic, Quantity::Pressure);
+    HEART_RATE: samples [b"heartrate"], exports [b"heartrate"] = row("heartrate", Metric::HeartRate);
+    RESTING_HEART_RATE: samples [b"restingheartrate"], exports [b"restingheartrate"] =
+        row("restingheartrate", Metric::RestingHeartRate);
+    WALKING_HEART_RATE:
+        samples [b"walkingheartrateaverage", b"walkingheartrate"],
+        exports [b"walkingheartrateaverage", b"walkingheartrate"] =
+        row("walkingheartrateaverage", Metric::WalkingHeartRate);
+    HRV:
+        samples [b"heartratevariabilitysdnn"],
+        exports [b"heartratevariability", b"heartratevariabilitysdnn"] =
+        row("heartratevariabilitysdnn", Metric::Hrv).sdnn();
+    HEART_RATE_RECOVERY:
+        samples [b"heartraterecoveryoneminute"],
+        exports [b"cardiorecovery", b"heartraterecovery"] =
+        row("heartraterecoveryoneminute", Metric::HeartRateRecovery);
+    OXYGEN_SATURATION:
+        samples [b"oxygensaturation"],
+        exports [b"bloodoxygensaturation", b"oxygensaturation"] =
+        row("oxygensaturation", Metric::BloodOxygen);
+    RESPIRATORY_RATE: samples [b"respiratoryrate"], exports [b"respiratoryrate"] =
+        row("respiratoryrate", Metric::RespiratoryRate);
+    BODY_TEMPERATURE: samples [b"bodytemperature"], exports [b"bodytemperature"] =
+        row("bodytemperature", Metric::BodyTemperature);
+    BASAL_TEMPERATURE: samples [b"basalbodytemperature"], exports [b"basalbodytemperature"] =
+        row("basalbodytemperature", Metric::BodyTemperature);
+    WRIST_TEMPERATURE:
+        samples [b"applesleepingwristtemperature"],
+        exports [b"applesleepingwristtemperature"] =
+        row("applesleepingwristtemperature", Metric::SkinTemperature).or_deviation(Metric::TemperatureDeviation);
+    STEPS: samples [b"stepcount"], exports [b"stepcount"] = row("stepcount", Metric::Steps).total();
+    WALKED: samples [b"distancewalkingrunning"], exports [b"walkingrunningdistance"] =
+        row("distancewalkingrunning", Metric::DistanceMeters).total();
+    CYCLED: samples [b"distancecycling"], exports [b"cyclingdistance"] =
+        row("distancecycling", Metric::DistanceMeters).total();
+    SWUM: samples [b"distanceswimming"], exports [b"swimmingdistance"] =
+        row("distanceswimming", Metric::DistanceMeters).total();
+    ACTIVE_ENERGY: samples [b"activeenergyburned"], exports [b"activeenergy"] =
+        row("activeenergyburned", Metric::ActiveCalories).total();
+    BASAL_ENERGY: samples [b"basalenergyburned"], exports [b"basalenergyburned"] =
+        row("basalenergyburned", Metric::BasalCalories).total();
+    EXERCISE_TIME: samples [b"appleexercisetime"], exports [b"appleexercisetime"] =
+        row("appleexercisetime", Metric::ExerciseMinutes).total();
+    STAND_TIME: samples [b"applestandtime"], exports [b"applestandtime"] =
+        row("applestandtime", Metric::StandMinutes).total();
+    STAND_HOURS: samples [], exports [b"applestandhour"] =
+        row("applestandhour", Metric::StandMinutes).total().counted(HOUR);
+    FLIGHTS_CLIMBED: samples [b"flightsclimbed"], exports [b"flightsclimbed"] =
+        row("flightsclimbed", Metric::FlightsClimbed).total();
+    MINDFUL: samples [], exports [b"mindfulminutes"] = row("mindfulsession", Metric::MindfulMinutes).total();
+    VO2_MAX: samples [b"vo2max"], exports [b"vo2max"] = row("vo2max", Metric::Vo2Max);
+    BODY_MASS: samples [b"bodymass"], exports [b"weightbodymass"] = row("bodymass", Metric::Weight).body();
+    BODY_FAT: samples [b"bodyfatpercentage"], exports [b"bodyfatpercentage"] =
+        row("bodyfatpercentage", Metric::BodyFat).body();
+    BODY_MASS_INDEX: samples [b"bodymassindex"], exports [b"bodymassindex"] =
+        row("bodymassindex", Metric::Bmi).body();
+    HEIGHT: samples [b"height"], exports [b"height"] = row("height", Metric::Height).body();
+    LEAN_MASS: samples [b"leanbodymass"], exports [b"leanbodymass"] =
+        row("leanbodymass", Metric::LeanMass).body();
+    BLOOD_GLUCOSE: samples [b"bloodglucose"], exports [b"bloodglucose"] =
+        row("bloodglucose", Metric::BloodGlucose);
+    SYSTOLIC: samples [b"bloodpressuresystolic"], exports [] =
+        row("bloodpressuresystolic", Metric::BloodPressureSystolic);
+    DIASTOLIC: samples [b"bloodpressurediastolic"], exports [] =
+        row("bloodpressurediastolic", Metric::BloodPressureDiastolic);
     // A workout's totals.
-    WORKOUT_DURATION = row("workoutduration", Metric::WorkoutDurationMinutes, Quantity::Duration);
-    WORKOUT_ENERGY = row("workoutenergy", Metric::WorkoutCalories, Quantity::Energy);
-    WORKOUT_DISTANCE = row("workoutdistance", Metric::WorkoutDistanceMeters, Quantity::Length);
-    WORKOUT_AVERAGE = row("workoutheartrateaverage", Metric::WorkoutHeartRateAverage, Quantity::HeartRate);
-    WORKOUT_MAX = row("workoutheartratemax", Metric::WorkoutHeartRateMax, Quantity::HeartRate);
+    WORKOUT_DURATION: samples [], exports [] = row("workoutduration", Metric::WorkoutDurationMinutes);
+    WORKOUT_ENERGY: samples [], exports [] = row("workoutenergy", Metric::WorkoutCalories);
+    WORKOUT_DISTANCE: samples [], exports [] = row("workoutdistance", Metric::WorkoutDistanceMeters);
+    WORKOUT_AVERAGE: samples [], exports [] = row("workoutheartrateaverage", Metric::WorkoutHeartRateAverage);
+    WORKOUT_MAX: samples [], exports [] = row("workoutheartratemax", Metric::WorkoutHeartRateMax);
     // Any part of a night; the time in bed has the widest range.
-    NIGHT_PART = row("nightpart", Metric::TimeInBedMinutes, Quantity::Duration);
+    NIGHT_PART: samples [], exports [] = row("nightpart", Metric::TimeInBedMinutes);
 }
 
 /// The longest name of a type, without underscores.
@@ -179,47 +255,32 @@ pub(super) const PREFIXES: [&str; 5] = [
 /// The type of this name, which apps write as `HKQuantityTypeIdentifierHeartRate`, `heartRate` or `heart_rate`.
 pub(super) fn find(name: &str) -> Option<SampleType> {
     let folded = Folded::of(name)?;
-    let quantity: &'static QuantityType = match folded.without(&PREFIXES) {
-        b"heartrate" => &HEART_RATE,
-        b"restingheartrate" => &RESTING_HEART_RATE,
-        b"walkingheartrateaverage" | b"walkingheartrate" => &WALKING_HEART_RATE,
-        b"heartratevariabilitysdnn" => &HRV,
-        b"heartraterecoveryoneminute" => &HEART_RATE_RECOVERY,
-        b"oxygensaturation" => &OXYGEN_SATURATION,
-        b"respiratoryrate" => &RESPIRATORY_RATE,
-        b"bodytemperature" => &BODY_TEMPERATURE,
-        b"basalbodytemperature" => &BASAL_TEMPERATURE,
-        b"applesleepingwristtemperature" => &WRIST_TEMPERATURE,
-        b"stepcount" => &STEPS,
-        b"distancewalkingrunning" => &WALKED,
-        b"distancecycling" => &CYCLED,
-        b"distanceswimming" => &SWUM,
-        b"activeenergyburned" => &ACTIVE_ENERGY,
-        b"basalenergyburned" => &BASAL_ENERGY,
-        b"appleexercisetime" => &EXERCISE_TIME,
-        b"applestandtime" => &STAND_TIME,
-        b"flightsclimbed" => &FLIGHTS_CLIMBED,
-        b"vo2max" => &VO2_MAX,
-        b"bodymass" => &BODY_MASS,
-        b"bodyfatpercentage" => &BODY_FAT,
-        b"bodymassindex" => &BODY_MASS_INDEX,
-        b"height" => &HEIGHT,
-        b"leanbodymass" => &LEAN_MASS,
-        b"bloodglucose" => &BLOOD_GLUCOSE,
-        b"bloodpressuresystolic" => &SYSTOLIC,
-        b"bloodpressurediastolic" => &DIASTOLIC,
-        b"sleepanalysis" => return Some(SampleType::Sleep),
-        b"applestandhour" => return Some(SampleType::StandHour),
-        b"mindfulsession" => return Some(SampleType::Mindful),
-        b"bloodpressure" => return Some(SampleType::BloodPressure),
-        b"workout" | b"workouttype" | b"hkworkout" | b"hkworkouttype" | b"hkworkouttypeidentifier" => {
-            return Some(SampleType::Workout);
-        }
-        name if name.starts_with(b"hkworkoutactivitytype") => return Some(SampleType::Workout),
-        name => return is_passed_by(name).then_some(SampleType::PassedBy),
-    };
-    Some(SampleType::Quantity(quantity))
+    let name = folded.without(&PREFIXES);
+    if let Some(quantity) = sampled(name) {
+        return Some(SampleType::Quantity(quantity));
+    }
+    let other = OTHERS.iter().find(|(other, ..)| *other == name).map(|(_, kind, _)| *kind);
+    other
+        .or_else(|| name.starts_with(b"hkworkoutactivitytype").then_some(SampleType::Workout))
+        .or_else(|| is_passed_by(name).then_some(SampleType::PassedBy))
 }
+
+/// Types whose samples are no number with a unit, and what they become. A workout has its own table.
+pub(super) static OTHERS: &[(&[u8], SampleType, &[Metric])] = &[
+    (b"sleepanalysis", SampleType::Sleep, &[Metric::SleepState]),
+    (b"applestandhour", SampleType::StandHour, &[Metric::StandMinutes]),
+    (b"mindfulsession", SampleType::Mindful, &[Metric::MindfulMinutes]),
+    (
+        b"bloodpressure",
+        SampleType::BloodPressure,
+        &[Metric::BloodPressureSystolic, Metric::BloodPressureDiastolic],
+    ),
+    (b"workout", SampleType::Workout, &[]),
+    (b"workouttype", SampleType::Workout, &[]),
+    (b"hkworkout", SampleType::Workout, &[]),
+    (b"hkworkouttype", SampleType::Workout, &[]),
+    (b"hkworkouttypeidentifier", SampleType::Workout, &[]),
+];
 
 /// Types of Apple's without a metric of ours: an app that sends them has done nothing wrong.
 static PASSED_BY: &[&[u8]] = &[

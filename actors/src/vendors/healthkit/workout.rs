@@ -20,6 +20,7 @@ use crate::domain::admission::Version;
 use crate::domain::event::Context;
 use crate::domain::metric::Metric;
 use crate::domain::time::MS_PER_MINUTE;
+use crate::domain::unit::{SECOND, Unit};
 use crate::vendors::json::{self, Members};
 use crate::vendors::record::label;
 
@@ -29,44 +30,80 @@ const KIND: &str = "workout";
 /// Where apps put lists of totals.
 const LISTS: [&str; 3] = ["values", "workoutStatistics", "statistics"];
 
-/// A total, and the members in which it may stand, the first of which counts.
-struct Total {
-    kind: &'static QuantityType,
-    names: &'static [&'static str],
+/// A total, the members in which it may stand, the first of which counts, and its types in lists.
+pub(super) struct Total {
+    pub(super) kind: &'static QuantityType,
+    pub(super) names: &'static [&'static str],
+    listed: &'static [&'static [u8]],
     /// The unit of a plain number; without one, the metric's own.
-    unit: Option<&'static str>,
+    pub(super) unit: Option<Unit>,
     /// The member beside it that tells another.
     unit_name: &'static str,
 }
 
-const TOTALS: [Total; 5] = [
+pub(super) const TOTALS: [Total; 5] = [
     Total {
         kind: &WORKOUT_DURATION,
         names: &["duration"],
+        listed: &[b"duration"],
         // HealthKit's durations are in seconds.
-        unit: Some("s"),
+        unit: Some(SECOND),
         unit_name: "durationUnit",
     },
     Total {
         kind: &WORKOUT_ENERGY,
         names: &["activeEnergyBurned", "activeEnergy", "totalEnergyBurned", "totalEnergy", "calories"],
+        listed: &[
+            b"calories",
+            b"activeenergyburned",
+            b"totalenergyburned",
+            b"activeenergy",
+            b"totalcalories",
+        ],
         unit: None,
         unit_name: "totalEnergyBurnedUnit",
     },
     Total {
         kind: &WORKOUT_DISTANCE,
         names: &["distance", "totalDistance"],
+        listed: &[
+            b"distance",
+            b"totaldistance",
+            b"distancewalkingrunning",
+            b"distancecycling",
+            b"distanceswimming",
+        ],
         unit: None,
         unit_name: "totalDistanceUnit",
     },
     Total {
         kind: &WORKOUT_AVERAGE,
         names: &["avgHeartRate", "averageHeartRate", "meanHeartRate"],
+        listed: &[b"meanheartrate", b"averageheartrate", b"avgheartrate"],
         unit: None,
         unit_name: "heartRateUnit",
     },
-    Total { kind: &WORKOUT_MAX, names: &["maxHeartRate"], unit: None, unit_name: "heartRateUnit" },
+    Total {
+        kind: &WORKOUT_MAX,
+        names: &["maxHeartRate"],
+        listed: &[b"maxheartrate"],
+        unit: None,
+        unit_name: "heartRateUnit",
+    },
 ];
+
+/// The member of Health Auto Export's rates, and what is in it.
+pub(super) const RATES: &str = "heartRate";
+pub(super) const OF_RATES: [(&str, &QuantityType); 2] = [("avg", &WORKOUT_AVERAGE), ("max", &WORKOUT_MAX)];
+
+/// The member of a workout's samples.
+pub(super) const SERIES: &str = "heartRateData";
+
+impl Total {
+    fn unit_name_if_plain(&self) -> Option<Cow<'static, str>> {
+        self.unit.map(|unit| Cow::Borrowed(unit.names[0]))
+    }
+}
 
 /// A total as it was found.
 struct Found {
@@ -188,7 +225,7 @@ fn read_total(total: &Total, members: &Members<'_>) -> Result<Option<Found>, Ref
         let (value, unit) = amount(raw).map_err(refuse(at()))?;
         let beside = members.get(total.unit_name).map_err(refuse(format!("/{}", total.unit_name)))?;
         let beside = beside.and_then(|raw| json::text(raw).ok());
-        let unit = unit.or(beside).or(total.unit.map(Cow::Borrowed));
+        let unit = unit.or(beside).or(total.unit_name_if_plain());
         return found(total.kind, value, unit.as_deref()).map_err(|refusal| refusal.below(&at()));
     }
     Ok(None)
@@ -204,10 +241,10 @@ fn found(kind: &'static QuantityType, value: f64, unit: Option<&str>) -> Result<
 
 /// `{"heartRate":{"min","avg","max"}}`, as Health Auto Export also has it.
 fn heart_rates(members: &Members<'_>, into: &mut Vec<Found>, item: &mut Item<'_>) {
-    let Ok(Some(raw)) = members.get("heartRate") else { return };
+    let Ok(Some(raw)) = members.get(RATES) else { return };
     let Ok(rates) = json::members(raw) else { return };
-    for (name, kind) in [("avg", &WORKOUT_AVERAGE), ("max", &WORKOUT_MAX)] {
-        let at = || format!("/heartRate/{name}");
+    for (name, kind) in OF_RATES {
+        let at = || format!("/{RATES}/{name}");
         let read = match rates.get(name) {
             Ok(None) => continue,
             Ok(Some(raw)) => amount(raw).map_err(refuse(at())).and_then(|(value, unit)| {
@@ -234,40 +271,27 @@ fn statistic(raw: &RawValue) -> Result<Option<Found>, Refusal> {
     let kind = members.get("type").and_then(|raw| raw.ok_or("is missing")).and_then(json::text);
     let kind = kind.map_err(refuse("/type"))?;
     let folded = Folded::of(&kind);
-    let kind = match folded.as_ref().map(|name| name.without(&types::PREFIXES)) {
-        Some(b"duration") => &WORKOUT_DURATION,
-        Some(
-            b"calories" | b"activeenergyburned" | b"totalenergyburned" | b"activeenergy" | b"totalcalories",
-        ) => &WORKOUT_ENERGY,
-        Some(
-            b"distance"
-            | b"totaldistance"
-            | b"distancewalkingrunning"
-            | b"distancecycling"
-            | b"distanceswimming",
-        ) => &WORKOUT_DISTANCE,
-        Some(b"meanheartrate" | b"averageheartrate" | b"avgheartrate") => &WORKOUT_AVERAGE,
-        Some(b"maxheartrate") => &WORKOUT_MAX,
-        _ => return Ok(None),
-    };
+    let name = folded.as_ref().map(|name| name.without(&types::PREFIXES));
+    let total = TOTALS.iter().find(|total| name.is_some_and(|name| total.listed.contains(&name)));
+    let Some(total) = total else { return Ok(None) };
     let value = members.get("value").and_then(|raw| raw.ok_or("is missing")).and_then(json::number);
     let value = value.map_err(refuse("/value"))?;
     let unit =
         members.get("unit").and_then(|raw| raw.map(json::text).transpose()).map_err(refuse("/unit"))?;
     let is_plain = unit.as_deref().is_none_or(|unit| unit.trim().is_empty());
-    let unit = if is_plain && kind.name == WORKOUT_DURATION.name { Some(Cow::Borrowed("s")) } else { unit };
-    found(kind, value, unit.as_deref()).map_err(|refusal| refusal.below("/value"))
+    let unit = if is_plain { total.unit_name_if_plain() } else { unit };
+    found(total.kind, value, unit.as_deref()).map_err(|refusal| refusal.below("/value"))
 }
 
 /// Heart rates of a workout are samples of their own, and none at rest.
 fn series(members: &Members<'_>, item: &mut Item<'_>) -> Result<(), Refusal> {
-    const NAME: &str = "/heartRateData";
-    let Some(raw) = members.get(&NAME[1..]).map_err(refuse(NAME))? else { return Ok(()) };
-    let list = json::array(raw).map_err(refuse(NAME))?;
+    let at = || refuse(format!("/{SERIES}"));
+    let Some(raw) = members.get(SERIES).map_err(at())? else { return Ok(()) };
+    let list = json::array(raw).map_err(at())?;
     let taken = Taken { kind: &HEART_RATE, unit: None, context: Some(Context::Workout) };
     for (place, raw) in list.into_iter().enumerate() {
         if let Err(refusal) = export::point(raw, &taken, item) {
-            item.refused.push(refusal.below(&format!("{NAME}/{place}")));
+            item.refused.push(refusal.below(&format!("/{SERIES}/{place}")));
         }
     }
     Ok(())

@@ -1,133 +1,25 @@
 //! From Oura's records to ours (vendors.md §2, §15).
 //!
-//! Which field becomes which metric stands in tables. What looks like a quantity and is a score (the `contributors`)
-//! is taken as a score or not at all. The series inside nights and sessions are read beside them (`series`).
+//! Which field becomes which metric stands in tables (`fields`). The series inside nights and sessions are read beside
+//! them (`series`).
 
 use serde_json::value::RawValue;
 
+use super::fields::{self, LONG_SLEEP, RESILIENCE, SESSION_LENGTH, WORKOUT_LENGTH, sections};
 use super::records::{HEART_RATE, kind, replacing_series, series_kind};
 use super::series::{series, stages};
 use crate::domain::admission::{EventDraft, Facts, ReadingFact, Version};
 use crate::domain::delivery::{DecodeError, Rejections};
 use crate::domain::event::{Context, Reading};
 use crate::domain::fetch::{OuraDataType, OuraFetch};
-use crate::domain::metric::Metric;
 use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset};
 use crate::vendors::fetch::date;
 use crate::vendors::json;
-use crate::vendors::record::{Fetched, Field, Owner, Record, Section, Stamp, label};
+use crate::vendors::record::{Fetched, Field, Owner, Record, Stamp, label};
 use crate::vendors::timestamp::Moment;
 
 /// The most readings in one event (contract §3).
 const READINGS_MAX: usize = 1000;
-
-const MINUTES_OF_SECONDS: fn(f64) -> f64 = |seconds| seconds / 60.0;
-
-const fn minutes(name: &'static str, metric: Metric) -> Field {
-    Field::new(name, metric).by(MINUTES_OF_SECONDS)
-}
-
-const fn night(name: &'static str, metric: Metric) -> Field {
-    Field::new(name, metric).context(Context::Sleep)
-}
-
-const fn day(name: &'static str, metric: Metric) -> Field {
-    Field::new(name, metric).context(Context::Daily)
-}
-
-const SLEEP: Section = Section {
-    at: &[],
-    fields: &[
-        minutes("total_sleep_duration", Metric::TotalSleepMinutes),
-        minutes("deep_sleep_duration", Metric::DeepSleepMinutes),
-        minutes("light_sleep_duration", Metric::LightSleepMinutes),
-        minutes("rem_sleep_duration", Metric::RemSleepMinutes),
-        minutes("awake_time", Metric::AwakeMinutes),
-        minutes("time_in_bed", Metric::TimeInBedMinutes),
-        minutes("latency", Metric::SleepLatencyMinutes),
-        Field::new("efficiency", Metric::SleepEfficiency),
-        night("average_breath", Metric::RespiratoryRate),
-        night("average_heart_rate", Metric::HeartRate),
-        night("average_hrv", Metric::Hrv),
-    ],
-};
-
-/// Only of a whole night: the lowest rate of a nap is nobody's resting rate.
-const LONG_SLEEP: Section =
-    Section { at: &[], fields: &[night("lowest_heart_rate", Metric::RestingHeartRate).derived()] };
-
-const WORKOUT: Section = Section {
-    at: &[],
-    fields: &[
-        Field::new("calories", Metric::WorkoutCalories).context(Context::Workout),
-        Field::new("distance", Metric::WorkoutDistanceMeters).context(Context::Workout),
-    ],
-};
-
-const DAILY_SLEEP: Section = Section { at: &[], fields: &[day("score", Metric::SleepScore)] };
-
-const READINESS: Section = Section {
-    at: &[],
-    fields: &[
-        day("score", Metric::RecoveryScore).source("Oura readiness"),
-        day("temperature_deviation", Metric::TemperatureDeviation),
-    ],
-};
-
-const READINESS_CONTRIBUTORS: Section = Section {
-    at: &["contributors"],
-    fields: &[
-        day("hrv_balance", Metric::HrvBalance),
-        day("body_temperature", Metric::TemperatureScore),
-        day("activity_balance", Metric::ActivityBalance),
-        day("sleep_balance", Metric::SleepBalance),
-        day("previous_night", Metric::PreviousNightScore),
-        day("resting_heart_rate", Metric::RestingHrScore),
-    ],
-};
-
-const ACTIVITY: Section = Section {
-    at: &[],
-    fields: &[
-        day("score", Metric::ActivityScore),
-        day("steps", Metric::Steps),
-        day("active_calories", Metric::ActiveCalories),
-        day("total_calories", Metric::TotalCalories),
-        day("equivalent_walking_distance", Metric::DistanceMeters),
-    ],
-};
-
-const SPO2: Section = Section { at: &["spo2_percentage"], fields: &[day("average", Metric::BloodOxygen)] };
-
-/// Seconds, not a level.
-const STRESS: Section = Section {
-    at: &[],
-    fields: &[
-        minutes("stress_high", Metric::StressMinutes).context(Context::Daily),
-        minutes("recovery_high", Metric::RecoveryMinutes).context(Context::Daily),
-    ],
-};
-
-const CARDIOVASCULAR_AGE: Section =
-    Section { at: &[], fields: &[day("vascular_age", Metric::CardiovascularAge)] };
-
-const VO2_MAX: Section = Section { at: &[], fields: &[Field::new("vo2_max", Metric::Vo2Max)] };
-
-/// The fields of a type that are always read.
-fn sections(data_type: OuraDataType) -> &'static [Section] {
-    match data_type {
-        OuraDataType::Sleep => &[SLEEP],
-        OuraDataType::Workout => &[WORKOUT],
-        OuraDataType::DailySleep => &[DAILY_SLEEP],
-        OuraDataType::DailyReadiness => &[READINESS, READINESS_CONTRIBUTORS],
-        OuraDataType::DailyActivity => &[ACTIVITY],
-        OuraDataType::DailySpo2 => &[SPO2],
-        OuraDataType::DailyStress => &[STRESS],
-        OuraDataType::DailyCardiovascularAge => &[CARDIOVASCULAR_AGE],
-        OuraDataType::Vo2Max => &[VO2_MAX],
-        OuraDataType::DailyResilience | OuraDataType::Session => &[],
-    }
-}
 
 /// What Oura calls the levels of resilience, from 1 on.
 const LEVELS: [&str; 5] = ["limited", "adequate", "solid", "strong", "exceptional"];
@@ -227,9 +119,9 @@ fn readings(
 ) -> Vec<Reading> {
     let mut readings: Vec<Reading> = Vec::new();
     match data_type {
-        OuraDataType::Workout => readings.extend(duration(Metric::WorkoutDurationMinutes, stamp)),
+        OuraDataType::Workout => readings.extend(duration(&WORKOUT_LENGTH, stamp)),
         OuraDataType::Session if word.is_some_and(|word| MINDFUL.contains(&word)) => {
-            readings.extend(duration(Metric::MindfulMinutes, stamp));
+            readings.extend(duration(&SESSION_LENGTH, stamp));
         }
         OuraDataType::DailyResilience => readings.extend(resilience(record, stamp)),
         _ => {}
@@ -309,22 +201,18 @@ fn day_stamp(record: &mut Record<'_, '_>, owner: &Owner) -> Option<Stamp> {
 }
 
 /// How long the record's interval was, if it has one.
-fn duration(metric: Metric, stamp: &Stamp) -> Option<Reading> {
+fn duration(field: &Field, stamp: &Stamp) -> Option<Reading> {
     let minutes = stamp.at.ms_since(stamp.start?) as f64 / MS_PER_MINUTE as f64;
-    let mut field = Field::new("", metric);
-    if metric == Metric::WorkoutDurationMinutes {
-        field = field.context(Context::Workout);
-    }
-    metric.accept(minutes).ok().map(|minutes| stamp.reading(&field, minutes))
+    field.metric().accept(minutes).ok().map(|minutes| stamp.reading(field, minutes))
 }
 
 fn resilience(record: &mut Record<'_, '_>, stamp: &Stamp) -> Option<Reading> {
-    let word = record.text("level")?;
+    let word = record.text(RESILIENCE.name())?;
     let Some(place) = LEVELS.iter().position(|level| *level == word) else {
         record.refuse("/level", format!("must be one of {}", LEVELS.join(", ")));
         return None;
     };
-    let mut reading = stamp.reading(&day("level", Metric::ResilienceLevel), place as f64 + 1.0);
+    let mut reading = stamp.reading(&RESILIENCE, place as f64 + 1.0);
     reading.label = Some(LEVELS[place].into());
     Some(reading)
 }
@@ -341,7 +229,7 @@ fn heart_rates(rows: Vec<&RawValue>, owner: &Owner, rejected: &mut Rejections) -
             continue;
         };
         let stamp = Stamp { at: moment.at, utc_offset: moment.utc_offset, start: None };
-        let mut field = Field::new("bpm", Metric::HeartRate);
+        let mut field = fields::HEART_RATE;
         match record.text("source").as_deref() {
             Some("sleep") => field = field.context(Context::Sleep),
             Some("workout") => field = field.context(Context::Workout),

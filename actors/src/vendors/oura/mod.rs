@@ -5,6 +5,7 @@
 
 mod convert;
 mod fetch;
+mod fields;
 mod notification;
 mod records;
 mod series;
@@ -20,6 +21,7 @@ use crate::domain::time::{MS_PER_SECOND, Timestamp};
 
 pub(super) use convert::read;
 pub(super) use fetch::request;
+pub(super) use fields::list;
 
 const NAME: &str = "oura";
 const DEVICE_TYPE: DeviceType = DeviceType::OuraRing;

@@ -5,9 +5,9 @@
 
 use serde_json::value::RawValue;
 
-use crate::domain::event::{Context, Reading};
+use super::fields::{self, STAGES};
+use crate::domain::event::Reading;
 use crate::domain::fetch::OuraDataType;
-use crate::domain::metric::Metric;
 use crate::domain::time::{MS_PER_SECOND, Timestamp, UtcOffset};
 use crate::vendors::json;
 use crate::vendors::record::{Field, Record, Stamp, value};
@@ -21,18 +21,6 @@ const STAGES_MAX: usize = 900;
 /// Between two items, in seconds.
 const INTERVAL_S: std::ops::RangeInclusive<f64> = 1.0..=3_600.0;
 
-/// What is told by the minute in records of a type.
-fn fields(data_type: OuraDataType, word: Option<&str>) -> Vec<Field> {
-    let (hrv, context) = match (data_type, word) {
-        (OuraDataType::Sleep, _) => ("hrv", Some(Context::Sleep)),
-        (OuraDataType::Session, Some("nap")) => ("heart_rate_variability", Some(Context::Sleep)),
-        (OuraDataType::Session, _) => ("heart_rate_variability", None),
-        _ => return Vec::new(),
-    };
-    let fields = [Field::new("heart_rate", Metric::HeartRate), Field::new(hrv, Metric::Hrv)];
-    fields.map(|field| context.map_or(field, |context| field.context(context))).into()
-}
-
 /// The readings of a record's series, those of each in the order of time.
 pub(super) fn series(
     data_type: OuraDataType,
@@ -43,8 +31,10 @@ pub(super) fn series(
 ) -> Vec<Reading> {
     // Without both its ends nobody knows which items are the record's.
     let Some(start) = stamp.start else { return Vec::new() };
-    let fields = fields(data_type, word);
-    fields.iter().flat_map(|field| one(field, record, (start, stamp), fetched_at)).collect()
+    fields::series(data_type, word)
+        .iter()
+        .flat_map(|field| one(field, record, (start, stamp), fetched_at))
+        .collect()
 }
 
 /// Where a series begins, and how far apart its items are.
@@ -117,14 +107,15 @@ fn read<'a>(name: &str, record: &mut Record<'a, '_>, fetched_at: Timestamp) -> O
 pub(super) fn stages(record: &mut Record<'_, '_>, stamp: &Stamp) -> Vec<Reading> {
     let Some(start) = stamp.start else { return Vec::new() };
     // The finer one, unless it flickers beyond what an event holds.
-    for (name, step_s) in [("sleep_phase_30_sec", 30), ("sleep_phase_5_min", 300)] {
+    for (field, step_s) in &STAGES {
+        let name = field.name();
         let Some(phases) = record.text(name) else { continue };
         match runs(&phases, (start, stamp.at), step_s * MS_PER_SECOND) {
             Ok(runs) if runs.len() > STAGES_MAX => {
                 record.refuse(&format!("/{name}"), "changes more often than an event can hold");
             }
             Ok(runs) if runs.is_empty() => {}
-            Ok(runs) => return runs.into_iter().map(|run| run.reading(stamp.utc_offset)).collect(),
+            Ok(runs) => return runs.into_iter().map(|run| run.reading(field, stamp.utc_offset)).collect(),
             Err(detail) => record.refuse(&format!("/{name}"), detail),
         }
     }
@@ -139,7 +130,7 @@ struct Run {
 }
 
 impl Run {
-    fn reading(&self, utc_offset: Option<UtcOffset>) -> Reading {
+    fn reading(&self, field: &Field, utc_offset: Option<UtcOffset>) -> Reading {
         let (code, label) = match self.stage {
             b'1' => (3.0, "deep"),
             b'2' => (2.0, "light"),
@@ -147,7 +138,7 @@ impl Run {
             _ => (5.0, "awake"),
         };
         let stamp = Stamp { at: self.end, utc_offset, start: Some(self.start) };
-        let mut reading = stamp.reading(&Field::new("", Metric::SleepState), code);
+        let mut reading = stamp.reading(field, code);
         reading.label = Some(label.into());
         reading
     }

@@ -8,19 +8,21 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::fields::{
-    ACTIVITY, ACTIVITY_SERIES, BODY, BODY_SERIES, DAILY, DAILY_SERIES, ENRICHMENT, SLEEP, SLEEP_SERIES,
-    Series,
+    ACTIVITY, ACTIVITY_SERIES, BODY, BODY_SERIES, DAILY, DAILY_SERIES, ENRICHMENT, HYPNOGRAM, SLEEP,
+    SLEEP_SERIES, Series, WORKOUT_LENGTH,
 };
+use super::python;
 use super::series;
 use super::times::{Clocks, Times};
 use super::{DEVICE_TYPE, NAME};
 use crate::domain::admission::{EventDraft, Facts, ReadingFact, Version};
 use crate::domain::delivery::Rejections;
-use crate::domain::event::{Context, Reading};
+use crate::domain::event::Reading;
 use crate::domain::metric::Metric;
 use crate::domain::time::MS_PER_MINUTE;
 use crate::vendors::json;
-use crate::vendors::record::{Field, Kind, Owner, Record, Section, Stamp, label};
+use crate::vendors::record::{Kind, Owner, Record, Section, Stamp, label};
+use crate::vendors::sources::Sources;
 use crate::vendors::timestamp::Moment;
 
 /// The most readings in one event (contract §3).
@@ -42,8 +44,10 @@ pub(super) enum DataType {
 }
 
 impl DataType {
+    const ALL: [Self; 4] = [Self::Activity, Self::Body, Self::Daily, Self::Sleep];
+
     pub(super) fn from_name(name: &str) -> Option<Self> {
-        [Self::Activity, Self::Body, Self::Daily, Self::Sleep].into_iter().find(|it| it.kind().record == name)
+        Self::ALL.into_iter().find(|it| it.kind().record == name)
     }
 
     const fn kind(self) -> Kind {
@@ -199,8 +203,8 @@ impl<'d> Reader<'d> {
     fn lasted(&self, stamp: &Stamp) -> Option<Reading> {
         let start = stamp.start.filter(|_| self.data_type == DataType::Activity)?;
         let minutes = stamp.at.ms_since(start) as f64 / MS_PER_MINUTE as f64;
-        let field = Field::new("", Metric::WorkoutDurationMinutes).context(Context::Workout);
-        Metric::WorkoutDurationMinutes.accept(minutes).ok().map(|minutes| stamp.reading(&field, minutes))
+        let accepted = WORKOUT_LENGTH.metric().accept(minutes).ok();
+        accepted.map(|minutes| stamp.reading(&WORKOUT_LENGTH, minutes))
     }
 
     /// Says whose device it was, before what the reading says of itself.
@@ -295,4 +299,23 @@ fn sport(metadata: &mut Record<'_, '_>) -> Option<Arc<str>> {
         let number = metadata.read("type", json::id)?;
         label(&format!("activity type {number}"))
     })
+}
+
+/// All fields that are read.
+pub(in crate::vendors) fn list(sources: &mut Sources) {
+    for data_type in DataType::ALL {
+        let record = data_type.kind().record;
+        let (sections, all_series) = data_type.tables();
+        for section in sections {
+            sources.add_section(record, section);
+        }
+        for series in all_series {
+            sources.add_section(record, &Section { at: series.at, fields: series.fields });
+        }
+    }
+    sources.add(DataType::Activity.kind().record, &[], &WORKOUT_LENGTH);
+    for section in [ENRICHMENT, HYPNOGRAM] {
+        sources.add_section(DataType::Sleep.kind().record, &section);
+    }
+    python::list(sources);
 }

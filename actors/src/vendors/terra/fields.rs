@@ -2,14 +2,11 @@
 
 use crate::domain::event::Context;
 use crate::domain::metric::Metric;
+use crate::domain::unit::{CENTIMETER, GRAM, HUNDREDTH, PERCENT, SECOND};
 use crate::vendors::record::{Field, Section};
 
-const MINUTES_OF_SECONDS: fn(f64) -> f64 = |seconds| seconds / 60.0;
-const PERCENT: fn(f64) -> f64 = |value| if value <= 1.0 { value * 100.0 } else { value };
-const FRACTION: fn(f64) -> f64 = |percent| percent / 100.0;
-
 const fn minutes(name: &'static str, metric: Metric) -> Field {
-    Field::new(name, metric).by(MINUTES_OF_SECONDS)
+    Field::new(name, metric).given_in(SECOND)
 }
 
 const fn day(name: &'static str, metric: Metric) -> Field {
@@ -65,12 +62,12 @@ pub(super) const DAILY: &[Section] = &[
     Section { at: &["strain_data"], fields: &[day("strain_level", Metric::Strain)] },
     Section {
         at: &["stress_data"],
-        fields: &[day("avg_stress_level", Metric::StressLevel).by(FRACTION).or_code()],
+        fields: &[day("avg_stress_level", Metric::StressLevel).given_in(HUNDREDTH).or_code()],
     },
     Section {
         at: &["oxygen_data"],
         fields: &[
-            day("avg_saturation_percentage", Metric::BloodOxygen).by(PERCENT),
+            day("avg_saturation_percentage", Metric::BloodOxygen).given_in(PERCENT),
             day("vo2max_ml_per_min_per_kg", Metric::Vo2Max),
         ],
     },
@@ -100,7 +97,7 @@ pub(super) const SLEEP: &[Section] = &[
     },
     Section {
         at: &["sleep_durations_data"],
-        fields: &[Field::new("sleep_efficiency", Metric::SleepEfficiency).by(PERCENT)],
+        fields: &[Field::new("sleep_efficiency", Metric::SleepEfficiency).given_in(PERCENT)],
     },
     Section {
         at: &["heart_rate_data", "summary"],
@@ -122,7 +119,7 @@ pub(super) const SLEEP: &[Section] = &[
     },
     Section {
         at: &["respiration_data", "oxygen_saturation_data"],
-        fields: &[night("avg_saturation_percentage", Metric::BloodOxygen).by(PERCENT)],
+        fields: &[night("avg_saturation_percentage", Metric::BloodOxygen).given_in(PERCENT)],
     },
     Section { at: &["temperature_data"], fields: &[night("delta", Metric::TemperatureDeviation)] },
 ];
@@ -162,11 +159,21 @@ pub(super) const BODY: &[Section] = &[
     Section {
         at: &["oxygen_data"],
         fields: &[
-            day("avg_saturation_percentage", Metric::BloodOxygen).by(PERCENT),
+            day("avg_saturation_percentage", Metric::BloodOxygen).given_in(PERCENT),
             day("vo2max_ml_per_min_per_kg", Metric::Vo2Max),
         ],
     },
 ];
+
+/// How long a workout was.
+pub(super) const WORKOUT_LENGTH: Field =
+    Field::from_times(Metric::WorkoutDurationMinutes).context(Context::Workout);
+
+/// The states of a night.
+pub(super) const HYPNOGRAM: Section = Section {
+    at: &["sleep_durations_data", "hypnogram_samples"],
+    fields: &[Field::new("level", Metric::SleepState)],
+};
 
 /// Samples with a time of their own.
 pub(super) struct Series {
@@ -190,7 +197,7 @@ const SATURATION: Series = Series {
     only: Some("SpO2"),
     ..series(
         &["oxygen_data", "saturation_samples"],
-        &[Field::new("percentage", Metric::BloodOxygen).by(PERCENT)],
+        &[Field::new("percentage", Metric::BloodOxygen).given_in(PERCENT)],
     )
 };
 
@@ -230,10 +237,10 @@ pub(super) const BODY_SERIES: &[Series] = &[
             &["measurements_data", "measurements"],
             &[
                 Field::new("weight_kg", Metric::Weight),
-                Field::new("bodyfat_percentage", Metric::BodyFat).by(PERCENT),
+                Field::new("bodyfat_percentage", Metric::BodyFat).given_in(PERCENT),
                 Field::new("BMI", Metric::Bmi),
-                Field::new("height_cm", Metric::Height).by(|cm| cm / 100.0),
-                Field::new("lean_mass_g", Metric::LeanMass).by(|g| g / 1000.0),
+                Field::new("height_cm", Metric::Height).given_in(CENTIMETER),
+                Field::new("lean_mass_g", Metric::LeanMass).given_in(GRAM),
             ],
         )
     },

@@ -21,6 +21,7 @@ use crate::domain::delivery::{DecodeError, Decoded, Format, Header, VerifyError}
 use crate::domain::event::DeviceType;
 use crate::domain::time::{MS_PER_DAY, MS_PER_SECOND, Timestamp};
 
+pub(super) use convert::list;
 pub(super) use payload::{read, request};
 
 const NAME: &str = "terra";

@@ -10,11 +10,20 @@ use crate::domain::metric::Metric;
 use crate::domain::time::Timestamp;
 use crate::vendors::inline;
 use crate::vendors::json::{self, Members};
+use crate::vendors::record::Field;
+use crate::vendors::sources::Sources;
 use crate::vendors::timestamp::Moment;
 
 /// Where the values are. Of `activity_data` nothing is known, and nothing is read.
 const SECTIONS: [(&str, &str, Metric); 2] =
     [("heart_rate_data", "hrv", Metric::Hrv), ("sleep_data", "score", Metric::SleepScore)];
+
+/// All fields that are read.
+pub(super) fn list(sources: &mut Sources) {
+    for (section, field, metric) in SECTIONS {
+        sources.add(inline::RECORD, &[section], &Field::new(field, metric));
+    }
+}
 
 /// Reads one record.
 pub(super) fn decode(document: &Members<'_>, received_at: Timestamp) -> Result<Decoded, DecodeError> {

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::fields::Series;
+use super::fields::{HYPNOGRAM, Series};
 use super::times::Times;
 use crate::domain::event::Reading;
 use crate::domain::metric::Metric;
@@ -54,9 +54,6 @@ fn is_turned_around(readings: &[Reading]) -> bool {
     pair.is_some_and(|(systolic, diastolic)| diastolic >= systolic)
 }
 
-const HYPNOGRAM: &[&str] = &["sleep_durations_data", "hypnogram_samples"];
-const STATE: Field = Field::new("level", Metric::SleepState);
-
 /// Our state for a level of Terra's, which are 0 unknown, 1 awake, 2 sleeping, 3 out of bed, 4 light, 5 deep, 6 REM.
 /// Whoever is out of bed is awake.
 fn state(level: f64) -> Option<(f64, &'static str)> {
@@ -76,7 +73,7 @@ pub(super) fn sleep_states(
     times: &Times<'_>,
     end: Option<Timestamp>,
 ) -> Vec<Reading> {
-    let (samples, path) = record.list(HYPNOGRAM);
+    let (samples, path) = record.list(HYPNOGRAM.at);
     let mut levels = Vec::with_capacity(samples.len());
     for (place, raw) in samples {
         let Some(mut sample) = record.inner(raw, &format!("{path}/{place}")) else { continue };
@@ -92,7 +89,7 @@ pub(super) fn sleep_states(
         let moment: &crate::vendors::timestamp::Moment = moment;
         let ((value, name), until) = (state(*level)?, end.filter(|end| *end > moment.at)?);
         let stamp = Stamp { at: until, utc_offset: moment.utc_offset, start: Some(moment.at) };
-        let mut reading = stamp.reading(&STATE, value);
+        let mut reading = stamp.reading(&HYPNOGRAM.fields[0], value);
         reading.label = Some(name.into());
         Some(reading)
     };

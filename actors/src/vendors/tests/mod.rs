@@ -27,6 +27,7 @@ mod oura_series;
 mod properties;
 mod record_properties;
 mod signatures;
+mod sources;
 mod terra;
 mod terra_records;
 mod throughput;

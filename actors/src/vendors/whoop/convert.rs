@@ -1,102 +1,24 @@
 //! From WHOOP's records to ours (vendors.md §3, §15).
 //!
 //! `score` is there only when `score_state` is `SCORED`: a record that is still being computed is asked for again, and
-//! one that cannot be scored has no readings. `hrv_rmssd_milli` is in milliseconds already.
+//! one that cannot be scored has no readings.
 
 use serde_json::value::RawValue;
 
+use super::fields::{
+    ASLEEP, CYCLE_SCORE, MEASUREMENTS, RECOVERY_SCORE, SLEEP_SCORE, SLEEP_TOTAL, STAGES, STRESS,
+    WORKOUT_LENGTH, WORKOUT_SCORE, stress,
+};
 use super::records::{BODY, CYCLE, RECOVERY, SLEEP, WORKOUT};
 use crate::domain::admission::{EventDraft, Version};
 use crate::domain::delivery::{DecodeError, Rejections};
-use crate::domain::event::{Context, Reading};
+use crate::domain::event::Reading;
 use crate::domain::fetch::{WhoopActivity, WhoopFetch, WhoopRecords};
 use crate::domain::metric::Metric;
 use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset};
 use crate::vendors::fetch::record_id;
 use crate::vendors::json;
-use crate::vendors::numbers::without_float_noise;
-use crate::vendors::record::{Fetched, Field, Kind, Owner, Record, Section, Stamp, label};
-
-const MINUTES_OF_MS: fn(f64) -> f64 = |ms| ms / MS_PER_MINUTE as f64;
-const KCAL_OF_KJ: fn(f64) -> f64 = |kj| kj / 4.184;
-
-const fn minutes(name: &'static str, metric: Metric) -> Field {
-    Field::new(name, metric).by(MINUTES_OF_MS)
-}
-
-const fn night(name: &'static str, metric: Metric) -> Field {
-    Field::new(name, metric).context(Context::Sleep)
-}
-
-const fn day(name: &'static str, metric: Metric) -> Field {
-    Field::new(name, metric).context(Context::Daily)
-}
-
-const fn effort(name: &'static str, metric: Metric) -> Field {
-    Field::new(name, metric).context(Context::Workout)
-}
-
-const STAGES: Section = Section {
-    at: &["score", "stage_summary"],
-    fields: &[
-        minutes("total_in_bed_time_milli", Metric::TimeInBedMinutes),
-        minutes("total_awake_time_milli", Metric::AwakeMinutes),
-        minutes("total_light_sleep_time_milli", Metric::LightSleepMinutes),
-        minutes("total_slow_wave_sleep_time_milli", Metric::DeepSleepMinutes),
-        minutes("total_rem_sleep_time_milli", Metric::RemSleepMinutes),
-    ],
-};
-
-/// The stages in which one sleeps: together they are the sleep.
-const ASLEEP: [Metric; 3] = [Metric::LightSleepMinutes, Metric::DeepSleepMinutes, Metric::RemSleepMinutes];
-
-const SLEEP_SCORE: Section = Section {
-    at: &["score"],
-    fields: &[
-        night("respiratory_rate", Metric::RespiratoryRate),
-        Field::new("sleep_performance_percentage", Metric::SleepScore),
-        Field::new("sleep_efficiency_percentage", Metric::SleepEfficiency),
-    ],
-};
-
-const RECOVERY_SCORE: Section = Section {
-    at: &["score"],
-    fields: &[
-        Field::new("recovery_score", Metric::RecoveryScore),
-        night("resting_heart_rate", Metric::RestingHeartRate),
-        night("hrv_rmssd_milli", Metric::Hrv),
-        night("spo2_percentage", Metric::BloodOxygen),
-        night("skin_temp_celsius", Metric::SkinTemperature),
-    ],
-};
-
-/// How far from recovered (vendors.md §15): an estimate, said to be one.
-const STRESS: Field = Field::new("recovery_score", Metric::StressLevel).derived();
-
-const CYCLE_SCORE: Section = Section {
-    at: &["score"],
-    fields: &[
-        day("strain", Metric::Strain).source("WHOOP"),
-        day("kilojoule", Metric::TotalCalories).by(KCAL_OF_KJ),
-        day("average_heart_rate", Metric::HeartRate),
-    ],
-};
-
-const WORKOUT_SCORE: Section = Section {
-    at: &["score"],
-    fields: &[
-        effort("strain", Metric::WorkoutStrain).source("WHOOP"),
-        effort("average_heart_rate", Metric::WorkoutHeartRateAverage),
-        effort("max_heart_rate", Metric::WorkoutHeartRateMax),
-        effort("kilojoule", Metric::WorkoutCalories).by(KCAL_OF_KJ),
-        effort("distance_meter", Metric::WorkoutDistanceMeters),
-    ],
-};
-
-const MEASUREMENTS: Section = Section {
-    at: &[],
-    fields: &[Field::new("height_meter", Metric::Height), Field::new("weight_kilogram", Metric::Weight)],
-};
+use crate::vendors::record::{Fetched, Kind, Owner, Record, Stamp, label};
 
 /// Reads the answer to a fetch.
 pub(in crate::vendors) fn read(
@@ -193,8 +115,8 @@ fn sleep(record: &mut Record<'_, '_>, owner: &Owner) -> Option<EventDraft> {
     let of_stage = |metric: &Metric| readings.iter().find(|reading| reading.metric == *metric);
     let stages: Option<Vec<f64>> =
         ASLEEP.iter().map(|metric| of_stage(metric).map(|reading| reading.value)).collect();
-    let total = stages.and_then(|stages| Metric::TotalSleepMinutes.accept(stages.iter().sum()).ok());
-    readings.extend(total.map(|total| stamp.reading(&Field::new("", Metric::TotalSleepMinutes), total)));
+    let total = stages.and_then(|stages| SLEEP_TOTAL.metric().accept(stages.iter().sum()).ok());
+    readings.extend(total.map(|total| stamp.reading(&SLEEP_TOTAL, total)));
     readings.extend(record.readings(&SLEEP_SCORE, &stamp));
     if record.read("nap", json::boolean) == Some(true) {
         readings.iter_mut().for_each(|reading| reading.label = Some("nap".into()));
@@ -211,8 +133,8 @@ fn recovery(record: &mut Record<'_, '_>, owner: &Owner) -> Option<EventDraft> {
     let stamp = Stamp { at: created.at, utc_offset: created.utc_offset, start: None };
     let mut readings = record.readings(&RECOVERY_SCORE, &stamp);
     let score = readings.iter().find(|reading| reading.metric == Metric::RecoveryScore);
-    let stress = score.and_then(|score| Metric::StressLevel.accept(1.0 - score.value / 100.0).ok());
-    readings.extend(stress.map(|stress| stamp.reading(&STRESS, without_float_noise(stress))));
+    let stress = score.and_then(|score| STRESS.metric().accept(stress(score.value)).ok());
+    readings.extend(stress.map(|stress| stamp.reading(&STRESS, stress)));
     draft(RECOVERY, record, owner, &id, &stamp, readings)
 }
 
@@ -220,10 +142,9 @@ fn workout(record: &mut Record<'_, '_>, owner: &Owner) -> Option<EventDraft> {
     let id = record.require("id", Record::id)?;
     let stamp = interval(record, owner)?;
     let lasted = stamp.start.map(|start| stamp.at.ms_since(start) as f64 / MS_PER_MINUTE as f64);
-    let lasted = lasted.and_then(|minutes| Metric::WorkoutDurationMinutes.accept(minutes).ok());
-    let field = effort("", Metric::WorkoutDurationMinutes);
+    let lasted = lasted.and_then(|minutes| WORKOUT_LENGTH.metric().accept(minutes).ok());
     let mut readings: Vec<Reading> =
-        lasted.map(|minutes| stamp.reading(&field, minutes)).into_iter().collect();
+        lasted.map(|minutes| stamp.reading(&WORKOUT_LENGTH, minutes)).into_iter().collect();
     readings.extend(record.readings(&WORKOUT_SCORE, &stamp));
     if let Some(sport) = record.text("sport_name").as_deref().and_then(label) {
         readings.iter_mut().for_each(|reading| reading.label = Some(sport.clone()));
