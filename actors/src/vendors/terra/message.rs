@@ -13,7 +13,7 @@ use crate::domain::account::VendorUserId;
 use crate::domain::admission::Version;
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
 use crate::domain::ids::UserId;
-use crate::domain::time::{Timestamp, UtcOffset, Zone};
+use crate::domain::time::{Timestamp, Zone};
 use crate::vendors::json::{self, Members};
 use crate::vendors::record::Owner;
 use crate::vendors::verified::SenderTold;
@@ -139,7 +139,7 @@ fn data(data_type: DataType, members: &Members<'_>, around: &Around<'_>) -> Resu
     let owner = Owner {
         account: identity,
         user_id,
-        zone: UtcOffset::default(),
+        zone: None,
         changed_at: told.ordered_at.unwrap_or(received_at),
         received_at,
         fetched_at: received_at,
