@@ -256,7 +256,7 @@ impl Job {
                 permit.succeeded();
                 Err(Asked::Setback(Setback::Failed(error.to_string())))
             }
-            error @ ApiError::Refused { .. } => {
+            error @ (ApiError::Refused { .. } | ApiError::Elsewhere { .. }) => {
                 permit.succeeded();
                 Err(Asked::Setback(Setback::Refused(error.to_string())))
             }

@@ -57,7 +57,15 @@ impl Owner {
         changed_at: Timestamp,
         received_at: Timestamp,
     ) -> Self {
-        Self { account, user_id, zone: None, changed_at, received_at, fetched_at: received_at, is_backfill: false }
+        Self {
+            account,
+            user_id,
+            zone: None,
+            changed_at,
+            received_at,
+            fetched_at: received_at,
+            is_backfill: false,
+        }
     }
 }
 

@@ -47,7 +47,8 @@ fn a_record_of_a_list_without_an_id_is_known_by_when_it_was() {
     assert_ne!(identities(&fetched.drafts[0]), identities(&fetched.drafts[1]));
     // It is that day's summary, whatever id it has later.
     let later = record(OuraDataType::DailySleep, r#"{"id":"6a5f","day":"2026-09-10","score":83}"#);
-    let shared = identities(only(&later)).into_iter().filter(|it| identities(&fetched.drafts[1]).contains(it));
+    let shared =
+        identities(only(&later)).into_iter().filter(|it| identities(&fetched.drafts[1]).contains(it));
     assert_eq!(shared.count(), 1);
     let night = |start: &str| {
         format!(

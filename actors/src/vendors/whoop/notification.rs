@@ -115,7 +115,8 @@ fn notification(
         (Subject::Recovery, false) => WhoopFetch::CycleOfSleep { sleep_id: id },
         (Subject::Recovery, true) => WhoopFetch::Recovery { cycle_id: id },
     };
-    let plan = FetchPlan { whose, changed_at: received_at, fetches: vec![Fetch::Whoop(fetch)] };
+    let fetches = vec![Fetch::Whoop(fetch)];
+    let plan = FetchPlan { whose, changed_at: received_at, fetches, is_backfill: false };
     Decoded::Notification { user_id, is_dated: fields.trace_id.is_some(), plan }
 }
 
