@@ -16,6 +16,7 @@ use crate::domain::delivery::{DecodeError, Decoded, Format};
 use crate::domain::fetch::FetchPlan;
 use crate::domain::ids::UserId;
 use crate::domain::time::{MS_PER_MINUTE, Timestamp};
+use crate::event_mover::EventMover;
 use crate::event_writer::EventWriter;
 use crate::linked_users::{LinkedUsers, move_link, zone_of};
 use crate::messages::{CommitDelivery, CommitError, FetchesQueued, HandleDelivery, Outcome, PendingOutcome};
@@ -40,6 +41,7 @@ pub struct DeviceHandler {
     accounts: Arc<dyn Accounts>,
     writer: ChildRef<EventWriter>,
     fetcher: Option<ChildRef<VendorFetch>>,
+    mover: EventMover,
     undated: Arc<Mutex<Undated>>,
 }
 
@@ -64,14 +66,16 @@ impl Undated {
 
 impl DeviceHandler {
     /// A handler of `device` in front of `writer`; the links in `accounts` tell whose the vendor's ids are, and what
-    /// notifications ask for is done by `fetcher`.
+    /// notifications ask for is done by `fetcher`. What came under an account's new id before that was known is moved by
+    /// `mover`.
     pub fn new(
         device: Arc<dyn Device>,
         accounts: Arc<dyn Accounts>,
         writer: ChildRef<EventWriter>,
         fetcher: Option<ChildRef<VendorFetch>>,
+        mover: EventMover,
     ) -> Self {
-        Self { device, accounts, writer, fetcher, undated: Arc::new(Mutex::new(Undated::new())) }
+        Self { device, accounts, writer, fetcher, mover, undated: Arc::new(Mutex::new(Undated::new())) }
     }
 
     fn users(&self, format: Format) -> LinkedUsers {
@@ -118,14 +122,7 @@ impl DeviceHandler {
         match decoded {
             Ok(Decoded::Ignored { reason }) => Box::pin(async move { Outcome::Ignored { reason } }),
             Ok(Decoded::AccountMoved { from, to, user_id, reason }) => {
-                let (accounts, vendor) = (Arc::clone(&self.accounts), Vendor::parse(self.device.name()));
-                Box::pin(async move {
-                    let Some(vendor) = vendor else { return Outcome::Ignored { reason } };
-                    match move_link(&*accounts, vendor, from, to, user_id).await {
-                        Ok(()) => Outcome::Ignored { reason },
-                        Err(error) => Outcome::NotCommitted(error.into()),
-                    }
-                })
+                Box::pin(self.clone().settle_move((from, to), user_id, reason))
             }
             Ok(Decoded::LocalTimes { account, as_utc }) => {
                 Box::pin(self.clone().settle_local(account, *as_utc, message))
@@ -187,6 +184,22 @@ impl DeviceHandler {
         })
     }
 
+    /// Gives the account under its new id the user of the old one, and the user what has come under the new id.
+    async fn settle_move(
+        self,
+        (from, to): (VendorUserId, VendorUserId),
+        user_id: Option<UserId>,
+        reason: &'static str,
+    ) -> Outcome {
+        let Some(vendor) = Vendor::parse(self.device.name()) else { return Outcome::Ignored { reason } };
+        let moved = match move_link(&*self.accounts, vendor, from, to, user_id).await {
+            Ok(Some(link)) => self.mover.move_to_linked(&link).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        moved.map_or_else(Outcome::NotCommitted, |()| Outcome::Ignored { reason })
+    }
+
     /// Reads the delivery again if the user's zone is known. It was read once in the actor's hands, and is no other now.
     async fn settle_local(self, account: VendorUserId, as_utc: Decoded, message: HandleDelivery) -> Outcome {
         let Some(vendor) = Vendor::parse(self.device.name()) else {
@@ -203,14 +216,14 @@ impl DeviceHandler {
 
 /// What a notification asks for, one by one: each is done, retried and given up by itself.
 fn fetches(plan: FetchPlan, message: &HandleDelivery) -> Vec<NewFetch> {
-    let FetchPlan { whose, changed_at, fetches } = plan;
+    let FetchPlan { whose, changed_at, fetches, is_backfill } = plan;
     let fetch = |fetch| NewFetch {
         whose: whose.clone(),
         fetch,
         changed_at,
         received_at: message.received_at,
         request_id: message.request_id.clone(),
-        is_backfill: false,
+        is_backfill,
     };
     fetches.into_iter().map(fetch).collect()
 }

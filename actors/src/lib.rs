@@ -22,6 +22,7 @@ pub mod device_handler;
 pub mod dirty_states;
 pub mod domain;
 pub mod event_message;
+pub mod event_mover;
 pub mod event_writer;
 pub mod injection;
 pub mod kafka_publisher;

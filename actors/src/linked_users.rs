@@ -49,7 +49,8 @@ impl LinkedUsers {
 
 /// Gives an account that its vendor knows by a new id the user of the old one; that its link says, else `user_id`, else the
 /// old id itself. A new id that has a link already keeps it: a repeated message changes nothing, and neither does it undo what an operator has
-/// decided. The old link stays: deliveries with the old id may still be on their way.
+/// decided. The old link stays: deliveries with the old id may still be on their way. The link of the new id, if it is
+/// another one and can have a link.
 ///
 /// # Errors
 /// The store cannot tell or do it.
@@ -59,21 +60,28 @@ pub async fn move_link(
     from: VendorUserId,
     to: VendorUserId,
     user_id: Option<UserId>,
-) -> Result<(), StoreError> {
+) -> Result<Option<Link>, StoreError> {
     let (old, new) = (Account { vendor, id: from }, Account { vendor, id: to });
-    if old == new || accounts.link(&new).await?.is_some() {
-        return Ok(());
+    if old == new {
+        return Ok(None);
+    }
+    if let Some(link) = accounts.link(&new).await? {
+        return Ok(Some(link));
     }
     let link = match accounts.link(&old).await? {
         Some(link) => Link { account: new, key_hash: None, ..link },
         None => {
-            // An id of more bytes than ours may have is nobody's.
-            let unlinked = || UserId::parse(&format!("{}:{}", vendor.name(), old.id.as_str())).ok();
-            let Some(user_id) = user_id.or_else(unlinked) else { return Ok(()) };
+            let Some(user_id) = user_id.or_else(|| unlinked_user(&old)) else { return Ok(None) };
             Link { account: new, user_id, timezone: None, key_hash: None }
         }
     };
-    accounts.put_link(&link, None).await
+    accounts.put_link(&link, None).await?;
+    Ok(Some(link))
+}
+
+/// Who an account's user is while it has no link; an id of more bytes than ours may have is nobody's.
+pub(crate) fn unlinked_user(account: &Account) -> Option<UserId> {
+    UserId::parse(&format!("{}:{}", account.vendor.name(), account.id.as_str())).ok()
 }
 
 /// The zone of the user of an account, if its link tells one.

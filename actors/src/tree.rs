@@ -140,7 +140,7 @@ pub fn start(foundation: Foundation) -> Tree {
     let tokens = stages.tokens();
     let (fetchers, fetching) = stages.fetchers(&tokens, &writer);
     stages.polls(&writer, &fetchers);
-    let devices = stages.devices(&writer, &fetchers);
+    let devices = stages.devices(&writer, &fetchers, &outlet);
     let Stages { root, threads, places, .. } = stages;
     Tree {
         root,

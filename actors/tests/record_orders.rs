@@ -14,7 +14,7 @@ use actors::cognition::thresholds::Thresholds;
 use actors::domain::delivery::{Decoded, Header, Headers};
 use actors::domain::fetch::{Fetch, OuraDataType, OuraFetch, WhoopActivity, WhoopFetch, WhoopRecords};
 use actors::domain::ids::{RequestId, UserId};
-use actors::domain::time::{Timestamp, UtcOffset};
+use actors::domain::time::Timestamp;
 use actors::event_message;
 use actors::memory::MemoryStore;
 use actors::ports::Store as _;
@@ -40,7 +40,7 @@ fn owner() -> Owner {
     Owner {
         account: "A1B2".to_owned(),
         user_id: UserId::parse("user-81").unwrap(),
-        zone: UtcOffset::default(),
+        zone: None,
         changed_at: NOW.plus_ms(-60_000),
         received_at: NOW,
         fetched_at: NOW,

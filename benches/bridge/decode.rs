@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actors::domain::delivery::{Header, Headers};
 use actors::domain::fetch::{Fetch, OuraDataType, OuraFetch, WhoopFetch};
 use actors::domain::ids::UserId;
-use actors::domain::time::{Timestamp, UtcOffset};
+use actors::domain::time::Timestamp;
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::oura::{Oura, OuraConfig};
 use actors::vendors::terra::{Terra, TerraConfig};
@@ -245,7 +245,7 @@ fn answer<T: DeserializeOwned>(results: &mut Results, what: &str, asked: &Fetch,
     let owner = Owner {
         account: "account".to_owned(),
         user_id: UserId::parse("user-81").expect("an id"),
-        zone: UtcOffset::default(),
+        zone: None,
         changed_at: NOW,
         received_at: NOW,
         fetched_at: NOW,

@@ -22,7 +22,7 @@ pub fn vendor_records(data: &[u8]) -> Reached {
     let owner = Owner {
         account: "A1B2C3D4E5".to_owned(),
         user_id: UserId::parse("user-81").expect("an id"),
-        zone: UtcOffset::default(),
+        zone: None,
         changed_at: NOW,
         received_at: NOW,
         fetched_at: NOW,

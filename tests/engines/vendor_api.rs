@@ -61,7 +61,7 @@ impl Meeting {
         let owner = Owner {
             account: "an account".to_owned(),
             user_id: UserId::parse("someone").unwrap(),
-            zone: UtcOffset::default(),
+            zone: None,
             changed_at: now,
             received_at: now,
             fetched_at: now,

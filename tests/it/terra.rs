@@ -154,6 +154,9 @@ async fn links_decide_without_a_reference_and_move_with_a_new_id() {
     assert_eq!(steps(&bridge, "terra:old").await, [1.0]);
     link("old", &json!({"user_id": "user-5", "timezone": "Europe/Berlin"})).await;
     bridge.terra(&[], &daily(&of("old"), "2026-09-02", 2)).await;
+    // It may come before Terra has told of the new id.
+    bridge.terra(&[], &daily(&of("new"), "2026-08-31", 9)).await;
+    assert_eq!(steps(&bridge, "terra:new").await, [9.0]);
     let reauth = json!({"type": "user_reauth", "old_user": of("old"), "new_user": of("new")});
     let (status, told) = bridge.terra(&[], &reauth).await;
     assert_eq!(
@@ -162,7 +165,8 @@ async fn links_decide_without_a_reference_and_move_with_a_new_id() {
     );
     bridge.terra(&[], &daily(&of("new"), "2026-09-03", 3)).await;
     bridge.terra(&[], &daily(&of("old"), "2026-09-04", 4)).await;
-    assert_eq!(steps(&bridge, "user-5").await, [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(steps(&bridge, "user-5").await, [9.0, 1.0, 2.0, 3.0, 4.0]);
+    assert!(steps(&bridge, "terra:new").await.is_empty());
     // The zone moved with the link: Berlin is two hours ahead.
     let mut local = daily(&of("new"), "2026-09-05", 5);
     local["data"][0]["metadata"]["start_time"] = json!("2026-09-05T00:00:00");
@@ -206,7 +210,7 @@ async fn what_is_no_data_is_ignored_and_what_cannot_be_read_is_refused_by_its_pl
 }
 
 /// A storage that has one payload, and what it was asked with.
-async fn storage(payload: String) -> (String, Arc<Mutex<Vec<(String, bool)>>>, ServerHandle) {
+async fn storage_of(payload: String) -> (String, Arc<Mutex<Vec<(String, bool)>>>, ServerHandle) {
     let asked: Arc<Mutex<Vec<(String, bool)>>> = Arc::default();
     let told = Arc::clone(&asked);
     let server = HttpServer::new(move || {
@@ -235,7 +239,7 @@ async fn a_large_payload_is_downloaded_from_the_configured_host_and_from_no_othe
     let user = json!({"user_id": "big", "provider": "OURA", "reference_id": null});
     let mut local = daily(&user, "2026-09-05", 7);
     local["data"][0]["metadata"]["start_time"] = json!("2026-09-05T00:00:00");
-    let (url, asked, storage) = storage(local.to_string()).await;
+    let (url, asked, storage) = storage_of(local.to_string()).await;
     let base = format!("{url}/v2");
     let bridge = Bridge::start_with(&[("TERRA_API_BASE", &base), ("VENDOR_RETRY_BASE_MS", "5")]).await;
     let link = bridge.request(Method::PUT, "/admin/links/terra/big").bearer_auth(ADMIN_KEY);
@@ -244,7 +248,21 @@ async fn a_large_payload_is_downloaded_from_the_configured_host_and_from_no_othe
     let payload =
         |url: &str| json!({"type": "s3_payload", "status": "success", "url": url, "expires_in": 300});
 
-    let (status, told) = bridge.terra(&[], &payload("http://127.0.0.1:1/bucket/a%20b.json")).await;
+    // Nobody asks another host: it is a dead letter at once, which says what to set and does not tell the address.
+    let (elsewhere, asked_elsewhere, other) = storage_of(local.to_string()).await;
+    let (status, told) =
+        bridge.terra(&[], &payload(&format!("{elsewhere}/bucket/a%20b.json?key=hush"))).await;
+    assert_eq!((status, &told["status"]), (202, &json!("accepted")), "{told}");
+    let dead = async |bridge: &Bridge| {
+        let request = bridge.request(Method::GET, "/admin/dlq").bearer_auth(ADMIN_KEY);
+        answer(request).await.1["items"].as_array().expect("a list").clone()
+    };
+    bridge.until("it was given up", async |bridge| !dead(bridge).await.is_empty()).await;
+    let letter = dead(&bridge).await[0].clone();
+    let message = letter["error_message"].as_str().expect("a text");
+    assert!(message.ends_with("is not on the host of TERRA_API_BASE"), "{letter}");
+    assert!(!letter.to_string().contains("hush"), "{letter}");
+    let (status, told) = bridge.terra(&[], &payload("ftp://127.0.0.1/a")).await;
     assert_eq!(status, 400, "{told}");
     assert!(told["detail"].as_str().is_some_and(|detail| detail.starts_with("/url")), "{told}");
     let good = payload(&format!("{url}/bucket/a%20b.json?X-Amz-Signature=a%2Fb"));
@@ -263,5 +281,21 @@ async fn a_large_payload_is_downloaded_from_the_configured_host_and_from_no_othe
     assert_eq!(bridge.get("/actors/fetch/terra").await.status(), 200);
     let all = asked.lock().expect("a list").clone();
     assert!(all[1..].iter().all(|(path, _)| path == "/elsewhere"), "{all:?}");
+    assert_eq!(*asked_elsewhere.lock().expect("a list"), []);
+    for storage in [storage, other] {
+        storage.stop(false).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_payload_of_a_history_is_history() {
+    let user = json!({"user_id": "t-1", "provider": "OURA", "reference_id": "user-8"});
+    let (url, _, storage) = storage_of(daily(&user, "2026-09-05", 7).to_string()).await;
+    let bridge = Bridge::start_with(&[("TERRA_API_BASE", &url), ("VENDOR_RETRY_BASE_MS", "5")]).await;
+    let payload = json!({"type": "s3_payload", "url": format!("{url}/bucket/a%20b.json")});
+    assert_eq!(bridge.terra(&[(TRACE, "job:chunk:7")], &payload).await.0, 202);
+    bridge.until("it was downloaded", async |bridge| !steps(bridge, "user-8").await.is_empty()).await;
+    let events = bridge.read("/v1/users/user-8/events").await;
+    assert_eq!(events["events"][0]["is_backfill"], true);
     storage.stop(false).await;
 }

@@ -9,8 +9,8 @@ pub struct ApiRequest {
     pub path: String,
     /// Names and values, not yet encoded.
     pub query: Vec<(&'static str, String)>,
-    /// The vendor has made this address, and it is its own key: `path` follows the host of the base address, is encoded
-    /// already and has its query in it; no token goes with it.
+    /// The vendor has made this address, and it is its own key: `path` follows the host of the base address (or is a whole
+    /// address, which must be on that host), is encoded already and has its query in it; no token goes with it.
     pub is_link: bool,
 }
 
@@ -25,7 +25,7 @@ impl ApiRequest {
         Self { path, query: Vec::new(), is_link: false }
     }
 
-    /// An address on the vendor's host as the vendor has made it. `address` begins with a slash.
+    /// An address as the vendor has made it: on the vendor's host if it begins with a slash, else a whole one.
     pub fn link(address: &str) -> Self {
         Self { path: address.to_owned(), query: Vec::new(), is_link: true }
     }

@@ -58,6 +58,8 @@ pub struct FetchPlan {
     pub changed_at: Timestamp,
     /// In any order, never empty. Each is done, retried and given up by itself.
     pub fetches: Vec<Fetch>,
+    /// History that decides nothing.
+    pub is_backfill: bool,
 }
 
 /// One question to a vendor's API. The same question about the same account is the same fetch.
@@ -78,7 +80,7 @@ impl Fetch {
         match self {
             Self::Oura(fetch) => !matches!(fetch, OuraFetch::Record { .. }),
             Self::Whoop(fetch) => matches!(fetch, WhoopFetch::Records { .. }),
-            Self::Terra(TerraFetch::Payload { .. }) => false,
+            Self::Terra(_) => false,
         }
     }
 
@@ -87,7 +89,7 @@ impl Fetch {
         match self {
             Self::Oura(fetch) => matches!(fetch, OuraFetch::HeartRate { .. }),
             Self::Whoop(fetch) => matches!(fetch, WhoopFetch::Records { .. } | WhoopFetch::Body),
-            Self::Terra(TerraFetch::Payload { .. }) => false,
+            Self::Terra(_) => false,
         }
     }
 
@@ -332,8 +334,8 @@ impl From<TerraFetch> for Fetch {
 pub enum TerraFetch {
     /// A delivery that is too large for a webhook.
     Payload {
-        /// What follows the host in its address: path and query, as they were given. Whoever has it can read the data, for
-        /// some minutes.
+        /// What follows the host in its address: path and query, as they were given; all of an address that is not on the
+        /// configured host, for which nobody is asked. Whoever has it can read the data, for some minutes.
         address: String,
     },
 }

@@ -85,6 +85,12 @@ pub enum ApiError {
         /// Its status.
         status: u16,
     },
+    /// The address that it has given is not on the host of its API, and was not asked.
+    #[error("the address that it has given is not on the host of {}_API_BASE", vendor.name().to_ascii_uppercase())]
+    Elsewhere {
+        /// Who has given it.
+        vendor: Vendor,
+    },
     /// It has answered, and there is no memory for its answer beside others: nobody is to blame.
     #[error("there is no memory for the answer now")]
     Crowded,
@@ -95,7 +101,8 @@ pub enum ApiError {
 
 /// Vendors' APIs.
 ///
-/// Promises: a call ends by itself within a time of its own; redirects are not followed; no error holds a token, an id
+/// Promises: a call ends by itself within a time of its own; redirects are not followed; an address that a vendor has given
+/// is asked only on the host that is configured; no error holds a token, an id
 /// or a reading.
 #[async_trait]
 pub trait VendorApi: Send + Sync + 'static {

@@ -14,6 +14,7 @@ use crate::dirty_states::DirtyStates;
 use crate::domain::account::Vendor;
 use crate::domain::rate_budget::RateLimit;
 use crate::event_message;
+use crate::event_mover::EventMover;
 use crate::event_writer::{EventWriter, GROUP_MAX_DELIVERIES};
 use crate::kafka_publisher::{KafkaPublisher, Outlet, PublisherParts};
 use crate::log_consumer::{ConsumerParts, LogConsumer};
@@ -208,12 +209,10 @@ impl Stages {
     }
 
     pub(super) fn writer(&self, outlet: &Outlet) -> ChildRef<EventWriter> {
-        let Foundation { store, cache, telemetry, thresholds, limits, .. } = &self.foundation;
-        let (store, thresholds, outlet) = (Arc::clone(store), Arc::clone(thresholds), outlet.clone());
+        let Foundation { store, cache, telemetry, limits, .. } = &self.foundation;
+        let (store, encode, outlet) = (Arc::clone(store), self.encode(), outlet.clone());
         let (cache, telemetry) = (Arc::clone(cache), Arc::clone(telemetry));
         let outbox_max_entries = limits.outbox_max_entries;
-        let encode: EncodeEvent =
-            Arc::new(move |event, request_id| event_message::encode(event, request_id, &thresholds.load()));
         let spec = ChildSpec::new("writer", "event_writer", WRITER_MAILBOX, move || {
             EventWriter::new(
                 Arc::clone(&store),
@@ -225,6 +224,11 @@ impl Stages {
             )
         });
         self.start(&self.threads.moving, spec.in_flight(2 * GROUP_MAX_DELIVERIES))
+    }
+
+    fn encode(&self) -> EncodeEvent {
+        let thresholds = Arc::clone(&self.foundation.thresholds);
+        Arc::new(move |event, request_id| event_message::encode(event, request_id, &thresholds.load()))
     }
 
     pub(super) fn tokens(&self) -> ChildRef<TokenRefresh> {
@@ -321,13 +325,21 @@ impl Stages {
         &self,
         writer: &ChildRef<EventWriter>,
         fetchers: &BTreeMap<Vendor, ChildRef<VendorFetch>>,
+        outlet: &Outlet,
     ) -> BTreeMap<&'static str, ChildRef<DeviceHandler>> {
         let group = self
             .root
             .group("devices", GroupSpec::new(Strategy::OneForOne).backoff(self.foundation.limits.backoff));
-        let accounts = &self.foundation.accounts;
+        let Foundation { accounts, store, limits, .. } = &self.foundation;
+        let mover = EventMover {
+            accounts: Arc::clone(accounts),
+            store: Arc::clone(store),
+            encode: self.encode(),
+            outlet: outlet.clone(),
+            outbox_max_entries: limits.outbox_max_entries,
+        };
         let start = |device: &Arc<dyn Device>| {
-            let accounts = Arc::clone(accounts);
+            let (accounts, mover) = (Arc::clone(accounts), mover.clone());
             let (name, device, writer) = (device.name(), Arc::clone(device), writer.clone());
             let fetcher = Vendor::parse(name).and_then(|vendor| fetchers.get(&vendor)).cloned();
             let spec = ChildSpec::new(name, "device_handler", DEVICE_MAILBOX, move || {
@@ -336,6 +348,7 @@ impl Stages {
                     Arc::clone(&accounts),
                     writer.clone(),
                     fetcher.clone(),
+                    mover.clone(),
                 )
             });
             (name, group.start(&self.threads.decoding.handle(), self.stage(spec)))

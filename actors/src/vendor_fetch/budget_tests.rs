@@ -19,7 +19,7 @@ use crate::memory::{ManualClock, MemoryCache, MemoryLog, MemoryOAuth, MemoryStor
 use crate::messages::CommitDelivery;
 use crate::ports::Vault as _;
 use crate::ports::accounts::{Link, NewTokens};
-use crate::ports::fetch_queue::NewFetch;
+use crate::ports::fetch_queue::{FetchCounts, NewFetch};
 use crate::ports::store::{DeliveryStatus, NewDelivery};
 use crate::ports::vendor_api::{ApiAnswer, ApiError};
 use crate::supervision::{
@@ -67,9 +67,10 @@ impl VendorApi for Vendors {
         if !is_allowed {
             return Err(ApiError::RateLimited { retry_after: Some(reset) });
         }
-        let at = START.plus_ms(id.parse::<i64>().unwrap() % 5_000 * -MS_PER_DAY).to_string();
+        let at = START.plus_ms(id.parse::<i64>().unwrap_or_default() % 5_000 * -MS_PER_DAY).to_string();
+        // A record, and a list of none.
         let body = serde_json::json!({ "id": request.path.rsplit('/').next(), "day": at.split('T').next(),
-            "score": 70, "timestamp": at });
+            "score": 70, "timestamp": at, "data": [] });
         Ok(ApiAnswer { body: Bytes::from(body.to_string()), rest: None })
     }
 }
@@ -84,10 +85,22 @@ struct Bench {
     store: Arc<MemoryStore>,
     api: Arc<Vendors>,
     root: Supervisor,
+    parts: Arc<FetchParts>,
 }
 
 /// A fetcher with all that it needs, in this thread alone, whose queue is full from the start.
 async fn start(queued: usize, believed: RateLimit, allowed: RateLimit) -> Bench {
+    let bench = prepare(queued, believed, allowed).await;
+    let parts = Arc::clone(&bench.parts);
+    bench.root.start(
+        &Arbiter::current(),
+        ChildSpec::new("oura", "vendor_fetch", 8, move || VendorFetch::new(Arc::clone(&parts))).self_driven(),
+    );
+    bench
+}
+
+/// The same before it has begun.
+async fn prepare(queued: usize, believed: RateLimit, allowed: RateLimit) -> Bench {
     let here = Arbiter::current();
     let spec = || GroupSpec::new(Strategy::OneForOne);
     let root = Supervisor::root(&here, spec(), Nobody);
@@ -151,11 +164,7 @@ async fn start(queued: usize, believed: RateLimit, allowed: RateLimit) -> Bench 
         retry: RetryPolicy::default(),
         common: Common::new(Duration::from_secs(300)),
     });
-    root.start(
-        &here,
-        ChildSpec::new("oura", "vendor_fetch", 8, move || VendorFetch::new(Arc::clone(&parts))).self_driven(),
-    );
-    Bench { store, api, root }
+    Bench { store, api, root, parts }
 }
 
 async fn connect_and_ask(
@@ -171,18 +180,27 @@ async fn connect_and_ask(
         obtained_at: START,
         expires_at: None,
     };
-    let whose = Whose::Vendor(account.id.clone());
     let link = Link { account, user_id: UserId::parse("ann").unwrap(), timezone: None, key_hash: None };
     store.put_link(&link, Some(&tokens)).await.unwrap();
-    let fetches = (0..queued).map(|number| NewFetch {
-        whose: whose.clone(),
-        fetch: OuraFetch::Record { data_type: OuraDataType::DailyReadiness, id: format!("r-{number}") }
-            .into(),
+    let fetches = (0..queued).map(|number| {
+        let id = format!("r-{number}");
+        asked(OuraFetch::Record { data_type: OuraDataType::DailyReadiness, id }, false)
+    });
+    queue(writer, fetches.collect()).await;
+}
+
+fn asked(fetch: OuraFetch, is_backfill: bool) -> NewFetch {
+    NewFetch {
+        whose: Whose::Vendor(VendorUserId::parse("A1B2").unwrap()),
+        fetch: fetch.into(),
         changed_at: START,
         received_at: START,
         request_id: RequestId::generate(),
-        is_backfill: false,
-    });
+        is_backfill,
+    }
+}
+
+async fn queue(writer: &ChildRef<EventWriter>, fetches: Vec<NewFetch>) {
     let delivery = NewDelivery {
         key: NewDelivery::key_of_its_own(),
         device: "oura",
@@ -191,7 +209,7 @@ async fn connect_and_ask(
         status: DeliveryStatus::Accepted,
         body: "{}".into(),
         drafts: Vec::new(),
-        fetches: fetches.collect(),
+        fetches,
         ends: None,
     };
     writer.ask(CommitDelivery(Arc::new(delivery))).await.unwrap().unwrap();
@@ -242,5 +260,50 @@ async fn a_vendor_that_allows_less_than_we_believe_refuses_few() {
     // At first it is believed: what fits in hand is sent at once, and a fifth of it is allowed.
     let later = refused.saturating_sub(IN_HAND_MAX);
     assert!(later <= 300 / 3, "{refused} refusals");
+    bench.root.stop().await;
+}
+
+#[actix::test]
+async fn a_poll_that_could_not_be_asked_for_two_hours_is_left_to_the_next_one_and_nothing_else_is() {
+    let limit = RateLimit { requests: 1_000, window: Duration::from_secs(5) };
+    let bench = prepare(0, limit, limit).await;
+    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+    let poll = |number| {
+        let (from, to) = (START.plus_ms(number), START.plus_ms(number + 1));
+        OuraFetch::HeartRate { from, to, page: None, turned: 0 }
+    };
+    let record = || OuraFetch::Record { data_type: OuraDataType::DailyReadiness, id: "r-1".to_owned() };
+    let moment = Duration::from_millis(1);
+    for (number, (job, waited, requests)) in [
+        (asked(poll(1), false), hours(2), 1),
+        (asked(poll(2), false), hours(2) + moment, 0),
+        // Nobody asks for these again.
+        (asked(record(), false), hours(2) + moment, 1),
+        (asked(poll(3), true), hours(24 * 20), 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        queue(&bench.parts.writer, vec![job]).await;
+        let claim = ClaimFetches {
+            vendor: Vendor::Oura,
+            holder: bench.parts.common.holder,
+            limit: 1,
+            lease: LEASE,
+            rate_limits: vec![limit],
+        };
+        let claimed = bench.store.claim_fetches(&claim).await.unwrap().fetches.remove(0);
+        let before = bench.api.seen.lock().at.len();
+        let claimed = ClaimedFetch { waited, ..claimed };
+        Job::new(Arc::clone(&bench.parts), claimed, Instant::now()).run().await;
+        let asked = bench.api.seen.lock().at.len() - before;
+        assert_eq!(asked, requests, "number {number}");
+        // Whether it was asked or not: it has left the queue, and is no dead letter.
+        let left = bench.store.count_fetches().await.unwrap();
+        assert!(
+            left.iter().all(|(_, counts)| *counts == FetchCounts::default()),
+            "number {number}: {left:?}"
+        );
+    }
     bench.root.stop().await;
 }

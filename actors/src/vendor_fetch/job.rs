@@ -91,8 +91,8 @@ impl Job {
         // Before the request: it is what the records will be known by.
         let known_as = if link.is_none() { self.owner_of(&token).await? } else { None };
         // Not before: a link is made with its tokens.
-        let zone = self.target(&account).await?.zone;
-        let (answer, permit) = self.ask(&account, zone, token).await?;
+        let offset = self.target(&account).await?.offset;
+        let (answer, permit) = self.ask(&account, offset, token).await?;
         // Not before: whose the account is now, when its data is stored, and not when it was asked.
         let target = self.target(&account).await?;
         let owner = match known_as {
@@ -125,10 +125,10 @@ impl Job {
     async fn ask(
         &self,
         account: &Account,
-        zone: UtcOffset,
+        offset: UtcOffset,
         token: AccessToken,
     ) -> Result<(ApiAnswer, Permit), Setback> {
-        let question = &request(&self.claimed.job.fetch, zone);
+        let question = &request(&self.claimed.job.fetch, offset);
         self.wait_for_rest()?;
         let held = self.claimed_at.elapsed();
         if held > self.parts.budget_slack() {
@@ -256,7 +256,7 @@ impl Job {
                 permit.succeeded();
                 Err(Asked::Setback(Setback::Failed(error.to_string())))
             }
-            error @ ApiError::Refused { .. } => {
+            error @ (ApiError::Refused { .. } | ApiError::Elsewhere { .. }) => {
                 permit.succeeded();
                 Err(Asked::Setback(Setback::Refused(error.to_string())))
             }

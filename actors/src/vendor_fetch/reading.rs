@@ -24,7 +24,7 @@ impl Job {
         Owner {
             account: target.account.id.as_str().to_owned(),
             user_id: target.user_id.clone(),
-            zone: target.zone,
+            zone: target.zone.clone(),
             changed_at,
             received_at,
             fetched_at: self.parts.clock.now(),

@@ -7,7 +7,7 @@ use super::schedule::Setback;
 use crate::domain::account::{Account, VendorUserId};
 use crate::domain::fetch::Whose;
 use crate::domain::ids::UserId;
-use crate::domain::time::{UtcOffset, offset_of_zone};
+use crate::domain::time::{UtcOffset, Zone, offset_of_zone};
 use crate::ports::accounts::Link;
 use crate::ports::fetch_queue::NewFetch;
 use crate::ports::store::StoreError;
@@ -16,7 +16,10 @@ use crate::ports::store::StoreError;
 pub(super) struct Target {
     pub(super) account: Account,
     pub(super) user_id: UserId,
-    pub(super) zone: UtcOffset,
+    /// By whose rules days begin for them, if that is known …
+    pub(super) zone: Option<Zone>,
+    /// … and what that came to when the record changed.
+    pub(super) offset: UtcOffset,
 }
 
 impl Job {
@@ -63,7 +66,9 @@ impl Job {
                 UserId::parse(&text).map_err(|error| Setback::Refused(format!("the account's id {error}")))?
             }
         };
-        let zone = link.and_then(|link| offset_of_zone(&link.timezone?, *changed_at)).unwrap_or_default();
-        Ok(Target { account: account.clone(), user_id, zone })
+        let name = link.and_then(|link| link.timezone);
+        let offset = name.as_deref().and_then(|name| offset_of_zone(name, *changed_at)).unwrap_or_default();
+        let zone = name.as_deref().and_then(Zone::of_name);
+        Ok(Target { account: account.clone(), user_id, zone, offset })
     }
 }

@@ -29,7 +29,7 @@ pub fn read(fetch: &Fetch, answer: &[u8], owner: &Owner) -> Result<Fetched, Deco
     match fetch {
         Fetch::Oura(fetch) => oura::read(fetch, answer, owner),
         Fetch::Whoop(fetch) => whoop::read(fetch, answer, owner),
-        Fetch::Terra(fetch) => terra::read(fetch, answer, owner, None),
+        Fetch::Terra(_) => terra::read(answer, owner, None),
     }
 }
 
@@ -45,7 +45,7 @@ pub fn read_in_zone(
 ) -> Result<Fetched, DecodeError> {
     match fetch {
         Fetch::Oura(_) | Fetch::Whoop(_) => read(fetch, answer, owner),
-        Fetch::Terra(fetch) => terra::read(fetch, answer, owner, Some(zone)),
+        Fetch::Terra(_) => terra::read(answer, owner, Some(zone)),
     }
 }
 

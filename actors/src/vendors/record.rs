@@ -18,7 +18,7 @@ use crate::domain::event::{Context, DeviceType, HrvMethod, Reading};
 use crate::domain::fetch::Fetch;
 use crate::domain::ids::{Identity, UserId};
 use crate::domain::metric::Metric;
-use crate::domain::time::{Timestamp, UtcOffset};
+use crate::domain::time::{Timestamp, UtcOffset, Zone};
 use crate::domain::unit::{Conversion, Unit};
 
 /// The confidence in what came through a vendor's cloud (contract §3).
@@ -37,8 +37,8 @@ pub struct Owner {
     pub account: String,
     /// Ours.
     pub user_id: UserId,
-    /// The user's offset from UTC, for days of which the vendor does not tell when they began; UTC where unknown.
-    pub zone: UtcOffset,
+    /// The user's zone, for days of which the vendor does not tell when they began; UTC where unknown.
+    pub zone: Option<Zone>,
     /// The plan's `changed_at`: the version of records that tell none of their own.
     pub changed_at: Timestamp,
     /// When the notification arrived; without one, when the answer did.
@@ -57,8 +57,15 @@ impl Owner {
         changed_at: Timestamp,
         received_at: Timestamp,
     ) -> Self {
-        let zone = UtcOffset::default();
-        Self { account, user_id, zone, changed_at, received_at, fetched_at: received_at, is_backfill: false }
+        Self {
+            account,
+            user_id,
+            zone: None,
+            changed_at,
+            received_at,
+            fetched_at: received_at,
+            is_backfill: false,
+        }
     }
 }
 

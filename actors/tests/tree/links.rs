@@ -12,6 +12,7 @@ use actors::ports::accounts::Link;
 use actors::ports::store::StoreError;
 use actors::ports::{Accounts as _, Clock as _};
 use actors::vendors::oura::{Oura, OuraConfig};
+use actors::vendors::terra::{Terra, TerraConfig};
 use actors::vendors::{Device, RawDelivery, signing};
 
 use crate::bridge::*;
@@ -48,11 +49,29 @@ fn away() -> StoreError {
 }
 
 async fn send(bridge: &Bridge, headers: &Signed, body: &str) -> Outcome {
+    send_to(bridge, &*oura(), headers, body).await
+}
+
+async fn send_to(bridge: &Bridge, device: &dyn Device, headers: &Signed, body: &str) -> Outcome {
     let (body, received_at) = (body.to_owned().into(), bridge.clock.now());
-    let verified = oura().verify(RawDelivery { headers, query_user: None, body, received_at }).unwrap();
+    let verified = device.verify(RawDelivery { headers, query_user: None, body, received_at }).unwrap();
     let request_id = RequestId::generate();
     let message = HandleDelivery { verified: Arc::new(verified), received_at, request_id };
-    within("an outcome", async { bridge.tree.devices["oura"].ask(message).await.unwrap().await }).await
+    within("an outcome", async { bridge.tree.devices[device.name()].ask(message).await.unwrap().await }).await
+}
+
+fn terra() -> Arc<dyn Device> {
+    let config =
+        TerraConfig { webhook_secret: SECRET.to_owned(), tolerance_s: 300, ..TerraConfig::default() };
+    Arc::new(Terra::new(&config))
+}
+
+/// A message of Terra's.
+async fn tell(bridge: &Bridge, body: serde_json::Value) -> Outcome {
+    let body = body.to_string();
+    let signature = signing::terra(SECRET, bridge.clock.now().as_ms() / 1_000, body.as_bytes());
+    let headers = Signed([("x-terra-signature", signature), ("x-nothing", String::new())]);
+    send_to(bridge, &*terra(), &headers, &body).await
 }
 
 /// In Oura's own words.
@@ -137,6 +156,40 @@ async fn healthkits_deliveries_ask_for_no_links() {
         assert!(matches!(outcome, Outcome::Processed { .. }), "{outcome:?}");
     }
     assert_eq!(users(&bridge), ["ann", "healthkit:ann"]);
+}
+
+#[actix::test]
+async fn what_came_under_an_accounts_new_id_before_that_was_known_is_the_users_too() {
+    let bridge = Bridge::with(Setup { device: terra(), ..Setup::default() });
+    let of = |id: &str| serde_json::json!({"user_id": id, "provider": "OURA"});
+    let day = |id: &str, day: u32| {
+        let metadata = serde_json::json!({"start_time": format!("2026-02-{day:02}T00:00:00Z")});
+        let record = serde_json::json!({"metadata": metadata, "distance_data": {"steps": 100 + day}});
+        serde_json::json!({"type": "daily", "user": of(id), "data": [record]})
+    };
+    link(&bridge.store, Vendor::Terra, "old", "ada").await;
+    for (id, on) in [("old", 1), ("new", 2), ("new", 3), ("other", 4)] {
+        let outcome = tell(&bridge, day(id, on)).await;
+        assert!(matches!(outcome, Outcome::Processed { .. }), "{outcome:?}");
+    }
+    assert_eq!(users(&bridge), ["ada", "terra:new", "terra:new", "terra:other"]);
+    let reauth = serde_json::json!({"type": "user_reauth", "old_user": of("old"), "new_user": of("new")});
+    // What cannot be done now is told, and is done when Terra tells again.
+    bridge.store.faults().fail(StoreCall::MoveEvents, 1, away());
+    assert_eq!(tell(&bridge, reauth.clone()).await, Outcome::NotCommitted(CommitError::Store(away())));
+    assert_eq!(users(&bridge), ["ada", "terra:new", "terra:new", "terra:other"]);
+    for _ in 0..2 {
+        let outcome = tell(&bridge, reauth.clone()).await;
+        assert!(matches!(outcome, Outcome::Ignored { .. }), "{outcome:?}");
+        assert_eq!(users(&bridge), ["ada", "ada", "ada", "terra:other"]);
+    }
+    // They go out once more, as the user's history.
+    let moved = bridge.store.read(|contents| {
+        let of_ada = contents.events.iter().filter(|row| row.event.user_id == user("ada"));
+        of_ada.map(|row| row.event.is_backfill).collect::<Vec<bool>>()
+    });
+    assert_eq!(moved, [false, true, true]);
+    bridge.tree.stop().await;
 }
 
 #[actix::test]

@@ -47,8 +47,7 @@ impl HttpVendorApi {
     ) -> Result<ApiAnswer, ApiError> {
         let unset = || ApiError::Unavailable(format!("no address of {}'s API is set", vendor.name()));
         let (base, http) = self.vendors.get(&vendor).ok_or_else(unset)?;
-        let url = address(base, request)
-            .ok_or_else(|| ApiError::Unavailable("the address that it has given is none".to_owned()))?;
+        let url = address(base, request).ok_or(ApiError::Elsewhere { vendor })?;
         let _slot = self.slots.request(vendor).await.ok_or_else(unset)?;
         let http = http.get(base).await.map_err(unavailable)?;
         let question = http.get(url);
@@ -95,10 +94,11 @@ fn unavailable(error: HttpError) -> ApiError {
     ApiError::Unavailable(error.to_string())
 }
 
-/// Always on the base's host: what a link has made of it otherwise is none.
+/// Always on the base's scheme, host and port: a link that leads elsewhere, or nowhere, is none.
 fn address(base: &Url, request: &ApiRequest) -> Option<Url> {
     if request.is_link {
-        let link = format!("{}{}", base.origin().ascii_serialization(), request.path);
+        let host = base.origin().ascii_serialization();
+        let link = if request.path.starts_with('/') { host + &request.path } else { request.path.clone() };
         return Url::parse(&link).ok().filter(|link| link.origin() == base.origin());
     }
     let mut url = base.clone();

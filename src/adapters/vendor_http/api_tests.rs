@@ -244,6 +244,39 @@ impl Gate {
 }
 
 #[actix_web::test]
+async fn an_address_of_the_vendors_making_is_asked_on_the_configured_host_and_on_no_other() {
+    let base: Url = "https://payloads.example:8443/v2".parse().unwrap();
+    let url = |link: &str| address(&base, &ApiRequest::link(link)).map(String::from);
+    let on_host = "https://payloads.example:8443/a%20b?X-Amz-Signature=a%2Fb";
+    assert_eq!(url("/a%20b?X-Amz-Signature=a%2Fb").as_deref(), Some(on_host));
+    // The operator has set the base since it came.
+    assert_eq!(url(on_host).as_deref(), Some(on_host));
+    for elsewhere in [
+        "http://payloads.example:8443/a",
+        "https://payloads.example/a",
+        "https://payloads.example:8443.evil/a",
+        "https://payloads.example:8443@evil/a",
+        "https://payloads.example:84430/a",
+        r"https://evil\@payloads.example:8443/a",
+        "https://evil/https://payloads.example:8443/a",
+        "https://169.254.169.254/latest/meta-data",
+        "//evil/a",
+        "@evil/a",
+        "",
+    ] {
+        let url = url(elsewhere);
+        let is_ours = url.as_ref().is_none_or(|url| url.starts_with("https://payloads.example:8443/"));
+        assert!(is_ours && (url.is_none() || elsewhere.starts_with('/')), "{elsewhere}: {url:?}");
+    }
+    let api = HttpVendorApi::new([(Vendor::Terra, base)], 1);
+    let told = api.get(Vendor::Terra, &ApiRequest::link("http://127.0.0.1:1/a"), &token()).await;
+    let told = told.unwrap_err();
+    assert_eq!(told, ApiError::Elsewhere { vendor: Vendor::Terra });
+    let words = "the address that it has given is not on the host of TERRA_API_BASE";
+    assert_eq!(told.to_string(), words, "it does not tell the address, which opens something");
+}
+
+#[actix_web::test]
 async fn no_more_requests_than_allowed_are_under_way_over_all_vendors() {
     let mut gate = Gate::open().await;
     let bases = [(Vendor::Oura, gate.url.clone()), (Vendor::Whoop, gate.url.clone())];

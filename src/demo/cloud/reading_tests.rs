@@ -38,7 +38,7 @@ fn fetch(world: &World, who: &Resident, fetch: &Fetch) -> (Answer, Fetched) {
     let owner = Owner {
         account,
         user_id,
-        zone,
+        zone: None,
         changed_at: now,
         received_at: now,
         fetched_at: now,

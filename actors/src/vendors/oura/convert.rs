@@ -13,7 +13,7 @@ use crate::domain::delivery::{DecodeError, Rejections};
 use crate::domain::event::{Context, Reading};
 use crate::domain::fetch::{OuraDataType, OuraFetch};
 use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset};
-use crate::vendors::fetch::date;
+use crate::vendors::fetch::{date, record_id};
 use crate::vendors::json;
 use crate::vendors::record::{Fetched, Field, Owner, Record, Stamp, label};
 use crate::vendors::timestamp::Moment;
@@ -23,6 +23,9 @@ const READINGS_MAX: usize = 1000;
 
 /// What Oura calls the levels of resilience, from 1 on.
 const LEVELS: [&str; 5] = ["limited", "adequate", "solid", "strong", "exceptional"];
+
+/// Where records tell when they began.
+const BEGINNINGS: [&str; 4] = ["bedtime_start", "start_datetime", "timestamp", "day"];
 
 /// Sessions in which somebody was mindful; the others are naps and rests.
 const MINDFUL: [&str; 3] = ["breathing", "meditation", "relaxation"];
@@ -36,15 +39,15 @@ pub(in crate::vendors) fn read(
     let document = json::document(answer)?;
     let mut fetched = Fetched::default();
     match fetch {
-        OuraFetch::Record { data_type, .. } => {
+        OuraFetch::Record { data_type, id } => {
             let place = (0, String::new());
-            fetched.drafts = convert(*data_type, document, place, owner, &mut fetched.rejected);
+            fetched.drafts = convert((*data_type, Some(id)), document, place, owner, &mut fetched.rejected);
         }
         OuraFetch::Days { data_type, from, to, page, turned } => {
             let (records, next) = json::page(document, "data", page.as_deref())?;
             for (index, raw) in records.into_iter().enumerate() {
                 let place = (index, format!("/data/{index}"));
-                fetched.drafts.extend(convert(*data_type, raw, place, owner, &mut fetched.rejected));
+                fetched.drafts.extend(convert((*data_type, None), raw, place, owner, &mut fetched.rejected));
             }
             let turned = turned.saturating_add(1);
             let further = |page| OuraFetch::Days {
@@ -67,16 +70,16 @@ pub(in crate::vendors) fn read(
     Ok(fetched)
 }
 
-/// The events of one record; none if nothing of ours is in it, or it is refused.
+/// The events of one record, perhaps asked for by its id; none if nothing of ours is in it, or it is refused.
 fn convert(
-    data_type: OuraDataType,
+    (data_type, asked): (OuraDataType, Option<&String>),
     raw: &RawValue,
     place: (usize, String),
     owner: &Owner,
     rejected: &mut Rejections,
 ) -> Vec<EventDraft> {
     let Some(mut record) = Record::open(raw, place, rejected) else { return Vec::new() };
-    let Some(id) = record.require("id", Record::id) else { return Vec::new() };
+    let Some(id) = id((data_type, asked), &mut record, owner) else { return Vec::new() };
     let version = Version::Given(updated_at(&mut record, owner).unwrap_or(owner.changed_at).as_ms());
     let word = match data_type {
         OuraDataType::Sleep | OuraDataType::Session => record.text("type"),
@@ -108,6 +111,19 @@ fn convert(
         drafts.push(EventDraft { is_backfill: true, ..kind.draft(owner, &id, version, last, series) });
     }
     drafts
+}
+
+/// The record's id. One that tells none is known by the id that it was asked for by, else by its day or by when it began.
+fn id(
+    (data_type, asked): (OuraDataType, Option<&String>),
+    record: &mut Record<'_, '_>,
+    owner: &Owner,
+) -> Option<String> {
+    record.require("id", |record, name| {
+        let told = record.id(name).or_else(|| asked.cloned()).or_else(|| summed_up(data_type, record, owner));
+        let begun = || BEGINNINGS.iter().find_map(|name| record.hint(name));
+        told.or_else(|| record_id(&begun()?).ok())
+    })
 }
 
 /// What a record tells of itself as a whole.
@@ -163,7 +179,7 @@ fn updated_at(record: &mut Record<'_, '_>, owner: &Owner) -> Option<Timestamp> {
 }
 
 /// When a record was: a sleep's, workout's or session's end; else Oura's own `timestamp`, else the start of its day in
-/// the user's offset (vendors.md §16).
+/// the user's zone (vendors.md §16).
 fn stamp(data_type: OuraDataType, record: &mut Record<'_, '_>, owner: &Owner) -> Option<Stamp> {
     let (start, end) = match data_type {
         OuraDataType::Sleep => ("bedtime_start", "bedtime_end"),
@@ -195,9 +211,10 @@ fn day_stamp(record: &mut Record<'_, '_>, owner: &Owner) -> Option<Stamp> {
         return Some(Stamp { at: moment.at, utc_offset: moment.utc_offset, start: None });
     }
     let midnight = record.require("day", |record, name| record.moment(name, owner.fetched_at))?;
-    let at = midnight.at.plus_ms(-i64::from(owner.zone.minutes()) * MS_PER_MINUTE);
-    let utc_offset = (owner.zone.minutes() != 0).then_some(owner.zone);
-    Some(Stamp { at, utc_offset, start: None })
+    // By the offset of that day, which is not always that of the day on which it is asked for.
+    let began = owner.zone.as_ref().and_then(|zone| zone.moment_of(midnight.at));
+    let (at, offset) = began.unwrap_or((midnight.at, UtcOffset::default()));
+    Some(Stamp { at, utc_offset: Some(offset).filter(|offset| offset.minutes() != 0), start: None })
 }
 
 /// How long the record's interval was, if it has one.

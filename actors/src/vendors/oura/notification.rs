@@ -77,7 +77,7 @@ pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Resu
         None => days_around(data_type, changed_at),
     };
     let whose = Whose::Vendor(account);
-    let plan = FetchPlan { whose, changed_at, fetches: vec![Fetch::Oura(fetch)] };
+    let plan = FetchPlan { whose, changed_at, fetches: vec![Fetch::Oura(fetch)], is_backfill: false };
     Ok(Decoded::Notification { user_id, is_dated: event_time.is_some(), plan })
 }
 
@@ -97,6 +97,7 @@ pub(super) fn decode_python(document: &RawValue, received_at: Timestamp) -> Resu
         whose: Whose::User(user_id.clone()),
         changed_at: received_at,
         fetches: data_types.iter().map(days).collect(),
+        is_backfill: false,
     };
     Ok(Decoded::Notification { user_id, is_dated: false, plan })
 }

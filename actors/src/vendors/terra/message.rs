@@ -13,7 +13,7 @@ use crate::domain::account::VendorUserId;
 use crate::domain::admission::Version;
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
 use crate::domain::ids::UserId;
-use crate::domain::time::{Timestamp, UtcOffset, Zone};
+use crate::domain::time::{Timestamp, Zone};
 use crate::vendors::json::{self, Members};
 use crate::vendors::record::Owner;
 use crate::vendors::verified::SenderTold;
@@ -48,6 +48,13 @@ pub(super) struct Around<'d> {
     pub(super) received_at: Timestamp,
     /// Where larger messages are laid down: scheme and host.
     pub(super) payload_host: &'d str,
+    /// It is a part of a history that was asked for.
+    pub(super) is_history: bool,
+}
+
+/// Whether what was told with a message says that it is a part of a history.
+pub(super) fn is_history(told: &SenderTold) -> bool {
+    told.delivery_id.as_ref().is_some_and(|id| id.contains(CHUNK))
 }
 
 /// Reads a message of this `kind`.
@@ -139,11 +146,11 @@ fn data(data_type: DataType, members: &Members<'_>, around: &Around<'_>) -> Resu
     let owner = Owner {
         account: identity,
         user_id,
-        zone: UtcOffset::default(),
+        zone: None,
         changed_at: told.ordered_at.unwrap_or(received_at),
         received_at,
         fetched_at: received_at,
-        is_backfill: told.delivery_id.as_ref().is_some_and(|id| id.contains(CHUNK)),
+        is_backfill: around.is_history,
     };
     let version = told.ordered_at.map_or(Version::Arrival, |at| Version::Given(at.as_ms()));
     let clocks = Clocks { received_at, zone, is_guessed: Cell::new(false) };

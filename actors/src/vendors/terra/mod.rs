@@ -176,7 +176,12 @@ impl Device for Terra {
         match kind.and_then(|raw| json::text(raw).ok()) {
             Some(kind) => {
                 let (told, zone, payload_host) = (verified.told(), verified.zone(), &self.payload_host);
-                message::decode(&kind, &members, &Around { told, zone, received_at, payload_host })
+                let is_history = message::is_history(told);
+                message::decode(
+                    &kind,
+                    &members,
+                    &Around { told, zone, received_at, payload_host, is_history },
+                )
             }
             None => python::decode(&members, received_at),
         }

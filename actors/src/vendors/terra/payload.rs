@@ -1,6 +1,7 @@
 //! Messages that are too large for a webhook: Terra lays them down, and tells where for some minutes (vendors.md §5).
 //!
-//! The address comes from outside. Only what is behind the configured host is ever asked, and no token goes with it.
+//! The address comes from outside. Only what is behind the configured host is ever asked, and no token goes with it:
+//! whoever sends requests makes sure of that.
 
 use super::message::{self, Around};
 use super::{NAME, shape};
@@ -26,8 +27,12 @@ pub(super) fn notification(members: &Members<'_>, around: &Around<'_>) -> Result
     let Some(url) = url.map_err(|detail| shape(PATH, detail))? else {
         return Ok(Decoded::Ignored { reason: "no payload to download" });
     };
-    let address = on_host(&url, around.payload_host);
-    let address = address.ok_or_else(|| shape(PATH, "is not an address on the host of TERRA_API_BASE"))?;
+    if !is_web_address(&url) {
+        return Err(shape(PATH, "is not a web address"));
+    }
+    // One that is not on our host becomes a dead letter, which tells the operator what to set; Terra is not told to try
+    // again, since it would send the same one, that leads nowhere by then.
+    let address = on_host(&url, around.payload_host).unwrap_or(&url).to_owned();
     let nobody = |error| DecodeError::UserId { path: PATH, error };
     Ok(Decoded::Notification {
         user_id: UserId::parse(&format!("{NAME}:{NOBODY}")).map_err(nobody)?,
@@ -35,7 +40,8 @@ pub(super) fn notification(members: &Members<'_>, around: &Around<'_>) -> Result
         plan: FetchPlan {
             whose: Whose::Vendor(VendorUserId::parse(NOBODY).map_err(nobody)?),
             changed_at: around.told.ordered_at.unwrap_or(around.received_at),
-            fetches: vec![TerraFetch::Payload { address: address.to_owned() }.into()],
+            fetches: vec![TerraFetch::Payload { address }.into()],
+            is_backfill: around.is_history,
         },
     })
 }
@@ -44,8 +50,14 @@ pub(super) fn notification(members: &Members<'_>, around: &Around<'_>) -> Result
 fn on_host<'u>(url: &'u str, host: &str) -> Option<&'u str> {
     let (begin, address) = url.split_at_checked(host.len())?;
     let is_there = !host.is_empty() && begin.eq_ignore_ascii_case(host) && address.starts_with('/');
+    (is_there && !address.contains(['\\', '#'])).then_some(address)
+}
+
+/// Whether a text can be an address in the web: without spaces, and not too long to be kept.
+fn is_web_address(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     let is_plain = url.len() <= ADDRESS_MAX_BYTES && url.bytes().all(|byte| byte.is_ascii_graphic());
-    (is_there && is_plain && !address.contains(['\\', '#'])).then_some(address)
+    is_plain && matches!(scheme.as_deref(), Some("http" | "https"))
 }
 
 /// What to ask for it.
@@ -57,18 +69,17 @@ pub(in crate::vendors) fn request(fetch: &TerraFetch) -> ApiRequest {
 
 /// Reads a message that was laid down: the same words as in a webhook, in the order of the webhook that told of it.
 pub(in crate::vendors) fn read(
-    fetch: &TerraFetch,
     answer: &[u8],
     owner: &Owner,
     zone: Option<&Zone>,
 ) -> Result<Fetched, DecodeError> {
-    let TerraFetch::Payload { .. } = fetch;
     let members = json::members(json::document(answer)?).map_err(|detail| shape("", detail))?;
     let kind = members.get("type").and_then(|raw| json::text(raw.ok_or("is missing")?));
     let kind = kind.map_err(|detail| shape("/type", detail))?;
     let told = SenderTold { delivery_id: None, ordered_at: Some(owner.changed_at) };
     // What was laid down lays down nothing further.
-    let around = Around { told: &told, zone, received_at: owner.fetched_at, payload_host: "" };
+    let (received_at, is_history) = (owner.fetched_at, owner.is_backfill);
+    let around = Around { told: &told, zone, received_at, payload_host: "", is_history };
     let (decoded, local_to) = match message::decode(&kind, &members, &around)? {
         Decoded::LocalTimes { account, as_utc } => (*as_utc, Some(account)),
         decoded => (decoded, None),

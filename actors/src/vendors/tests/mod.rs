@@ -22,6 +22,7 @@ mod healthkit_types;
 mod healthkit_workouts;
 mod long;
 mod oura;
+mod oura_ids_and_days;
 mod oura_records;
 mod oura_series;
 mod properties;

@@ -4,9 +4,9 @@ use super::*;
 use crate::domain::admission::Version;
 use crate::domain::fetch::TerraFetch;
 use crate::domain::time::UtcOffset;
-use crate::vendors::delivery_key;
 use crate::vendors::fetch::{read, request};
 use crate::vendors::terra::{Terra, TerraConfig};
+use crate::vendors::{Owner, delivery_key};
 
 pub(super) const TERRA_SECRET: &str = "terra-signing-secret-71ab";
 
@@ -186,10 +186,14 @@ fn what_is_told_of_accounts_and_of_terra_itself_is_no_data() {
 }
 
 #[test]
-fn a_payload_is_fetched_from_the_configured_host_and_from_no_other() {
+fn of_a_payload_on_the_configured_host_the_path_is_asked_for_and_of_any_other_the_whole_address() {
     let decode = |url: &str| {
         let body = format!(r#"{{"type":"s3_payload","status":"success","url":{url},"expires_in":300}}"#);
         decode_terra(&[("x-terra-ordering-timestamp", "1789041500000")], &body)
+    };
+    let asked = |decoded| match decoded {
+        Ok(Decoded::Notification { plan, .. }) => request(&plan.fetches[0], UtcOffset::default()).path,
+        other => panic!("{other:?}"),
     };
     match decode(r#""https://payloads.example:8443/a%20b/c.json?X-Amz-Signature=00&x=%2F""#) {
         Ok(Decoded::Notification { plan, is_dated, .. }) => {
@@ -208,23 +212,43 @@ fn a_payload_is_fetched_from_the_configured_host_and_from_no_other() {
         "https://payloads.example:8443.evil/a",
         "https://payloads.example:8443@evil/a",
         "https://payloads.example:84430/a",
-        "https://payloads.example:8443\\\\evil/a",
+        "https://payloads.example:8443\\evil/a",
         "https://evil/https://payloads.example:8443/a",
-        "https://payloads.example:8443/a b",
         "https://payloads.example:8443",
-        "//payloads.example:8443/a",
-        "file:///etc/passwd",
         "https://169.254.169.254/latest/meta-data",
-        "",
     ] {
-        assert_eq!(shape_path(decode(&format!("\"{elsewhere}\""))), "/url", "{elsewhere}");
+        // Whoever asks looks at the host of it, and refuses.
+        let url = serde_json::Value::from(elsewhere).to_string();
+        assert_eq!(asked(decode(&url)), elsewhere);
+    }
+    let long = format!("https://payloads.example:8443/{}", "a".repeat(8 << 10));
+    for none in
+        ["https://payloads.example:8443/a b", "//payloads.example:8443/a", "file:///etc/passwd", "", &long]
+    {
+        assert_eq!(shape_path(decode(&format!("\"{none}\""))), "/url", "{none}");
     }
     assert_eq!(shape_path(decode("7")), "/url");
     assert_eq!(reason(r#"{"type":"s3_payload","status":"failed","url":null}"#), "no payload to download");
     // Nobody has said where: nowhere.
     let nowhere = Terra::new(&TerraConfig { payload_host: String::new(), ..config() });
     let body = r#"{"type":"s3_payload","url":"https://payloads.example:8443/a"}"#;
-    assert_eq!(shape_path(nowhere.decode(&verified_with(&[], body), NOW)), "/url");
+    let whole = asked(nowhere.decode(&verified_with(&[], body), NOW));
+    assert_eq!(whole, "https://payloads.example:8443/a");
+}
+
+#[test]
+fn a_payload_that_is_a_part_of_a_history_is_history() {
+    let body = r#"{"type":"s3_payload","url":"https://payloads.example:8443/a"}"#;
+    for (trace, is_history) in [("job:chunk:7", true), ("job", false)] {
+        match decode_terra(&[("x-terra-trace-id", trace)], body) {
+            Ok(Decoded::Notification { plan, .. }) => assert_eq!(plan.is_backfill, is_history, "{trace}"),
+            other => panic!("{other:?}"),
+        }
+        let owner = Owner { is_backfill: is_history, ..super::oura_records::owner() };
+        let fetch = TerraFetch::Payload { address: "/a".to_owned() }.into();
+        let fetched = read(&fetch, VECTOR.as_bytes(), &owner).unwrap();
+        assert!(fetched.drafts.iter().all(|draft| draft.is_backfill == is_history), "{trace}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{DEVICE_TYPE, NAME, records};
 use crate::domain::account::VendorUserId;
-use crate::domain::admission::Version;
+use crate::domain::admission::{Facts, Version};
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
 use crate::domain::fetch::{Fetch, FetchPlan, WhoopActivity, WhoopFetch, Whose};
 use crate::domain::ids::UserId;
@@ -73,7 +73,11 @@ pub(super) fn decode_native(document: &RawValue, received_at: Timestamp) -> Resu
     };
     // WHOOP does not tell when: it is newer than whatever has arrived before it.
     let owner = Owner::notified(whoop_id.into_owned(), user_id, received_at, received_at);
-    let draft = kind.tombstone(&owner, &id, Version::Arrival);
+    let mut draft = kind.tombstone(&owner, &id, Version::Arrival);
+    // A recovery goes with its sleep (vendors.md §3), and is known by its id; the notification of it may get lost.
+    if let (Subject::Sleep, Facts::Record { also, .. }) = (subject, &mut draft.facts) {
+        *also = Some(records::RECOVERY.identity(&owner.account, &id));
+    }
     Ok(Decoded::Events { drafts: vec![draft], rejected: Rejections::default() })
 }
 
@@ -111,7 +115,8 @@ fn notification(
         (Subject::Recovery, false) => WhoopFetch::CycleOfSleep { sleep_id: id },
         (Subject::Recovery, true) => WhoopFetch::Recovery { cycle_id: id },
     };
-    let plan = FetchPlan { whose, changed_at: received_at, fetches: vec![Fetch::Whoop(fetch)] };
+    let fetches = vec![Fetch::Whoop(fetch)];
+    let plan = FetchPlan { whose, changed_at: received_at, fetches, is_backfill: false };
     Decoded::Notification { user_id, is_dated: fields.trace_id.is_some(), plan }
 }
 
