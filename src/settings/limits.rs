@@ -128,6 +128,8 @@ pub const STREAM_START_WAIT: Duration = Duration::from_secs(10);
 pub const STREAM_RETRY: Duration = Duration::from_millis(500);
 /// A reader that nothing comes for is sent a sign of life this often, so that nobody in between gives the connection up.
 pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
+/// When the bridge stops, a reader may still take for so long what it has been sent.
+pub const STREAM_FAREWELL: Duration = Duration::from_secs(1);
 /// A WebSocket that has not even answered a ping for so long is closed.
 pub const SOCKET_SILENT_MAX: Duration = Duration::from_secs(45);
 /// What a WebSocket's other side may send in one frame: nothing of it is needed.

@@ -2,10 +2,11 @@
 //! And readers that do not read.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::answers::ago;
 use crate::bridge::{API_KEY, Bridge};
@@ -38,6 +39,8 @@ fn event_ids(told: &[Told]) -> Vec<&str> {
 #[actix_web::test]
 async fn one_id_is_enough_for_the_messages_of_all_users() {
     let bridge = Bridge::start().await;
+    // What was there before is no news.
+    inject(&bridge, &events(3, 1, "before")).await;
     let mut reader = EventSource::open(&bridge, "", "").await;
     for round in ["a", "b", "c"] {
         inject(&bridge, &events(20, 1, round)).await;
@@ -61,12 +64,7 @@ async fn one_id_is_enough_for_the_messages_of_all_users() {
 async fn who_reads_nothing_is_cut_off_and_who_reads_gets_all_in_time() {
     let bridge = Bridge::start().await;
     let mut reader = EventSource::open(&bridge, "", "").await;
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
-    let address = bridge.url.strip_prefix("http://").and_then(|address| address.parse().ok());
-    let mut idle = socket.connect(address.expect("an address")).await.expect("a connection");
-    let head = format!("GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\n\r\n");
-    idle.write_all(head.as_bytes()).await.expect("it is sent");
+    let _idle = idle(&bridge).await;
     has(&bridge, "auren_stream_readers{transport=\"sse\"} 2").await;
     // More than the system holds for a connection, and then more messages than a reader may be behind.
     let mut given = inject(&bridge, &events(45, 1_000, "big")).await;
@@ -82,6 +80,33 @@ async fn who_reads_nothing_is_cut_off_and_who_reads_gets_all_in_time() {
     has(&bridge, "auren_stream_readers{transport=\"sse\"} 1").await;
     let given = inject(&bridge, &events(1, 1, "later")).await;
     assert_eq!(event_ids(&reader.take(1).await), [given[0].as_str()]);
+}
+
+#[actix_web::test]
+async fn who_reads_nothing_does_not_hold_the_stop() {
+    let mut bridge = Bridge::start().await;
+    let mut reader = EventSource::open(&bridge, "", "").await;
+    let _idle = idle(&bridge).await;
+    has(&bridge, "auren_stream_readers{transport=\"sse\"} 2").await;
+    let count = inject(&bridge, &events(45, 1_000, "big")).await.len();
+    reader.take(count).await;
+    let since = Instant::now();
+    bridge.terminate();
+    let (status, lines) = bridge.wait();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+    // Else it would be given up when it has taken nothing for 10 s.
+    assert!(since.elapsed() < Duration::from_secs(7), "{:?}", since.elapsed());
+}
+
+/// A reader that reads nothing.
+async fn idle(bridge: &Bridge) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
+    let address = bridge.url.strip_prefix("http://").and_then(|address| address.parse().ok());
+    let mut stream = socket.connect(address.expect("an address")).await.expect("a connection");
+    let head = format!("GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("it is sent");
+    stream
 }
 
 async fn has(bridge: &Bridge, line: &str) {

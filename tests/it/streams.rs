@@ -34,7 +34,6 @@ fn event_ids(told: &[Told]) -> BTreeSet<String> {
 #[actix_web::test]
 async fn a_reader_is_sent_what_comes_as_it_is_on_the_topic_and_nothing_twice() {
     let bridge = Bridge::start().await;
-    inject(&bridge, 0, 3).await;
     let mut reader = EventSource::open(&bridge, "?type=event", "").await;
     let given: BTreeSet<String> = inject(&bridge, 1, 40).await.into_iter().collect();
     let told = reader.take(40).await;

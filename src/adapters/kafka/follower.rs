@@ -39,11 +39,34 @@ const PREFETCH_KBYTES: &str = "2048";
 const GROUP: &str = "biometric-bridge-follow";
 
 pub(super) struct KafkaFollower {
-    consumer: Arc<BaseConsumer<Ear>>,
+    consumer: Closing,
     partitions: u32,
     lanes: Lanes,
     /// Records of these lanes that are older are passed over.
     not_before_ms: Arc<BTreeMap<u32, i64>>,
+}
+
+/// A consumer that is closed where that may block, as soon as nobody reads by it any more.
+#[derive(Clone)]
+struct Closing(Option<Arc<BaseConsumer<Ear>>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(consumer) = self.0.take().and_then(Arc::into_inner) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(consumer)));
+        }
+    }
+}
+
+impl Closing {
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&BaseConsumer<Ear>) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let consumer = self.0.as_ref();
+        question(consumer.ok_or_else(|| LogError::Unavailable("it is closed".to_owned()))?)
+    }
 }
 
 /// Where reading begins.
@@ -69,24 +92,15 @@ impl KafkaFollower {
         client.set("queued.max.messages.kbytes", PREFETCH_KBYTES);
         let consumer = BaseConsumer::from_config_and_context(&client, Ear::default())
             .map_err(|error| LogError::Unavailable(created(&error)))?;
-        let (consumer, partitions, scope) = (Arc::new(consumer), config.partitions, scope.clone());
-        let asked = Arc::clone(&consumer);
+        let consumer = Closing(Some(Arc::new(consumer)));
+        let (asked, partitions, scope) = (consumer.clone(), config.partitions, scope.clone());
         let start = blocking(move || {
-            let brokers = Brokers { consumer: &asked, partitions };
-            let start = match begin {
-                Begin::Now => brokers.ends(&scope)?,
-                Begin::At(mut lanes) => {
-                    let is_followed = |lane: u32| {
-                        let (topic, partition) = partition_of_lane(lane, partitions);
-                        scope.topics.contains(&topic) && scope.partition.is_none_or(|only| only == partition)
-                    };
-                    lanes.retain(|lane, _| is_followed(*lane));
-                    Start { lanes, not_before_ms: BTreeMap::new(), is_whole: true }
-                }
-                Begin::After(ids) => brokers.after(&scope, &ids)?,
-            };
-            brokers.assign(&start.lanes)?;
-            Ok(start)
+            asked.ask(|consumer| {
+                let brokers = Brokers { consumer, partitions };
+                let start = brokers.start(&scope, begin)?;
+                brokers.assign(&start.lanes)?;
+                Ok(start)
+            })
         })
         .await?;
         let not_before_ms = Arc::new(start.not_before_ms);
@@ -104,6 +118,21 @@ struct Brokers<'a> {
 impl Brokers<'_> {
     fn unavailable(&self, error: &KafkaError) -> LogError {
         self.consumer.context().unavailable(error)
+    }
+
+    fn start(&self, scope: &Scope, begin: Begin) -> Result<Start, LogError> {
+        match begin {
+            Begin::Now => self.ends(scope),
+            Begin::After(ids) => self.after(scope, &ids),
+            Begin::At(mut lanes) => {
+                let is_followed = |lane: u32| {
+                    let (topic, partition) = partition_of_lane(lane, self.partitions);
+                    scope.topics.contains(&topic) && scope.partition.is_none_or(|only| only == partition)
+                };
+                lanes.retain(|lane, _| is_followed(*lane));
+                Ok(Start { lanes, not_before_ms: BTreeMap::new(), is_whole: true })
+            }
+        }
     }
 
     fn partitions_of(&self, scope: &Scope) -> Vec<u32> {
@@ -213,9 +242,10 @@ impl Follower for KafkaFollower {
     }
 
     async fn next(&mut self, limit: usize) -> Result<Vec<Followed>, LogError> {
-        let (consumer, partitions) = (Arc::clone(&self.consumer), self.partitions);
+        let (consumer, partitions) = (self.consumer.clone(), self.partitions);
         let not_before_ms = Arc::clone(&self.not_before_ms);
-        let (read, lanes) = blocking(move || read(&consumer, partitions, &not_before_ms, limit)).await?;
+        let reading = move || consumer.ask(|consumer| read(consumer, partitions, &not_before_ms, limit));
+        let (read, lanes) = blocking(reading).await?;
         self.lanes.extend(lanes);
         Ok(read)
     }

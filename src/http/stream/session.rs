@@ -20,7 +20,7 @@ use super::reader::{Next, Position, Reader};
 use crate::http::connection::Turn;
 use crate::http::problem::{ErrorType, Problem, request_id};
 use crate::http::state::Doors;
-use crate::settings::{STREAM_HEARTBEAT, STREAM_LOOK};
+use crate::settings::{STREAM_FAREWELL, STREAM_HEARTBEAT, STREAM_LOOK};
 use crate::telemetry::{ReaderEnd, Transport};
 
 /// Pages that may wait for a connection to take them.
@@ -116,19 +116,18 @@ impl Session {
         let since = Instant::now();
         doors.teller.reader_came(W::TRANSPORT);
         let end = serve::<W>(&doors, reader, &pages, other).await;
-        if end == ReaderEnd::Stopping
-            && let Some(farewell) = W::farewell()
-        {
-            // Who has not taken what came before does not take this either.
-            let _ = pages.try_send(farewell);
-        }
-        if end == ReaderEnd::Behind
-            && let Some(turn) = turn
-        {
-            turn.cut_off();
-        }
         doors.teller.reader_left(&request_id, W::TRANSPORT, end, since.elapsed());
         drop(seat);
+        if end == ReaderEnd::Stopping {
+            // Who has not taken what came before does not take this either …
+            W::farewell().into_iter().for_each(|farewell| drop(pages.try_send(farewell)));
+            drop(pages);
+            // … and the stop waits for nobody's reading.
+            tokio::time::sleep(STREAM_FAREWELL).await;
+        }
+        if let Some(turn) = turn.filter(|_| end != ReaderEnd::Left) {
+            turn.cut_off();
+        }
     }
 }
 
