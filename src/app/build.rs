@@ -29,7 +29,7 @@ use super::warnings::warnings;
 use crate::adapters::redis::RedisUrlError;
 use crate::adapters::vault::KeyFileError;
 use crate::adapters::vendor_http::{HttpOAuth, HttpVendorApi, OAuthClient, most_of_one};
-use crate::http::{Admission, BoundKeys, Doors, Entrance, Spool, ThresholdsStatus};
+use crate::http::{Admission, BoundKeys, Doors, Entrance, Hub, Spool, ThresholdsStatus};
 use crate::settings::{
     ACTOR_BLOCKED_AFTER, ACTOR_HUNG_AFTER, OAuthClientSettings, OAuthSettings, Secret, Settings,
     VendorApiSettings, VendorSettings,
@@ -142,6 +142,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         thresholds_status: ArcSwap::from_pointee(ThresholdsStatus::loaded(clock.now())),
         entrance: Entrance::default(),
         bound_keys: BoundKeys::default(),
+        hub: Arc::new(Hub::new(Arc::clone(&log))),
         spool: Spool::new(&settings.data_dir, settings.intake.healthkit_slots),
         settings,
         tree,

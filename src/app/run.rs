@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
@@ -69,6 +70,7 @@ pub struct Running {
     handle: ServerHandle,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     reloading: tokio::task::JoinHandle<()>,
+    reading_along: tokio::task::JoinHandle<()>,
     signals: Signals,
 }
 
@@ -92,8 +94,10 @@ impl Running {
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
         let reloading = actix_rt::spawn(reload::keep_thresholds(doors.clone()));
+        let hub = Arc::clone(&doors.hub);
+        let reading_along = actix_rt::spawn(async move { hub.run().await });
         doors.teller.note(&format!("listening on {address} after {} ms", started.elapsed().as_millis()));
-        Ok(Self { address, doors, engines, data_dir, handle, serving, reloading, signals })
+        Ok(Self { address, doors, engines, data_dir, handle, serving, reloading, reading_along, signals })
     }
 
     /// Waits until something ends it.
@@ -112,6 +116,7 @@ impl Running {
         let (doors, engines, handle, serving) = (self.doors, self.engines, self.handle, self.serving);
         doors.entrance.close();
         self.reloading.abort();
+        self.reading_along.abort();
         doors.teller.shutdown_started(match reason {
             Reason::Signal(kind) if kind == SignalKind::terminate() => "SIGTERM",
             Reason::Signal(_) => "SIGINT",

@@ -18,7 +18,41 @@ pub(super) fn check_admin(request: &HttpRequest, keys: &KeySettings) -> Result<(
     check(request, &[keys.admin_api_key.as_ref()], "ADMIN_API_KEY")
 }
 
+/// The protocol that a browser names beside its key, since it can give a WebSocket no header of its own.
+pub(super) const SOCKET_PROTOCOL: &str = "bearer";
+
+/// Lets `/ws` requests pass: by `Authorization`, or by `Sec-WebSocket-Protocol: bearer, <key>`. Whether by the latter,
+/// which then has to be answered.
+pub(super) fn check_socket(request: &HttpRequest, keys: &KeySettings) -> Result<bool, Problem> {
+    let mut given = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let (Some(protocols), false) = (given.next(), request.headers().contains_key(header::AUTHORIZATION))
+    else {
+        return check_reader(request, keys).map(|()| false);
+    };
+    let named = protocols.to_str().ok().and_then(|protocols| protocols.split_once(','));
+    let presented = match (named, given.next()) {
+        (Some((protocol, key)), None) if protocol.trim() == SOCKET_PROTOCOL => Some(key.trim()),
+        _ => None,
+    };
+    check_presented(request, &[keys.api_key.as_ref(), keys.admin_api_key.as_ref()], "API_KEY", presented)?;
+    Ok(true)
+}
+
 fn check(request: &HttpRequest, accepted: &[Option<&Secret>], variable: &str) -> Result<(), Problem> {
+    let mut given = request.headers().get_all(header::AUTHORIZATION);
+    let presented = match (given.next().map(header::HeaderValue::to_str), given.next()) {
+        (Some(Ok(value)), None) => bearer(value),
+        _ => None,
+    };
+    check_presented(request, accepted, variable, presented)
+}
+
+fn check_presented(
+    request: &HttpRequest,
+    accepted: &[Option<&Secret>],
+    variable: &str,
+    presented: Option<&str>,
+) -> Result<(), Problem> {
     if accepted.iter().all(Option::is_none) {
         return Err(Problem::new(
             request,
@@ -26,11 +60,6 @@ fn check(request: &HttpRequest, accepted: &[Option<&Secret>], variable: &str) ->
             format!("no key opens this route: {variable} is not set"),
         ));
     }
-    let mut given = request.headers().get_all(header::AUTHORIZATION);
-    let presented = match (given.next().map(header::HeaderValue::to_str), given.next()) {
-        (Some(Ok(value)), None) => bearer(value),
-        _ => None,
-    };
     let Some(presented) = presented else {
         return Err(Problem::new(
             request,

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,11 +20,13 @@ use crate::settings::{ANSWER_STALL_MAX, HEAD_DEADLINE, KEEP_ALIVE};
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Whose turn it is: known by the stream and by the requests on it.
-#[derive(Debug)]
 pub(super) struct Turn {
     in_hand: Cell<usize>,
     awaits: Cell<Awaits>,
     deadline: Cell<Instant>,
+    is_cut_off: Cell<bool>,
+    /// Of the connection's task.
+    waker: Cell<Option<Waker>>,
 }
 
 /// What is waited for while no request is in hand.
@@ -43,13 +45,22 @@ pub(super) struct InHand(Rc<Turn>);
 impl Turn {
     fn new() -> Self {
         let deadline = Cell::new(Instant::now() + HEAD_DEADLINE);
-        Self { in_hand: Cell::new(0), awaits: Cell::new(Awaits::Head), deadline }
+        let (is_cut_off, waker) = (Cell::new(false), Cell::new(None));
+        Self { in_hand: Cell::new(0), awaits: Cell::new(Awaits::Head), deadline, is_cut_off, waker }
     }
 
     /// A request's head is whole.
     pub(super) fn begin(turn: &Rc<Self>) -> InHand {
         turn.in_hand.set(turn.in_hand.get() + 1);
         InHand(Rc::clone(turn))
+    }
+
+    /// Gives the connection up, though the other side may still take a byte now and then.
+    pub(super) fn cut_off(&self) {
+        self.is_cut_off.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 
     fn bytes_came(&self) {
@@ -158,11 +169,15 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.turn.is_cut_off.get() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if written.is_ready() {
             self.taken_by = None;
             return written;
         }
+        self.turn.waker.set(Some(context.waker().clone()));
         let deadline = *self.taken_by.get_or_insert_with(|| Instant::now() + ANSWER_STALL_MAX);
         match self.is_over(deadline, context) {
             true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

@@ -17,6 +17,7 @@ mod requests;
 mod server;
 mod spool;
 mod state;
+mod stream;
 mod timeseries;
 mod tree;
 mod webhooks;
@@ -26,6 +27,7 @@ pub use bound_keys::BoundKeys;
 pub use server::{serve, serve_metrics};
 pub use spool::Spool;
 pub use state::{Doors, EngineKinds, Refusal, ThresholdsStatus};
+pub use stream::Hub;
 
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::de::DeserializeOwned;
@@ -39,6 +41,10 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
 
 async fn get_only(request: HttpRequest) -> HttpResponse {
     Problem::method_not_allowed(&request, "GET, HEAD").error_response()
+}
+
+async fn websocket_only(request: HttpRequest) -> HttpResponse {
+    Problem::method_not_allowed(&request, "GET").error_response()
 }
 
 async fn post_only(request: HttpRequest) -> HttpResponse {
@@ -92,6 +98,12 @@ fn routes(services: &mut web::ServiceConfig) {
         .service(readable!("/v1/users/{id}/timeseries", timeseries::timeseries))
         .service(readable!("/v1/users/{id}/state", read_api::state))
         .service(readable!("/v1/users/{id}/mode-switches", read_api::mode_switches))
+        .service(readable!("/v1/stream", stream::stream))
+        .service(
+            web::resource("/ws")
+                .route(web::get().to(stream::socket))
+                .default_service(web::to(websocket_only)),
+        )
         .service(readable!("/admin/links", links::list))
         .service(
             web::resource("/admin/links/{vendor}/{vendor_user_id}")

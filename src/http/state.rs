@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::admission::{Admission, Entrance, Size};
 use super::bound_keys::BoundKeys;
 use super::spool::Spool;
+use super::stream::Hub;
 use crate::settings::Settings;
 use crate::telemetry::{Gauges, Metrics, Teller};
 
@@ -75,6 +76,8 @@ pub struct Doors {
     pub vault: Arc<dyn Vault>,
     /// Between intake and states; for health.
     pub log: Arc<dyn EventLog>,
+    /// Readers of what comes onto the log.
+    pub hub: Arc<Hub>,
     /// The newest events; for health.
     pub cache: Arc<dyn Cache>,
     /// What store, log and cache are.

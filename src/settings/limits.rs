@@ -103,3 +103,39 @@ pub const THRESHOLDS_LOOK: Duration = Duration::from_millis(250);
 
 /// The longest file of thresholds: room for the own values of many thousands of users.
 pub const THRESHOLDS_MAX_BYTES: u64 = 4 << 20;
+
+/// Readers of `/v1/stream` and `/ws` on one bridge.
+pub const STREAM_READERS_MAX: usize = 500;
+/// A reader that has more messages than this before it, twice in a row at so much distance, is cut off.
+pub const STREAM_BEHIND_MAX: usize = 1_000;
+/// How often that is looked at. A burst that is longer is read in less by whoever reads at all.
+pub const STREAM_LOOK: Duration = Duration::from_secs(1);
+/// The newest messages are kept in memory for all readers together: so many …
+pub const STREAM_RING_MAX: usize = 20_000;
+/// … of so many bytes. Who is further behind reads the log.
+pub const STREAM_RING_MAX_BYTES: usize = 16 << 20;
+/// Messages that are read at a time, for all readers or for one …
+pub const STREAM_PAGE: usize = 200;
+/// … and bytes of them, with one message besides. A reader's connection holds a few such pages.
+pub const STREAM_PAGE_MAX_BYTES: usize = 64 << 10;
+/// Readers that read the log for themselves at once …
+pub const STREAM_CATCH_UPS_MAX: usize = 8;
+/// … for so long, while others wait.
+pub const STREAM_CATCH_UP_TURN: Duration = Duration::from_secs(5);
+/// How long a new reader waits for the log.
+pub const STREAM_START_WAIT: Duration = Duration::from_secs(10);
+/// A log that cannot be read is tried again after this.
+pub const STREAM_RETRY: Duration = Duration::from_millis(500);
+/// A reader that nothing comes for is sent a sign of life this often, so that nobody in between gives the connection up.
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
+/// When the bridge stops, a reader may still take for so long what it has been sent.
+pub const STREAM_FAREWELL: Duration = Duration::from_secs(1);
+/// A WebSocket that has not even answered a ping for so long is closed.
+pub const SOCKET_SILENT_MAX: Duration = Duration::from_secs(45);
+/// What a WebSocket's other side may send in one frame: nothing of it is needed.
+pub const SOCKET_FRAME_MAX_BYTES: usize = 4 << 10;
+/// Ids that a reader may come back with: one of each partition of each topic.
+pub const STREAM_IDS_MAX: usize = 2_048;
+
+const _: () = assert!(STREAM_BEHIND_MAX < STREAM_RING_MAX);
+const _: () = assert!(STREAM_HEARTBEAT.as_secs() * 2 < SOCKET_SILENT_MAX.as_secs());

@@ -18,7 +18,7 @@ use super::Metrics;
 /// Tells everything. Cheap to clone.
 #[derive(Clone)]
 pub struct Teller {
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// A delivery as it is taken up.

@@ -11,6 +11,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use super::readers::ReaderMetrics;
+
 /// Names without a prefix when no namespace is set; all others get `auren_`.
 const BARE: &[&str] = &["webhook_", "biometric_values", "active_webhook_tasks", "semaphore_wait_seconds"];
 /// Seconds from the fast path's tenth of a millisecond to a sender's patience.
@@ -24,6 +26,7 @@ pub struct Metrics {
     pub(super) healthkit: HealthKitMetrics,
     pub(super) stream: StreamMetrics,
     pub(super) actor_restarts: IntCounterVec,
+    pub(super) readers: ReaderMetrics,
     gauges: GaugeMetrics,
 }
 
@@ -102,7 +105,7 @@ pub struct Gauges<'a> {
     pub tree: &'a NodeSnapshot,
 }
 
-struct Maker<'a> {
+pub(super) struct Maker<'a> {
     registry: &'a Registry,
     namespace: Option<&'a str>,
 }
@@ -128,7 +131,7 @@ impl Maker<'_> {
         collector
     }
 
-    fn counters(&self, name: &str, labels: &[&str], help: &str) -> IntCounterVec {
+    pub(super) fn counters(&self, name: &str, labels: &[&str], help: &str) -> IntCounterVec {
         self.register(IntCounterVec::new(self.opts(name, help), labels))
     }
 
@@ -140,7 +143,7 @@ impl Maker<'_> {
         self.register(IntGauge::with_opts(self.opts(name, help)))
     }
 
-    fn gauges(&self, name: &str, labels: &[&str], help: &str) -> IntGaugeVec {
+    pub(super) fn gauges(&self, name: &str, labels: &[&str], help: &str) -> IntGaugeVec {
         self.register(IntGaugeVec::new(self.opts(name, help), labels))
     }
 
@@ -315,6 +318,7 @@ impl Metrics {
             healthkit: HealthKitMetrics::new(&make),
             stream: StreamMetrics::new(&make),
             actor_restarts: make.counters("actor_restarts_total", &["actor"], "Restarts of actors"),
+            readers: ReaderMetrics::new(&make),
             gauges: GaugeMetrics::new(&make),
             registry,
         }

@@ -3,7 +3,9 @@
 mod events;
 mod logging;
 mod metrics;
+mod readers;
 
 pub use events::{Delivery, DeliveryEnd, Teller};
 pub use logging::{LogGuard, Sink, init as init_logging};
 pub use metrics::{Gauges, Metrics, SlotCounts};
+pub use readers::{ReaderEnd, Transport};

@@ -164,6 +164,7 @@ impl House {
             thresholds_status: ArcSwap::from_pointee(ThresholdsStatus::loaded(clock.now())),
             entrance: Entrance::default(),
             bound_keys: BoundKeys::default(),
+            hub: Arc::new(http::Hub::new(Arc::clone(&log) as _)),
             spool: Spool::new(home.path(), settings.intake.healthkit_slots),
             settings,
             tree,

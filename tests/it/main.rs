@@ -11,6 +11,8 @@ mod cloud;
 mod family;
 #[path = "../support/fetching.rs"]
 mod fetching;
+#[path = "../support/streaming.rs"]
+mod streaming;
 
 mod aftermath;
 mod answers;
@@ -46,6 +48,8 @@ mod schemas;
 mod settings;
 mod slow;
 mod spooled;
+mod stream_order;
+mod streams;
 mod terra;
 mod timeseries;
 mod tree;

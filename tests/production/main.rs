@@ -19,6 +19,8 @@ mod postgres_server;
 mod redis_server;
 #[path = "../support/services.rs"]
 mod services;
+#[path = "../support/streaming.rs"]
+mod streaming;
 
 #[path = "../it/aftermath.rs"]
 mod aftermath;
@@ -48,6 +50,9 @@ mod real_kafka;
 mod record_kills;
 #[path = "../it/records.rs"]
 mod records;
+mod stream_bridges;
+#[path = "../it/streams.rs"]
+mod streams;
 #[path = "../it/webhooks.rs"]
 mod webhooks;
 #[path = "../it/whatif.rs"]

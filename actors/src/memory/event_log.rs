@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::faults::Faults;
+use super::follower::MemoryFollower;
 use crate::domain::message::{Message, Topic, partition_of};
 use crate::ports::EventLog;
 use crate::ports::event_log::{LogError, LogRecord, Places, Polled, Refusal};
+use crate::ports::follow::{Begin, Begun, Scope};
 
 /// An operation of the log, for its [`Faults`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +23,7 @@ pub enum LogCall {
     Poll,
     Release,
     EndOffsets,
+    Follow,
     Check,
 }
 
@@ -39,7 +42,7 @@ impl Topics {
         Self { partitions, records: vec![Vec::new(); Topic::ALL.len() * partitions as usize] }
     }
 
-    fn place(&self, topic: Topic, partition: u32) -> usize {
+    pub(super) fn place(&self, topic: Topic, partition: u32) -> usize {
         let topic = Topic::ALL.iter().position(|other| *other == topic).unwrap_or_default();
         topic * self.partitions as usize + partition as usize
     }
@@ -61,6 +64,11 @@ impl Topics {
     /// The records of one partition, by offset.
     pub fn partition(&self, topic: Topic, partition: u32) -> &[LogRecord] {
         &self.records[self.place(topic, partition)]
+    }
+
+    /// How many partitions each topic has.
+    pub(super) fn partitions(&self) -> u32 {
+        self.partitions
     }
 
     /// The records of all partitions, partition by partition.
@@ -192,6 +200,12 @@ impl EventLog for MemoryLog {
         let end = |topics: &Topics, partition| topics.partition(Topic::BiometricEvents, partition).len();
         let ends = self.read(|topics| partitions.iter().map(|&one| (one, end(topics, one) as i64)).collect());
         self.faults.after(rest).await.map(|()| ends)
+    }
+
+    async fn follow(&self, scope: &Scope, begin: Begin) -> Result<Begun, LogError> {
+        let rest = self.faults.before(LogCall::Follow).await?;
+        let begun = MemoryFollower::begin(&self.topics, scope, begin);
+        self.faults.after(rest).await.map(|()| begun)
     }
 
     async fn check(&self) -> Result<(), LogError> {

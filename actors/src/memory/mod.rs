@@ -21,6 +21,7 @@ mod dead_letters;
 mod event_log;
 mod faults;
 mod fetch_queue;
+mod follower;
 mod oauth;
 mod store;
 mod telemetry;

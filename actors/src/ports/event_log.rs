@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::follow::{Begin, Begun, Scope};
 use crate::domain::message::{HeaderField, Message, Topic};
 
 /// A message at its place in the log.
@@ -109,6 +110,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// The offset that the next record of each of `partitions` of `biometric-events` will get, as far as this
     /// process knows.
     async fn end_offsets(&self, partitions: &[u32]) -> Result<Places, LogError>;
+
+    /// Reads along, as a member of no group: all partitions, wherever their members are.
+    async fn follow(&self, scope: &Scope, begin: Begin) -> Result<Begun, LogError>;
 
     /// A question that proves that the log can be reached.
     async fn check(&self) -> Result<(), LogError>;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod dead_letters;
 pub mod event_log;
 pub mod fetch_queue;
+pub mod follow;
 pub mod store;
 pub mod telemetry;
 pub mod vault;

@@ -1,13 +1,18 @@
 //! The event log inside the SQLite file, with this process as the only member of its group.
 
+mod follower;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use actors::domain::message::Message;
 use actors::ports::EventLog;
 use actors::ports::event_log::{LogError, Places, Polled, Refusal};
+use actors::ports::follow::{Begin, Begun, Scope};
 use actors::ports::store::StoreError;
 use async_trait::async_trait;
+
+use follower::EmbeddedFollower;
 
 use super::sqlite_file::SqliteFile;
 use super::sqlite_file::log_table::LogTable;
@@ -66,6 +71,10 @@ impl EventLog for EmbeddedLog {
     async fn end_offsets(&self, partitions: &[u32]) -> Result<Places, LogError> {
         let ends = self.table.ends().into_iter();
         Ok(ends.filter(|(partition, _)| partitions.contains(partition)).collect())
+    }
+
+    async fn follow(&self, scope: &Scope, begin: Begin) -> Result<Begun, LogError> {
+        EmbeddedFollower::begin(self.file.clone(), self.table.clone(), scope, begin).await
     }
 
     async fn check(&self) -> Result<(), LogError> {

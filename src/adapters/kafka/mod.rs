@@ -4,6 +4,7 @@
 //! - `consumer`: the thread that is the member of the group; `membership` is where it meets the polls, and
 //!   `share` the buffer of one partition, in which reading takes nothing away.
 //! - `observer`: where partitions end, and whether the brokers answer.
+//! - `follower`: reads along for readers outside.
 //! - `topics`, `reader`: what the commands `topics create` and `log read` do.
 //! - `words`: why brokers cannot be reached.
 //!
@@ -14,6 +15,7 @@
 
 mod config;
 mod consumer;
+mod follower;
 mod membership;
 mod observer;
 mod producer;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use actors::domain::message::{Message, Topic};
 use actors::ports::EventLog;
 use actors::ports::event_log::{LogError, LogRecord, Places, Polled, Refusal};
+use actors::ports::follow::{Begin, Begun, Scope};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
@@ -38,6 +41,7 @@ pub use producer::APPEND_MAX;
 pub use reader::KafkaReader;
 pub use topics::{TOPICS, TopicOutcome, TopicSpec, create_topics};
 
+use follower::KafkaFollower;
 use membership::Membership;
 use observer::Observer;
 use producer::Producers;
@@ -165,6 +169,10 @@ impl EventLog for KafkaLog {
 
     async fn end_offsets(&self, partitions: &[u32]) -> Result<Places, LogError> {
         self.observer.end_offsets(partitions).await
+    }
+
+    async fn follow(&self, scope: &Scope, begin: Begin) -> Result<Begun, LogError> {
+        KafkaFollower::begin(&self.config, scope, begin).await
     }
 
     async fn check(&self) -> Result<(), LogError> {

@@ -12,6 +12,7 @@ use futures_util::TryStreamExt;
 use parking_lot::Mutex;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::rows::{Insert, Rows, insert, insert_returning};
 use super::{JobResult, SqliteFile, StoreError, store_error};
@@ -139,6 +140,11 @@ impl LogTable {
         self.shown.grown.notify_waiters();
     }
 
+    /// Waits for the next records of any topic.
+    pub(crate) fn grown(&self) -> Notified<'_> {
+        self.shown.grown.notified()
+    }
+
     /// Where each partition of `biometric-events` ends.
     pub fn ends(&self) -> Vec<(u32, i64)> {
         (0..).zip(self.shown.newest.lock().partitions.iter().map(|tail| tail.next_offset)).collect()
@@ -233,7 +239,7 @@ impl Newest {
 }
 
 /// About how much memory a record takes.
-fn size(record: &LogRecord) -> usize {
+pub(super) fn size(record: &LogRecord) -> usize {
     let headers: usize = record.headers.iter().map(|(_, value)| value.len() + 64).sum();
     record.value.len() + headers + 128
 }
