@@ -16,7 +16,7 @@ use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES, Scope};
 use crate::domain::ids::UserId;
 use crate::domain::message::{Message, Topic};
 use crate::kafka_publisher::Outlet;
-use crate::messages::{FlushCheckpoints, PartitionsClaimed, PartitionsGivenUp, StatesChanged};
+use crate::messages::{FlushCheckpoints, PartitionsClaimed, PartitionsGivenUp, SettleUsers, StatesChanged};
 use crate::ports::store::{Checkpoint, CheckpointBatch, PositionMove, StoreError, SwitchRow};
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{Clock, Store, Telemetry};
@@ -91,13 +91,32 @@ impl FlusherParts {
 
     async fn flush(&self, scope: Scope) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock().await;
-        let started = Instant::now();
         // Taken first: the states taken after it have come at least as far.
         let positions = match scope {
             Scope::Everything => self.positions_to_move().await?,
             Scope::Urgent => Vec::new(),
         };
         let users = self.dirty.lock().users(scope);
+        self.flush_users(&users, positions).await
+    }
+
+    /// Makes everything of these users durable, before they are put away.
+    async fn settle(&self, users: &[UserId]) -> Result<(), StoreError> {
+        let _one_at_a_time = self.flushing.lock().await;
+        let dirty = self.dirty.lock().dirty_of(users);
+        if !dirty.is_empty() {
+            self.flush_users(&dirty, Vec::new()).await?;
+        }
+        self.dirty.lock().forget(users);
+        Ok(())
+    }
+
+    async fn flush_users(
+        &self,
+        users: &[UserId],
+        positions: Vec<(PositionMove, i64)>,
+    ) -> Result<(), StoreError> {
+        let started = Instant::now();
         let mut chunks: Vec<&[UserId]> = users.chunks(FLUSH_MAX_STATES).collect();
         if chunks.is_empty() && (!positions.is_empty() || self.dirty.lock().has_dead_letters()) {
             chunks.push(&[]);
@@ -243,5 +262,14 @@ impl Handler<FlushCheckpoints> for CheckpointFlusher {
     fn handle(&mut self, FlushCheckpoints: FlushCheckpoints, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
         Box::pin(async move { parts.flush(Scope::Everything).await }.into_actor(self))
+    }
+}
+
+impl Handler<SettleUsers> for CheckpointFlusher {
+    type Result = ResponseActFuture<Self, Result<(), StoreError>>;
+
+    fn handle(&mut self, SettleUsers { users }: SettleUsers, _: &mut Context<Self>) -> Self::Result {
+        let parts = Arc::clone(&self.parts);
+        Box::pin(async move { parts.settle(&users).await }.into_actor(self))
     }
 }

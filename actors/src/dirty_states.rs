@@ -40,7 +40,7 @@ pub struct Taken {
 
 /// What later states of a user are compared with.
 struct Saved {
-    /// As of the last checkpoint; before the first of this process, as first seen by it.
+    /// As of the last checkpoint; before a user's very first, as first seen.
     vitals: Vitals,
     at: Option<Instant>,
 }
@@ -71,6 +71,9 @@ struct Claimed {
 impl DirtyStates {
     /// Takes changes in; `true` if something should be flushed at once.
     pub fn take_in(&mut self, changes: &Changes) -> bool {
+        for (user, vitals) in &changes.restored {
+            self.saved.entry(user.clone()).or_insert(Saved { vitals: *vitals, at: None });
+        }
         for (user, live) in &changes.states {
             let first_seen = || Saved { vitals: Vitals::of(&live.state), at: None };
             let saved = self.saved.entry(user.clone()).or_insert_with(first_seen);
@@ -166,6 +169,19 @@ impl DirtyStates {
             if let Some(saved) = self.saved.get_mut(&user) {
                 *saved = Saved { vitals: Vitals::of(&live.state), at: Some(Instant::now()) };
             }
+        }
+    }
+
+    /// Those of `users` of whom something is dirty.
+    pub fn dirty_of(&self, users: &[UserId]) -> Vec<UserId> {
+        let is_dirty = |user: &&UserId| self.states.contains_key(*user) || self.switches.contains_key(*user);
+        users.iter().filter(is_dirty).cloned().collect()
+    }
+
+    /// Forgets what is known of users who are put away, unless something of them has become dirty since.
+    pub fn forget(&mut self, users: &[UserId]) {
+        for user in users.iter().filter(|user| !self.states.contains_key(*user)) {
+            self.saved.remove(user);
         }
     }
 

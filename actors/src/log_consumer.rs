@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::checkpoint_flusher::CheckpointFlusher;
 use crate::messages::{
-    ApplyError, ApplyRecords, EvictUsers, FlushCheckpoints, PartitionsClaimed, PartitionsGivenUp,
+    ApplyError, ApplyRecords, EvictUsers, FlushCheckpoints, PartitionsClaimed, PartitionsGivenUp, PutAwayIdle,
 };
-use crate::ports::event_log::{LogRecord, Places, Polled};
+use crate::ports::event_log::{LogError, LogRecord, Places, Polled};
 use crate::ports::store::Claim;
 use crate::ports::telemetry::PipelineEvent;
 use crate::ports::{EventLog, Store, Telemetry};
@@ -46,6 +46,15 @@ pub struct ConsumerParts {
     pub places: StateCell<Places>,
     /// `true` when the store has told that a partition has another owner.
     pub fenced: watch::Sender<bool>,
+    /// How often idle users are looked for.
+    pub sweep_every: Duration,
+}
+
+/// What a step is about.
+enum Next {
+    Polled(Result<Polled, LogError>),
+    BeginAgain,
+    Sweep,
 }
 
 /// The one consumer of `biometric-events`.
@@ -63,33 +72,52 @@ impl LogConsumer {
 impl ConsumerParts {
     async fn consume(self: Arc<Self>) {
         let mut delays = Backoff::default().delays(QUIET);
+        let mut sweep_at = Instant::now() + self.sweep_every;
         loop {
-            if let Err(error) = self.step().await {
+            if let Err(error) = self.step(&mut sweep_at).await {
                 self.telemetry.emit(PipelineEvent::Retrying { actor: "consumer", error });
                 idle(tokio::time::sleep(delays.next(Instant::now()))).await;
             }
         }
     }
 
-    /// Does the next thing that the log or the store asks for.
-    async fn step(&self) -> Result<(), String> {
+    /// Does the next thing that the clock, the log or the store asks for.
+    async fn step(&self, sweep_at: &mut Instant) -> Result<(), String> {
+        if *sweep_at <= Instant::now() {
+            self.sweep(sweep_at).await?;
+        }
         let mut fenced = self.fenced.subscribe();
         let places = self.places.get();
-        let polled = idle(async {
+        let next = idle(async {
             tokio::select! {
                 biased;
                 // Refused only when the sender is gone, and it is ours.
-                _ = fenced.wait_for(|fenced| *fenced) => None,
-                polled = self.log.poll(&places, CONSUME_BATCH_MAX) => Some(polled),
+                _ = fenced.wait_for(|fenced| *fenced) => Next::BeginAgain,
+                polled = self.log.poll(&places, CONSUME_BATCH_MAX) => Next::Polled(polled),
+                // A poll takes nothing away, so one that is given up loses nothing.
+                () = tokio::time::sleep_until(*sweep_at) => Next::Sweep,
             }
         })
         .await;
-        match polled.transpose().map_err(|error| error.to_string())? {
-            Some(Polled::Records(records)) => self.apply_records(&places, records).await,
-            Some(Polled::Gained(partitions)) => self.take_over(&places, &partitions).await,
-            Some(Polled::Lost(partitions)) => self.hand_over(&places, &partitions).await,
-            None => self.begin_again(&places).await,
+        match next {
+            Next::Polled(polled) => match polled.map_err(|error| error.to_string())? {
+                Polled::Records(records) => self.apply_records(&places, records).await,
+                Polled::Gained(partitions) => self.take_over(&places, &partitions).await,
+                Polled::Lost(partitions) => self.hand_over(&places, &partitions).await,
+            },
+            Next::BeginAgain => self.begin_again(&places).await,
+            Next::Sweep => Ok(()),
         }
+    }
+
+    /// Has idle users put away, some at a time: what comes from the log need not wait for all of them.
+    async fn sweep(&self, sweep_at: &mut Instant) -> Result<(), String> {
+        *sweep_at = Instant::now() + self.sweep_every;
+        let put_away = self.router.ask(PutAwayIdle).await.map_err(|_| ApplyError::Stopped.to_string())?;
+        if put_away.map_err(|error| error.to_string())? {
+            *sweep_at = Instant::now();
+        }
+        Ok(())
     }
 
     async fn apply_records(&self, places: &Places, records: Vec<LogRecord>) -> Result<(), String> {

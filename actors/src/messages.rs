@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::Message;
 use futures_util::future::BoxFuture;
 
+use crate::cognition::state::Vitals;
 use crate::cognition::switch::ModeSwitch;
 use crate::domain::account::{Account, Token};
 use crate::domain::delivery::{DecodeError, Rejections};
@@ -164,6 +165,14 @@ impl Message for EvictUsers {
     type Result = ();
 }
 
+/// From the consumer to the router: put away users who have been idle for long. `true`: ask again, there may be more.
+#[derive(Debug, Clone, Copy)]
+pub struct PutAwayIdle;
+
+impl Message for PutAwayIdle {
+    type Result = Result<bool, ApplyError>;
+}
+
 /// To the router: apply this event straight to its user's state, past the log.
 #[derive(Clone)]
 pub struct ApplyDirectly(pub Arc<Event>);
@@ -210,6 +219,8 @@ pub struct StatesChanged(pub Arc<Changes>);
 /// What one batch changed. Telling it twice changes nothing more.
 #[derive(Default)]
 pub struct Changes {
+    /// Users who came to life with the batch: what their checkpoints told.
+    pub restored: Vec<(UserId, Vitals)>,
     /// The newest state of each user in the batch.
     pub states: Vec<(UserId, Arc<LiveState>)>,
     /// The switches in the batch.
@@ -242,6 +253,17 @@ pub struct PartitionsGivenUp {
 
 impl Message for PartitionsGivenUp {
     type Result = ();
+}
+
+/// From the router to the flusher: make everything of these users durable now, and forget them: they are put away.
+#[derive(Debug, Clone)]
+pub struct SettleUsers {
+    /// Nothing changes of them until this is answered.
+    pub users: Arc<[UserId]>,
+}
+
+impl Message for SettleUsers {
+    type Result = Result<(), StoreError>;
 }
 
 /// To the flusher: make everything durable now.

@@ -27,7 +27,7 @@ use crate::ports::store::StoreError;
 use crate::ports::{Accounts, Cache, Clock, EventLog, FetchQueue, OAuth, Store, Telemetry, Vault, VendorApi};
 use crate::supervision::{Backoff, ChildRef, Observer, StateCell, Supervisor};
 use crate::token_refresh::TokenRefresh;
-use crate::user_directory::UserDirectory;
+use crate::user_directory::{Residence, UserDirectory};
 use crate::user_router::UserRouter;
 use crate::vendor_fetch::{FetchParts, RetryPolicy, VendorFetch};
 use crate::vendors::Device;
@@ -77,6 +77,8 @@ pub struct TreeLimits {
     pub outbox_max_entries: u64,
     /// How often all dirty states are flushed (`CHECKPOINT_INTERVAL_SECONDS`).
     pub checkpoint_interval: Duration,
+    /// How many users are live, and for how long.
+    pub residence: Residence,
     /// The vendors from whom data is fetched, and how many requests each allows our application.
     pub rate_limits: BTreeMap<Vendor, Vec<RateLimit>>,
     /// The vendors that are polled, and at what interval (`{VENDOR}_POLL_SECONDS`).

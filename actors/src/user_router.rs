@@ -3,6 +3,8 @@
 //! The router brings users to life from their checkpoints, has their events folded, and tells the flusher what has
 //! changed before it answers. Told the same batch again, it answers the same: states pass over what they have seen.
 
+mod residence;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,7 +13,6 @@ use arc_swap::ArcSwap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::checkpoint_flusher::CheckpointFlusher;
-use crate::cognition::state::UserState;
 use crate::cognition::thresholds::Thresholds;
 use crate::domain::event::Event;
 use crate::domain::ids::{Masker, UserId};
@@ -19,14 +20,14 @@ use crate::domain::message::{Message as LogMessage, partition_of};
 use crate::event_message::{self, DecodeMessageError};
 use crate::messages::{
     ApplyDirectly, ApplyError, ApplyRecords, Changes, EvictUsers, FoldEvents, Folded, LoggedEvent,
-    StatesChanged,
+    PutAwayIdle, StatesChanged,
 };
 use crate::ports::event_log::{LogRecord, Places};
 use crate::ports::store::DeadLetter;
 use crate::ports::telemetry::{PipelineEvent, Skipped};
 use crate::ports::{Clock, Store, Telemetry};
-use crate::supervision::{AskError, ChildRef, Pool, StateCell, waiting};
-use crate::user_directory::{Resident, UserDirectory};
+use crate::supervision::{AskError, ChildRef, Pool, StateCell};
+use crate::user_directory::{Residence, Resident, UserDirectory};
 use crate::user_state::{LiveState, UserStateActor};
 
 /// Deaths of a message's handler before the message is set aside.
@@ -60,6 +61,8 @@ pub struct RouterParts {
     pub places: StateCell<Places>,
     /// How many partitions there are.
     pub partitions: u32,
+    /// How many users are active, and for how long.
+    pub residence: Residence,
 }
 
 /// The one router of a bridge.
@@ -98,7 +101,7 @@ impl RouterParts {
         }
         let by_user = self.sort_by_user(records, &mut changes);
         let users = by_user.iter().map(|user_events| (&user_events.user, user_events.partition));
-        let unreadable = self.bring_to_life(users).await?;
+        let unreadable = self.bring_to_life(users, &mut changes).await?;
         let mut folding = Vec::with_capacity(by_user.len());
         for user_events in by_user {
             match self.directory.resident(&user_events.user) {
@@ -156,47 +159,6 @@ impl RouterParts {
             by_user[index].records.push(place);
         }
         by_user
-    }
-
-    /// Starts the actors of users that have none, from their checkpoints. Gives back those whose checkpoint cannot
-    /// be read.
-    async fn bring_to_life(
-        &self,
-        users: impl Iterator<Item = (&UserId, u32)>,
-    ) -> Result<Vec<UserId>, ApplyError> {
-        let (absent, partitions): (Vec<UserId>, Vec<u32>) = users
-            .filter(|(user, _)| self.directory.resident(user).is_none())
-            .map(|(user, partition)| (user.clone(), partition))
-            .unzip();
-        if absent.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut stored: HashMap<UserId, _> = waiting(self.store.load_checkpoints(&absent))
-            .await?
-            .into_iter()
-            .map(|checkpoint| (checkpoint.user_id.clone(), checkpoint))
-            .collect();
-        let mut unreadable = Vec::new();
-        for (user, partition) in absent.into_iter().zip(partitions) {
-            let live = match stored.remove(&user) {
-                None => LiveState::default(),
-                Some(checkpoint) => match UserState::decode(&checkpoint.state) {
-                    Ok(state) => LiveState::restored(state, checkpoint.next_offset),
-                    Err(_) => {
-                        unreadable.push(user);
-                        continue;
-                    }
-                },
-            };
-            let cell = StateCell::new(live);
-            let (thresholds, telemetry) = (Arc::clone(&self.thresholds), Arc::clone(&self.telemetry));
-            let of_life = cell.clone();
-            let child = self.pool.start(&self.arbiter, self.masker.mask(&user).to_string(), move || {
-                UserStateActor::new(of_life.clone(), Arc::clone(&thresholds), Arc::clone(&telemetry))
-            });
-            self.directory.move_in(user, Resident { child, cell, partition });
-        }
-        Ok(unreadable)
     }
 
     /// Has one user's events folded. Events that kill the actor twice go one by one, and the one that does it alone
@@ -281,6 +243,7 @@ impl RouterParts {
     async fn hand_on(&self, changes: Changes) -> Result<(), ApplyError> {
         let changes = Arc::new(changes);
         self.flusher.ask(StatesChanged(Arc::clone(&changes))).await.map_err(|_| ApplyError::Stopped)?;
+        self.directory.hand_on(changes.states.iter().map(|(user, _)| user));
         for switch in &changes.switches {
             self.telemetry.emit(PipelineEvent::Switched {
                 user: self.masker.mask(&switch.user_id),
@@ -298,7 +261,8 @@ impl RouterParts {
         if !self.places.get().contains_key(&partition) {
             return Err(ApplyError::Elsewhere);
         }
-        let unreadable = self.bring_to_life(std::iter::once((&user, partition))).await?;
+        let mut changes = Changes::default();
+        let unreadable = self.bring_to_life(std::iter::once((&user, partition)), &mut changes).await?;
         let resident =
             self.directory.resident(&user).filter(|_| unreadable.is_empty()).ok_or(ApplyError::Unreadable)?;
         let events: Arc<[LoggedEvent]> = Arc::new([LoggedEvent { offset: None, event }]);
@@ -308,20 +272,9 @@ impl RouterParts {
             _ => ApplyError::Stopped,
         })?;
         let live = Arc::clone(&folded.live);
-        self.hand_on(Changes {
-            states: vec![(user, folded.live)],
-            switches: folded.switches,
-            ..Changes::default()
-        })
-        .await?;
+        self.hand_on(Changes { states: vec![(user, folded.live)], switches: folded.switches, ..changes })
+            .await?;
         Ok(live)
-    }
-
-    /// Puts away the actors of the users of these partitions.
-    async fn evict(&self, partitions: &[u32]) {
-        let residents = self.directory.move_out(partitions);
-        let put_away = residents.iter().map(|resident| self.pool.put_away(&resident.child));
-        waiting(stream::iter(put_away).buffer_unordered(FOLDING_MAX).collect::<()>()).await;
     }
 
     async fn set_aside(&self, record: &LogRecord) -> Result<(), ApplyError> {
@@ -371,6 +324,15 @@ impl Handler<EvictUsers> for UserRouter {
     fn handle(&mut self, EvictUsers { partitions }: EvictUsers, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
         Box::pin(async move { parts.evict(&partitions).await }.into_actor(self))
+    }
+}
+
+impl Handler<PutAwayIdle> for UserRouter {
+    type Result = ResponseActFuture<Self, Result<bool, ApplyError>>;
+
+    fn handle(&mut self, PutAwayIdle: PutAwayIdle, _: &mut Context<Self>) -> Self::Result {
+        let parts = Arc::clone(&self.parts);
+        Box::pin(async move { parts.put_away_idle().await }.into_actor(self))
     }
 }
 

@@ -21,6 +21,8 @@ mod links;
 mod messages;
 #[path = "tree/outages.rs"]
 mod outages;
+#[path = "tree/passivation.rs"]
+mod passivation;
 #[path = "tree/polls.rs"]
 mod polls;
 #[path = "tree/ports.rs"]

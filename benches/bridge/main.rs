@@ -13,6 +13,7 @@ mod decode;
 mod family;
 mod fetches;
 mod floors;
+mod folds;
 mod intake;
 mod long_bodies;
 mod machine;
@@ -27,6 +28,7 @@ mod report;
 #[path = "../../tests/support/services.rs"]
 mod services;
 mod states;
+mod switches;
 
 use family::Family;
 use options::{Options, Section};
@@ -57,6 +59,8 @@ fn main() {
             Section::HealthKitMillion => long_bodies::run(&Family::embedded(), &mut results),
             Section::States => states::run(&options, &Family::embedded(), &mut results),
             Section::Fetches => fetches::run(&Family::embedded(), &mut results),
+            Section::Folds => folds::run(&mut results),
+            Section::SwitchLatency => switches::run(&options, &Family::embedded(), &mut results),
         }
     }
     println!("\n{results}");

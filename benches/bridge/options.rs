@@ -21,10 +21,14 @@ pub(crate) enum Section {
     States,
     /// What notifications tell of, from a vendor cloud.
     Fetches,
+    /// Folding alone.
+    Folds,
+    /// From the log to the published switch.
+    SwitchLatency,
 }
 
 impl Section {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Decode,
         Self::Floors,
         Self::Embedded,
@@ -33,6 +37,8 @@ impl Section {
         Self::HealthKitMillion,
         Self::States,
         Self::Fetches,
+        Self::Folds,
+        Self::SwitchLatency,
     ];
 
     /// As `ONLY` has it.
@@ -46,6 +52,8 @@ impl Section {
             Self::HealthKitMillion => "healthkit_million",
             Self::States => "states",
             Self::Fetches => "fetches",
+            Self::Folds => "folds",
+            Self::SwitchLatency => "switch_latency",
         }
     }
 }

@@ -126,6 +126,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
             group: settings.stream.group_id.as_str().into(),
             outbox_max_entries: settings.stream.outbox_max,
             checkpoint_interval: settings.stream.checkpoint_interval,
+            residence: settings.stream.residence,
             rate_limits: rate_limits(&settings.vendors),
             poll_intervals: poll_intervals(&settings.vendors),
             fetches_in_hand: fetches_in_hand(&settings.vendors),

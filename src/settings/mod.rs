@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actors::cognition::thresholds::Thresholds;
+use actors::user_directory::Residence;
 
 mod engines;
 mod limits;
@@ -176,6 +177,8 @@ pub struct StreamSettings {
     pub outbox_max: u64,
     /// `CHECKPOINT_INTERVAL_SECONDS`.
     pub checkpoint_interval: Duration,
+    /// `USERS_LIVE_MAX` and `USER_IDLE_SECONDS`.
+    pub residence: Residence,
 }
 
 /// Logs and metrics.
@@ -236,16 +239,7 @@ impl Settings {
             postgres: engines::read_postgres(reader),
             cache: engines::read_cache(reader),
             kafka: engines::read_kafka(reader),
-            stream: StreamSettings {
-                partitions: reader.number("KAFKA_PARTITIONS", 1, 1_000),
-                group_id: reader.text("KAFKA_GROUP_ID"),
-                outbox_max: reader.number("KAFKA_QUEUE_MAX", 1, 1_000_000_000),
-                checkpoint_interval: Duration::from_secs(reader.number(
-                    "CHECKPOINT_INTERVAL_SECONDS",
-                    1,
-                    31_536_000,
-                )),
-            },
+            stream: read_stream(reader),
             telemetry: read_telemetry(reader),
             oauth: oauth::read_oauth(reader),
             vendors: vendors::read_vendors(reader),
@@ -254,6 +248,21 @@ impl Settings {
             thresholds_path: PathBuf::from(reader.text(thresholds::NAME)),
             thresholds: thresholds::read_thresholds(reader),
         }
+    }
+}
+
+fn read_stream(reader: &mut Reader) -> StreamSettings {
+    let checkpoint_seconds = reader.number("CHECKPOINT_INTERVAL_SECONDS", 1, 31_536_000);
+    let idle_seconds = reader.number("USER_IDLE_SECONDS", 1, 31_536_000);
+    StreamSettings {
+        partitions: reader.number("KAFKA_PARTITIONS", 1, 1_000),
+        group_id: reader.text("KAFKA_GROUP_ID"),
+        outbox_max: reader.number("KAFKA_QUEUE_MAX", 1, 1_000_000_000),
+        checkpoint_interval: Duration::from_secs(checkpoint_seconds),
+        residence: Residence {
+            live_max: reader.number("USERS_LIVE_MAX", 1, 10_000_000),
+            idle_after: Duration::from_secs(idle_seconds),
+        },
     }
 }
 

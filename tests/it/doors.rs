@@ -21,6 +21,7 @@ use actors::ports::Clock;
 use actors::ports::clock::SystemClock;
 use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
+use actors::user_directory::Residence;
 use actors::vendor_fetch::{IN_HAND_MAX, RetryPolicy};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::long::{Hand, Head, LongBodies, LongError, Source};
@@ -153,6 +154,7 @@ impl House {
                 group: "bridge".into(),
                 outbox_max_entries: 1_000,
                 checkpoint_interval: Duration::from_secs(3_600),
+                residence: Residence::default(),
                 token_lease: PATIENCE,
                 backoff: Backoff::default(),
                 hung_after: ACTOR_HUNG_AFTER,

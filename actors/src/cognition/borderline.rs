@@ -10,10 +10,12 @@ use crate::domain::time::Timestamp;
 use super::exact::nano;
 use super::rows::reflex;
 use super::situation::Situation;
-use super::wire;
+use super::wire::{self, ShortEventId};
 
 /// How many are kept; older ones go.
 pub(super) const KEPT_MAX: usize = 50;
+/// The queue grows by this many.
+const GROWTH: usize = 10;
 
 const HRV: u8 = 1;
 const HEART_RATE: u8 = 2;
@@ -22,8 +24,7 @@ const STRESS: u8 = 4;
 /// One decision at which at least two readings were at 90 % of REFLEX's limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Borderline {
-    #[serde(with = "wire::event_id")]
-    pub(super) event_id: EventId,
+    pub(super) event_id: ShortEventId,
     #[serde(with = "wire::timestamp")]
     pub(super) at: Timestamp,
     near: u8,
@@ -60,5 +61,8 @@ pub(super) fn record(kept: &mut VecDeque<Borderline>, situation: &Situation<'_>,
     if kept.len() == KEPT_MAX {
         kept.pop_front();
     }
-    kept.push_back(Borderline { event_id: event_id.clone(), at: situation.at, near });
+    if kept.len() == kept.capacity() {
+        kept.reserve_exact(GROWTH);
+    }
+    kept.push_back(Borderline { event_id: event_id.into(), at: situation.at, near });
 }

@@ -14,7 +14,7 @@ const NANO_PER_MILLI: i64 = 1_000_000;
 const NANO_MAX: f64 = 1e15;
 
 /// How many samples make a baseline the user's own.
-const OWN_SAMPLES_MIN: u32 = 5;
+pub(super) const OWN_SAMPLES_MIN: u32 = 5;
 
 /// `value` in billionths; exact for decimals of up to nine places.
 pub(super) fn nano(value: f64) -> i128 {

@@ -1,14 +1,15 @@
 //! The readings that decisions look at: of each of the four metrics the newest, what other devices said about the
 //! same time, and the last hour's heart rates.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::event::{Context, DeviceType, HrvMethod, Reading};
 use crate::domain::metric::Metric;
 use crate::domain::time::{MS_PER_HOUR, MS_PER_MINUTE, Timestamp};
 
+use super::beats::Beats;
 use super::exact::{milli, nano, nano_of_milli};
-use super::pack::{BitReader, BitWriter, Point, read_points, write_points};
+use super::pack::Point;
 use super::thresholds::SUSTAINED_MINUTES_MAX;
 use super::wire;
 use super::workouts::Workouts;
@@ -17,8 +18,6 @@ use super::workouts::Workouts;
 const SAME_MOMENT_MS: i64 = 5 * MS_PER_MINUTE;
 /// A sustained heart rate is asked for twice its minutes before a reading that may be another device's.
 const BEATS_KEPT_MS: i64 = 2 * SUSTAINED_MINUTES_MAX as i64 * MS_PER_MINUTE + SAME_MOMENT_MS;
-/// Of a minute with more heart rates only the first, the lowest and the last are kept.
-const BEATS_PER_MINUTE_MAX: usize = 3;
 
 /// The four metrics that decide. Stored in states by its place: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,8 +102,7 @@ pub(super) struct HeldReadings {
     /// Heart rates and variabilities by device and method, each its newest, near the newest of all.
     by_device: Vec<Held>,
     /// Heart rates of the last hour, ascending.
-    #[serde(with = "packed_beats")]
-    beats: Vec<Point>,
+    beats: Beats,
 }
 
 impl HeldReadings {
@@ -121,7 +119,7 @@ impl HeldReadings {
         let is_in_place = |(input, held): (Input, &Option<Held>)| held.is_none_or(|held| held.input == input);
         Input::ALL.into_iter().zip(&self.newest).all(is_in_place)
             && self.newest.iter().flatten().chain(&self.by_device).all(is_sound)
-            && self.beats.is_sorted_by_key(|beat| beat.at_ms)
+            && self.beats.are_sound()
     }
 
     /// Takes a reading that may be held. True if it is newer than the one held.
@@ -163,20 +161,7 @@ impl HeldReadings {
         if reading.at.as_ms() < horizon_ms {
             return;
         }
-        let beat = Point { at_ms: reading.at.as_ms(), milli: milli(reading.value) };
-        let place = self.beats.partition_point(|other| other.at_ms <= beat.at_ms);
-        self.beats.insert(place, beat);
-
-        let minute = |beat: &Point| beat.at_ms.div_euclid(MS_PER_MINUTE);
-        let start = self.beats.partition_point(|other| minute(other) < minute(&beat));
-        let end = self.beats.partition_point(|other| minute(other) <= minute(&beat));
-        if end - start > BEATS_PER_MINUTE_MAX {
-            let spare = if self.beats[start + 1].milli > self.beats[start + 2].milli { 1 } else { 2 };
-            self.beats.remove(start + spare);
-        }
-        if self.beats[0].at_ms < horizon_ms {
-            self.beats.drain(..self.beats.partition_point(|other| other.at_ms < horizon_ms));
-        }
+        self.beats.keep(Point { at_ms: reading.at.as_ms(), milli: milli(reading.value) }, horizon_ms);
     }
 
     /// Other devices' readings of the same metric, method and moment as `held`, fresh at `now`.
@@ -205,21 +190,5 @@ impl HeldReadings {
         let spans_it =
             beats.peek().is_some_and(|oldest| at.as_ms().saturating_sub(oldest.at_ms) >= sustained_ms);
         spans_it && beats.all(|beat| nano_of_milli(beat.milli) > nano(over))
-    }
-}
-
-/// Heart rates as packed points.
-mod packed_beats {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(beats: &[Point], serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = BitWriter::default();
-        write_points(&mut out, beats);
-        serializer.serialize_bytes(&out.into_bytes())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Point>, D::Error> {
-        read_points(&mut BitReader::new(<&[u8]>::deserialize(deserializer)?))
-            .ok_or_else(|| serde::de::Error::custom("the heart rates are damaged"))
     }
 }

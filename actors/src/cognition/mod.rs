@@ -10,8 +10,10 @@
 //! rows hold; `choice` picks one; [`switch`] says why. [`replay`] asks what
 //! other thresholds would have done.
 
+mod beats;
 mod borderline;
 mod choice;
+mod column;
 mod exact;
 pub mod fold;
 mod held;

@@ -1,27 +1,24 @@
 //! One sample per metric, method and UTC clock hour: what baselines and patterns are made of.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::event::HrvMethod;
 use crate::domain::time::{MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, Timestamp, UtcOffset};
 
-use super::exact::{Baseline, milli, nano_of_milli};
+use super::column::{Column, Sample};
+use super::exact::{Baseline, OWN_SAMPLES_MIN, milli};
 use super::held::Input;
 use super::pack::{BitReader, BitWriter, Point, read_points, write_points};
 use super::thresholds::DefaultBaselines;
 
 /// A baseline looks at this many clock hours before the reading's own.
 const BASELINE_HOURS: i64 = 168;
-/// A sample of a pattern of the hour lies this far under its own baseline.
-const PATTERN_DROP_MS: f64 = 15.0;
+/// A sample of a pattern of the hour lies so many thousandths of a millisecond under its own baseline.
+const PATTERN_DROP_MILLI: i64 = 15_000;
 /// A sample of a pattern of the weekday is under this score.
 const PATTERN_RECOVERY_BELOW: i32 = 50_000;
 const HOUR_PATTERN_MS: i64 = 30 * MS_PER_DAY;
 const WEEKDAY_PATTERN_MS: i64 = 56 * MS_PER_DAY;
-/// Vectors grow by this many samples: a population of short histories must not pay for doubling.
-const GROWTH: usize = 8;
 
 /// How many days of samples a row can ask for; 0 for a metric without baseline.
 const fn kept_days(input: Input) -> i64 {
@@ -66,83 +63,103 @@ pub(super) struct PatternDays {
     pub(super) weekday: usize,
 }
 
-/// An hour's newest reading.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Sample {
-    at_ms: i64,
-    milli: i32,
-    offset_minutes: i16,
-}
-
-impl Sample {
-    fn clock_hour(&self) -> i64 {
-        self.at_ms.div_euclid(MS_PER_HOUR)
-    }
-
-    fn local(&self) -> LocalTime {
-        LocalTime::at_ms(self.at_ms, self.offset_minutes)
-    }
-}
-
 /// The samples of one metric and method, ascending, at most one per clock hour.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "StoredSeries")]
 struct Series {
     input: Input,
     method: Option<HrvMethod>,
-    #[serde(with = "packed")]
-    samples: Vec<Sample>,
+    /// Of heart rate variabilities those are marked that lie far under their own baseline (row 3): to ask again at
+    /// every decision would cost more than all the rest of it.
+    samples: Column,
 }
 
 impl Series {
+    fn new(input: Input, method: Option<HrvMethod>, samples: Column) -> Self {
+        let mut series = Self { input, method, samples };
+        if let Some(first) = series.samples.first() {
+            series.mark_low(0, first.clock_hour(), i64::MAX);
+        }
+        series
+    }
+
     fn insert(&mut self, sample: Sample) {
         let hour = sample.clock_hour();
-        let place = match self.samples.last() {
-            Some(last) if last.clock_hour() >= hour => {
-                self.samples.partition_point(|other| other.clock_hour() < hour)
+        let place = match self.samples.last().map(|last| last.clock_hour()) {
+            Some(last) if last == hour => self.samples.len() - 1,
+            Some(last) if last > hour => {
+                self.samples.count_before(|at_ms| at_ms.div_euclid(MS_PER_HOUR) < hour)
             }
             _ => self.samples.len(),
         };
-        match self.samples.get_mut(place) {
-            Some(same) if same.clock_hour() == hour => {
-                if sample.at_ms >= same.at_ms {
-                    *same = sample;
-                }
+        match self.samples.get(place).filter(|same| same.clock_hour() == hour) {
+            Some(same) if sample.at_ms < same.at_ms => return,
+            Some(_) => self.samples.replace(place, sample),
+            None => self.samples.insert(place, sample),
+        }
+        self.mark_low(place, hour, hour.saturating_add(BASELINE_HOURS));
+        // Without a live event nothing ages: the hours that a row could ask for at once are the bound.
+        if self.samples.len() as i64 > kept_days(self.input) * 24
+            && let Some(oldest) = self.samples.first().map(|oldest| oldest.clock_hour())
+        {
+            self.samples.remove(0..1);
+            self.mark_low(0, oldest, oldest.saturating_add(BASELINE_HOURS));
+        }
+    }
+
+    /// Marks anew the samples from `place` on up to the clock hour `until`: what one is worth depends on the week before.
+    fn mark_low(&mut self, place: usize, from_hour: i64, until: i64) {
+        if self.input != Input::Hrv {
+            return;
+        }
+        let mut start = self.week_before(from_hour).start;
+        let mut sum_milli = self.samples.sum_milli(start.min(place)..place);
+        for place in place..self.samples.len() {
+            let Some(sample) = self.samples.get(place).filter(|sample| sample.clock_hour() <= until) else {
+                return;
+            };
+            let week_start = sample.clock_hour().saturating_sub(BASELINE_HOURS);
+            while let Some(oldest) = self.samples.get(start).filter(|_| start < place)
+                && oldest.clock_hour() < week_start
+            {
+                sum_milli -= i64::from(oldest.milli);
+                start += 1;
             }
-            _ => {
-                if self.samples.len() == self.samples.capacity() {
-                    self.samples.reserve_exact(GROWTH);
-                }
-                self.samples.insert(place, sample);
-                // Without a live event nothing ages: the hours that a row could ask for at once are the bound.
-                if self.samples.len() as i64 > kept_days(self.input) * 24 {
-                    self.samples.remove(0);
-                }
-            }
+            let count = place.saturating_sub(start) as i64;
+            let drop_milli = sum_milli - count * i64::from(sample.milli);
+            let is_low = count >= i64::from(OWN_SAMPLES_MIN) && drop_milli >= count * PATTERN_DROP_MILLI;
+            self.samples.mark(place, is_low);
+            sum_milli += i64::from(sample.milli);
         }
     }
 
     fn forget_before(&mut self, newest_live: Timestamp) {
         let horizon_ms = newest_live.plus_ms(-kept_days(self.input) * MS_PER_DAY).as_ms();
         if self.samples.first().is_some_and(|first| first.at_ms < horizon_ms) {
-            self.samples.drain(..self.samples.partition_point(|sample| sample.at_ms < horizon_ms));
+            // Marks of what was less than a week younger stay as they are: no row asks for samples so old.
+            self.samples.remove(0..self.samples.count_before(|at_ms| at_ms < horizon_ms));
         }
     }
 
-    fn baseline(&self, clock_hour: i64, defaults: &DefaultBaselines) -> Baseline {
+    /// The places of the samples in the clock hours before this one that make its baseline.
+    fn week_before(&self, clock_hour: i64) -> std::ops::Range<usize> {
         let start_ms = clock_hour.saturating_sub(BASELINE_HOURS).saturating_mul(MS_PER_HOUR);
         let end_ms = clock_hour.saturating_mul(MS_PER_HOUR);
-        let end = self.samples.partition_point(|sample| sample.at_ms < end_ms);
-        let week = self.samples[..end].iter().rev().take_while(|sample| sample.at_ms >= start_ms);
-        let (sum_milli, count) =
-            week.fold((0, 0), |(sum, count), sample| (sum + i64::from(sample.milli), count + 1));
-        Baseline::of(sum_milli, count, self.input, defaults)
+        let start = self.samples.count_before(|at_ms| at_ms < start_ms);
+        start..self.samples.count_before(|at_ms| at_ms < end_ms).max(start)
     }
 
-    /// The samples less than `span_ms` before `at`, and not after it.
-    fn within(&self, at: Timestamp, span_ms: i64) -> &[Sample] {
-        let start = self.samples.partition_point(|sample| sample.at_ms <= at.plus_ms(-span_ms).as_ms());
-        let end = self.samples.partition_point(|sample| sample.at_ms <= at.as_ms());
-        &self.samples[start..end.max(start)]
+    fn baseline(&self, clock_hour: i64, defaults: &DefaultBaselines) -> Baseline {
+        let week = self.week_before(clock_hour);
+        let samples = week.len() as u32;
+        Baseline::of(self.samples.sum_milli(week), samples, self.input, defaults)
+    }
+
+    /// The places of the samples less than `span_ms` before `at`, and not after it.
+    fn within(&self, at: Timestamp, span_ms: i64) -> std::ops::Range<usize> {
+        let (after_ms, at_ms) = (at.plus_ms(-span_ms).as_ms(), at.as_ms());
+        let start = self.samples.count_before(|sample_ms| sample_ms <= after_ms);
+        start..self.samples.count_before(|sample_ms| sample_ms <= at_ms).max(start)
     }
 }
 
@@ -155,7 +172,10 @@ impl Samples {
     pub(super) fn are_sound(&self) -> bool {
         self.0.iter().all(|series| {
             series.samples.len() as i64 <= kept_days(series.input) * 24
-                && series.samples.is_sorted_by(|before, after| before.clock_hour() < after.clock_hour())
+                && series
+                    .samples
+                    .iter()
+                    .is_sorted_by(|before, after| before.clock_hour() < after.clock_hour())
                 && series
                     .samples
                     .iter()
@@ -181,7 +201,7 @@ impl Samples {
             Some(series) => series.insert(sample),
             None => {
                 self.0.reserve_exact(1);
-                self.0.push(Series { input, method, samples: vec![sample] });
+                self.0.push(Series::new(input, method, Column::of([sample])));
             }
         }
     }
@@ -189,7 +209,7 @@ impl Samples {
     /// Forgets what no decision at `newest_live` or later can ask for.
     pub(super) fn forget_before(&mut self, newest_live: Timestamp) {
         self.0.iter_mut().for_each(|series| series.forget_before(newest_live));
-        self.0.retain(|series| !series.samples.is_empty());
+        self.0.retain(|series| series.samples.len() > 0);
     }
 
     /// What was usual for `input` and `method` in the week before the clock hour of `at`.
@@ -208,43 +228,68 @@ impl Samples {
     }
 
     /// How many past local days make `at` a low hour or a poor weekday, where the user's offset is `offset`.
-    pub(super) fn pattern_days(
-        &self,
-        at: Timestamp,
-        offset: UtcOffset,
-        defaults: &DefaultBaselines,
-    ) -> PatternDays {
+    pub(super) fn pattern_days(&self, at: Timestamp, offset: UtcOffset) -> PatternDays {
         let now = LocalTime::of(at, offset);
-        let (mut low_days, mut poor_days) = (BTreeSet::new(), BTreeSet::new());
+        let (mut low_days, mut poor_days) = (Days::default(), Days::default());
         for series in &self.0 {
+            let samples = &series.samples;
             match series.input {
-                Input::Hrv => low_days.extend(
-                    series
-                        .within(at, HOUR_PATTERN_MS)
-                        .iter()
-                        .filter(|sample| sample.local().hour == now.hour)
-                        .filter(|sample| {
-                            let baseline = series.baseline(sample.clock_hour(), defaults);
-                            baseline.is_own()
-                                && baseline
-                                    .drop_against(nano_of_milli(sample.milli), PATTERN_DROP_MS, 100)
-                                    .is_ge()
-                        })
-                        .map(|sample| sample.local().day),
-                ),
-                Input::RecoveryScore => poor_days.extend(
-                    series
-                        .within(at, WEEKDAY_PATTERN_MS)
-                        .iter()
-                        .filter(|sample| sample.milli < PATTERN_RECOVERY_BELOW)
-                        .map(Sample::local)
-                        .filter(|local| local.weekday() == now.weekday())
-                        .map(|local| local.day),
-                ),
+                Input::Hrv => {
+                    for place in samples.marked_among(series.within(at, HOUR_PATTERN_MS)) {
+                        low_days.add(samples.get(place).map(local).filter(|local| local.hour == now.hour));
+                    }
+                }
+                Input::RecoveryScore => {
+                    for place in series.within(at, WEEKDAY_PATTERN_MS) {
+                        let poor = samples.get(place).filter(|sample| sample.milli < PATTERN_RECOVERY_BELOW);
+                        poor_days.add(poor.map(local).filter(|local| local.weekday() == now.weekday()));
+                    }
+                }
                 Input::HeartRate | Input::StressLevel => {}
             }
         }
-        PatternDays { hour: low_days.len(), weekday: poor_days.len() }
+        PatternDays { hour: low_days.0.len(), weekday: poor_days.0.len() }
+    }
+}
+
+/// Different local days: so few that a look at each is the quickest.
+#[derive(Default)]
+struct Days(Vec<i64>);
+
+impl Days {
+    fn add(&mut self, local: Option<LocalTime>) {
+        if let Some(LocalTime { day, .. }) = local
+            && !self.0.contains(&day)
+        {
+            self.0.push(day);
+        }
+    }
+}
+
+fn local(sample: Sample) -> LocalTime {
+    LocalTime::at_ms(sample.at_ms, sample.offset_minutes)
+}
+
+/// As it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredSeries {
+    input: Input,
+    method: Option<HrvMethod>,
+    #[serde(with = "packed")]
+    samples: Vec<Sample>,
+}
+
+impl From<StoredSeries> for Series {
+    fn from(StoredSeries { input, method, samples }: StoredSeries) -> Self {
+        Self::new(input, method, Column::of(samples))
+    }
+}
+
+impl Serialize for Series {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { input, method, samples } = self;
+        StoredSeries { input: *input, method: *method, samples: samples.iter().collect() }
+            .serialize(serializer)
     }
 }
 

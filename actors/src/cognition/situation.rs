@@ -80,7 +80,7 @@ impl<'a> Situation<'a> {
             PatternDays::default()
         } else {
             let offset = state.utc_offset.unwrap_or_default();
-            state.samples.pattern_days(at, offset, baselines)
+            state.samples.pattern_days(at, offset)
         };
         Self {
             limits,

@@ -187,7 +187,7 @@ impl UserState {
         self.borderline
             .iter()
             .map(|borderline| BorderlineView {
-                event_id: borderline.event_id.clone(),
+                event_id: borderline.event_id.to_id(),
                 timestamp: borderline.at,
                 inputs: borderline.inputs().collect(),
             })

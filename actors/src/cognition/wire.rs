@@ -1,7 +1,5 @@
 //! How a state's parts are stored: compact, and independent of how the same types look in JSON.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -37,31 +35,30 @@ pub(super) mod optional_timestamp {
     }
 }
 
-/// An event's id: 16 bytes for a UUID, text for any other that was injected.
-#[derive(Serialize, Deserialize)]
-enum EventIdWire {
+/// An event's id in few bytes: 16 for a UUID, text for any other that was injected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum ShortEventId {
     Uuid([u8; 16]),
-    Text(Arc<str>),
+    Text(EventId),
 }
 
-impl From<&EventId> for EventIdWire {
+impl From<&EventId> for ShortEventId {
     fn from(id: &EventId) -> Self {
         match Uuid::try_parse(id.as_str()) {
             Ok(uuid) if uuid.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()) == id.as_str() => {
                 Self::Uuid(uuid.into_bytes())
             }
-            _ => Self::Text(id.as_str().into()),
+            _ => Self::Text(id.clone()),
         }
     }
 }
 
-impl EventIdWire {
-    fn into_id<E: serde::de::Error>(self) -> Result<EventId, E> {
-        let text = match self {
-            Self::Uuid(bytes) => Uuid::from_bytes(bytes).to_string(),
-            Self::Text(text) => text.to_string(),
-        };
-        EventId::parse(&text).map_err(E::custom)
+impl ShortEventId {
+    pub(super) fn to_id(&self) -> EventId {
+        match self {
+            Self::Uuid(bytes) => EventId::of_uuid(Uuid::from_bytes(*bytes)),
+            Self::Text(id) => id.clone(),
+        }
     }
 }
 
@@ -69,11 +66,11 @@ pub(super) mod event_id {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(id: &EventId, serializer: S) -> Result<S::Ok, S::Error> {
-        EventIdWire::from(id).serialize(serializer)
+        ShortEventId::from(id).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventId, D::Error> {
-        EventIdWire::deserialize(deserializer)?.into_id()
+        Ok(ShortEventId::deserialize(deserializer)?.to_id())
     }
 }
 
@@ -81,13 +78,13 @@ pub(super) mod optional_event_id {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::Ok, S::Error> {
-        id.as_ref().map(EventIdWire::from).serialize(serializer)
+        id.as_ref().map(ShortEventId::from).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<EventId>, D::Error> {
-        Option::<EventIdWire>::deserialize(deserializer)?.map(EventIdWire::into_id).transpose()
+        Ok(Option::<ShortEventId>::deserialize(deserializer)?.map(|id| id.to_id()))
     }
 }
 

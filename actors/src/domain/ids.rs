@@ -126,6 +126,11 @@ impl EventId {
         Ok(Self(text.into()))
     }
 
+    /// The id that is this UUID, in lower case and with hyphens.
+    pub fn of_uuid(uuid: Uuid) -> Self {
+        Self(uuid.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()).into())
+    }
+
     /// The id as it stands in payloads and headers.
     pub fn as_str(&self) -> &str {
         &self.0

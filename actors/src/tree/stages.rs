@@ -61,6 +61,12 @@ const USERS_INTENSITY: Intensity = Intensity { max_restarts: 50, window: Duratio
 
 const _: () = assert!(FOLDING_MAX < USERS_INTENSITY.max_restarts);
 
+/// A user is idle for at most this part longer than may be …
+const SWEEPS_PER_IDLE_TIME: u32 = 10;
+/// … and for at most so much longer.
+const SWEEP_EVERY_MIN: Duration = Duration::from_millis(1);
+const SWEEP_EVERY_MAX: Duration = Duration::from_secs(30);
+
 /// Short: the router waits for each user of a batch, and everybody behind it waits with it.
 const USERS_BACKOFF: Backoff =
     Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(500), jitter: 0.2 };
@@ -179,6 +185,7 @@ impl Stages {
             flusher: flusher.clone(),
             places: self.places.clone(),
             partitions: log.partitions(),
+            residence: self.foundation.limits.residence,
         });
         let spec = ChildSpec::new("router", "user_router", ROUTER_MAILBOX, move || {
             UserRouter::new(Arc::clone(&parts))
@@ -201,6 +208,8 @@ impl Stages {
             group: Arc::clone(&limits.group),
             places: self.places.clone(),
             fenced: self.fenced.clone(),
+            sweep_every: (limits.residence.idle_after / SWEEPS_PER_IDLE_TIME)
+                .clamp(SWEEP_EVERY_MIN, SWEEP_EVERY_MAX),
         });
         let spec = ChildSpec::new("consumer", "log_consumer", CONSUMER_MAILBOX, move || {
             LogConsumer::new(Arc::clone(&parts))

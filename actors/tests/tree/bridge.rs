@@ -21,6 +21,7 @@ use actors::ports::store::{Committed, DeliveryStatus, NewDelivery, StoreError};
 use actors::ports::{Cache, Clock as _, Telemetry};
 use actors::supervision::{Backoff, Change, Observer, SupervisionEvent};
 use actors::tree::{self, Foundation, Tree, TreeLimits};
+use actors::user_directory::Residence;
 use actors::vendor_fetch::{IN_HAND_MAX, RetryPolicy};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
 use actors::vendors::{Device, RawDelivery, Verified};
@@ -60,8 +61,13 @@ impl Lives {
 
 impl Observer for Lives {
     fn on(&self, event: &SupervisionEvent) {
-        if matches!(event.change, Change::Restarted { .. }) {
-            self.0.send_modify(|restarts| *restarts.entry(event.path.clone()).or_default() += 1);
+        match event.change {
+            Change::Restarted { .. } => {
+                self.0.send_modify(|restarts| *restarts.entry(event.path.clone()).or_default() += 1);
+            }
+            // Wakes who waits for a user to be put away.
+            Change::Stopped { .. } => self.0.send_modify(|_| {}),
+            _ => {}
         }
     }
 }
@@ -71,6 +77,7 @@ impl Observer for Lives {
 pub struct Setup {
     pub outbox_max_entries: u64,
     pub checkpoint_interval: Duration,
+    pub residence: Residence,
     pub recorder: Arc<Recorder>,
     /// Instead of the recorder alone.
     pub telemetry: Option<Arc<dyn Telemetry>>,
@@ -97,6 +104,7 @@ impl Default for Setup {
             outbox_max_entries: 1_000_000,
             // Never by itself: a test flushes, or a mode switch does.
             checkpoint_interval: Duration::from_secs(3_600),
+            residence: Residence::default(),
             recorder: Arc::default(),
             telemetry: None,
             device: healthkit(),
@@ -171,6 +179,7 @@ impl Bridge {
                 group: GROUP.into(),
                 outbox_max_entries: setup.outbox_max_entries,
                 checkpoint_interval: setup.checkpoint_interval,
+                residence: setup.residence,
                 rate_limits: setup.rate_limits.clone(),
                 poll_intervals: setup.poll_intervals.clone(),
                 fetches_in_hand: IN_HAND_MAX,

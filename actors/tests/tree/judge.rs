@@ -72,6 +72,25 @@ pub fn assert_states_are_plain_folds(bridge: &Bridge) {
     }
 }
 
+/// The stored switches are those of a plain fold of the log's first appearances, each once.
+pub fn assert_switches_are_those_of_plain_folds(bridge: &Bridge) {
+    let thresholds = Thresholds::default();
+    let mut expected = HashSet::new();
+    for events in first_appearances(bridge).values() {
+        let mut state = UserState::default();
+        for event in events {
+            let folded = fold(state, event, &thresholds);
+            state = folded.state;
+            expected.extend(folded.switch.map(|switch| switch.switch_id));
+        }
+    }
+    let stored: HashSet<_> = bridge.store.read(|contents| {
+        let rows = contents.switches.iter();
+        rows.map(|row| row.switch_id.clone()).collect()
+    });
+    assert!(stored == expected, "{} switches are stored, {} were made", stored.len(), expected.len());
+}
+
 /// Every event of the store is on the log and in its user's state, once.
 pub fn assert_nothing_is_lost_or_counted_twice(bridge: &Bridge) {
     let events = first_appearances(bridge);

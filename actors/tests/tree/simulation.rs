@@ -7,6 +7,7 @@ use std::time::Duration;
 use actors::memory::{Fate, Held, LogCall, Moment, StoreCall};
 use actors::messages::Outcome;
 use actors::supervision::Fault;
+use actors::user_directory::Residence;
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
@@ -136,7 +137,10 @@ impl Simulation {
 
     async fn run(mut self) -> Happened {
         let checkpoint_interval = Duration::from_millis(5 + self.dice.below(50) as u64);
-        let mut bridge = Bridge::with(Setup { checkpoint_interval, ..Setup::default() });
+        // Users stay for ever, or hardly a moment, or with room for less than half of them.
+        let (live_max, idle_ms) = self.dice.pick(&[(100, 60_000), (100, 1), (1, 60_000), (2, 5)]);
+        let residence = Residence { live_max, idle_after: Duration::from_millis(idle_ms) };
+        let mut bridge = Bridge::with(Setup { checkpoint_interval, residence, ..Setup::default() });
         for _ in 0..ROUNDS {
             bridge = self.round(bridge).await;
         }
@@ -261,6 +265,7 @@ impl Simulation {
             let checkpoint = bridge.store.read(|contents| contents.checkpoints[&user].clone());
             assert!(checkpoint.state == folded(&events).encode(), "the checkpoint is the fold of the log");
         }
+        assert_switches_are_those_of_plain_folds(bridge);
         let (letters, switches) = bridge.store.read(|c| (c.dead_letters.len(), c.switches.len()));
         assert_eq!(letters, 0, "no message died of what befell its actors");
         self.happened.switches += switches;

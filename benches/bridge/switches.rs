@@ -1,0 +1,152 @@
+//! From the log to the published switch: a bridge under a steady load, and now and then a user who switches.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use actors::domain::message::Topic;
+use actors::ports::event_log::LogRecord;
+use actors::ports::{Clock as _, clock::SystemClock};
+use biometric_bridge::app::LogReader;
+use biometric_bridge::settings::{Settings, Sources};
+use biometric_bridge::traffic::{End, Latencies, Pace, plain_client};
+use serde_json::{Value, json};
+
+use crate::family::Family;
+use crate::options::Options;
+use crate::process::{SECRET, Server, folder, plan};
+use crate::report::{Results, Row};
+
+/// Events a second, in an open loop, of users who stay in their mode …
+const EVENTS_PER_SECOND: f64 = 1_900.0;
+/// … and of users who come, are strained, and make one switch each.
+const SWITCHES_PER_SECOND: u32 = 100;
+/// At least so long, whatever `BENCH_SECONDS` says: a p99 wants a few thousand.
+const TIME_MIN: Duration = Duration::from_secs(20);
+/// Until the bridge is warm nothing is counted.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// How often both topics are looked at: so much at most is measured besides, or too little.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+const PAGE: usize = 500;
+/// After the last event nothing takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Measures it.
+pub(crate) fn run(options: &Options, family: &Family, results: &mut Results) {
+    let home = folder();
+    let bridge = Server::bridge(home.path(), &family.settings);
+    let time = options.seconds.max(TIME_MIN);
+    let load = Pace::Open { per_second: EVENTS_PER_SECOND };
+    let (report, (latencies, switches)) = thread::scope(|scope| {
+        let following = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(follow(&bridge.url, home.path(), time))
+        });
+        let report = bridge.send(&plan(), load, End::After(WARM_UP + time));
+        (report, following.join().expect("it was followed"))
+    });
+    let total = report.total();
+    let per_second = EVENTS_PER_SECOND + f64::from(SWITCHES_PER_SECOND);
+    let what = format!("switch_latency: {per_second} events a second, from log to switch published");
+    let mut row = Row::new(&what, total.succeeded() as f64 / report.elapsed.as_secs_f64());
+    row.latencies(&latencies);
+    row.refused = total.sent - total.succeeded() + report.overflow;
+    results.add(row);
+    results.figure(
+        "switch_latency: switches that were followed".to_owned(),
+        format!("{} of {switches}", latencies.len()),
+    );
+    bridge.stop();
+}
+
+async fn open(home: &Path, topic: Topic) -> LogReader {
+    let folder = ("DATA_DIR".to_owned(), home.join("data").display().to_string());
+    let settings = Settings::read(Sources::from_process().over([folder])).expect("the benchmark's settings");
+    let mut reader = LogReader::open(&settings, topic).await.expect("a log");
+    reader.begin((0..reader.partitions()).collect(), 0).await.expect("its beginning");
+    reader
+}
+
+/// Makes users switch at a steady rate, and looks when each one's event and its switch come on the log. The latencies
+/// after the warm-up, and how many there should be.
+async fn follow(url: &str, home: &Path, time: Duration) -> (Latencies, u32) {
+    let (mut events, mut switches) =
+        (open(home, Topic::BiometricEvents).await, open(home, Topic::ModeSwitches).await);
+    let begins = Instant::now() + WARM_UP;
+    let ends = begins + time;
+    let sending = async {
+        let http = plain_client().build().expect("a client");
+        let mut due = tokio::time::interval(Duration::from_secs(1) / SWITCHES_PER_SECOND);
+        let (mut sent, mut counted) = (Vec::new(), 0);
+        while Instant::now() < ends {
+            due.tick().await;
+            // Not waited for: a slow answer delays no other.
+            sent.push(tokio::spawn(strain(http.clone(), url.to_owned(), sent.len())));
+            counted += u32::from(Instant::now() >= begins);
+        }
+        for answer in sent {
+            assert!(answer.await.expect("it was sent"), "every strain is taken");
+        }
+        counted
+    };
+    let reading = async {
+        // By event: when it came on the log, or, if the switch was read first, that one.
+        let (mut on_log, mut early) = (HashMap::new(), HashMap::new());
+        let mut latencies = Latencies::default();
+        let mut last = Instant::now();
+        while Instant::now() < ends || !on_log.is_empty() {
+            let page = events.page(PAGE).await.expect("the log");
+            let now = Instant::now();
+            for id in page.iter().filter(|record| is_strain(record)).filter_map(event_of) {
+                if early.remove(&id).is_some() {
+                    latencies.record(Duration::ZERO);
+                } else {
+                    on_log.insert(id, now);
+                }
+            }
+            let page = switches.page(PAGE).await.expect("the log");
+            let now = Instant::now();
+            for id in page.iter().filter_map(switched_by) {
+                last = now;
+                match on_log.remove(&id) {
+                    Some(at) if at >= begins => latencies.record(now.duration_since(at)),
+                    Some(_) => {}
+                    None => drop(early.insert(id, now)),
+                }
+            }
+            assert!(last.elapsed() < PATIENCE, "{} events have not switched", on_log.len());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        latencies
+    };
+    let (counted, latencies) = tokio::join!(sending, reading);
+    (latencies, counted)
+}
+
+/// One reading of a user who is new, and so low that it is REFLEX without a baseline.
+async fn strain(http: reqwest::Client, url: String, number: usize) -> bool {
+    let body = json!({"user_id": format!("{STRAINED}{number}"), "samples": [{
+        "type": "heartRateVariabilitySDNN", "value": 12.0, "unit": "ms", "source": "Apple Watch",
+        "timestamp": SystemClock.now().to_string(),
+    }]});
+    let request = http.post(format!("{url}/webhook/healthkit")).header("x-api-key", SECRET);
+    let answer = request.header("content-type", "application/json").body(body.to_string()).send().await;
+    answer.is_ok_and(|answer| answer.status().is_success())
+}
+
+const STRAINED: &str = "strained-";
+
+fn is_strain(record: &LogRecord) -> bool {
+    record.key.starts_with(STRAINED)
+}
+
+fn event_of(record: &LogRecord) -> Option<String> {
+    let (_, id) = record.headers.iter().find(|(name, _)| &**name == "event_id")?;
+    Some(String::from_utf8_lossy(id).into_owned())
+}
+
+fn switched_by(record: &LogRecord) -> Option<String> {
+    let switch: Value = serde_json::from_slice(&record.value).ok()?;
+    Some(switch["event_id"].as_str()?.to_owned()).filter(|_| is_strain(record))
+}
