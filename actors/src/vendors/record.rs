@@ -1,6 +1,7 @@
 //! What the records of all vendors' APIs have in common: how their fields are read one by one, their identity, and
 //! what is left of one that was deleted.
 
+mod field;
 mod list;
 
 use std::borrow::Cow;
@@ -14,19 +15,13 @@ use super::timestamp::Moment;
 use crate::domain::account::VendorUserId;
 use crate::domain::admission::{EventDraft, Facts, Version};
 use crate::domain::delivery::Rejections;
-use crate::domain::event::{Context, DeviceType, HrvMethod, Reading};
+use crate::domain::event::{DeviceType, Reading};
 use crate::domain::fetch::Fetch;
 use crate::domain::ids::{Identity, UserId};
-use crate::domain::metric::Metric;
 use crate::domain::time::{Timestamp, UtcOffset, Zone};
-use crate::domain::unit::{Conversion, Unit};
 
-/// The confidence in what came through a vendor's cloud (contract §3).
-const CONFIDENCE: f64 = 0.95;
-/// The confidence in what is derived from it (contract §3).
-const DERIVED_CONFIDENCE: f64 = 0.8;
-/// The source of what is derived.
-const DERIVED: &str = "derived";
+pub(super) use field::{Field, Section, Stamp, value};
+
 /// The longest label that is kept, in bytes of UTF-8.
 const LABEL_MAX_BYTES: usize = 64;
 
@@ -158,107 +153,6 @@ impl Kind {
     }
 }
 
-/// A number of a record, and the reading that it becomes.
-#[derive(Clone, Copy)]
-pub(super) struct Field {
-    name: &'static str,
-    metric: Metric,
-    unit: Option<Unit>,
-    context: Option<Context>,
-    source: Option<&'static str>,
-    is_derived: bool,
-    method: HrvMethod,
-    none_below_zero: bool,
-}
-
-impl Field {
-    /// A member of this name, in the metric's own unit.
-    pub(super) const fn new(name: &'static str, metric: Metric) -> Self {
-        let (unit, context, source, method) = (None, None, None, HrvMethod::Rmssd);
-        let (is_derived, none_below_zero) = (false, false);
-        Self { name, metric, unit, context, source, is_derived, method, none_below_zero }
-    }
-
-    /// What is no member, but follows from the record's times.
-    pub(super) const fn from_times(metric: Metric) -> Self {
-        Self::new("start to end", metric)
-    }
-
-    /// The member's name.
-    pub(super) const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    pub(super) const fn metric(&self) -> Metric {
-        self.metric
-    }
-
-    /// The unit of the member, where it is another than the metric's.
-    pub(super) const fn unit(&self) -> Option<Unit> {
-        self.unit
-    }
-
-    /// In another unit than the metric's.
-    pub(super) const fn given_in(self, unit: Unit) -> Self {
-        Self { unit: Some(unit), ..self }
-    }
-
-    pub(super) const fn context(self, context: Context) -> Self {
-        Self { context: Some(context), ..self }
-    }
-
-    pub(super) const fn source(self, source: &'static str) -> Self {
-        Self { source: Some(source), ..self }
-    }
-
-    /// Whatever is below zero is a code for "not measured".
-    pub(super) const fn or_code(self) -> Self {
-        Self { none_below_zero: true, ..self }
-    }
-
-    /// A variability that is an SDNN; all others are rMSSDs (vendors.md §15).
-    pub(super) const fn sdnn(self) -> Self {
-        Self { method: HrvMethod::Sdnn, ..self }
-    }
-
-    /// No value of the vendor's own, but what we make of one.
-    pub(super) const fn derived(self) -> Self {
-        Self { source: Some(DERIVED), is_derived: true, ..self }
-    }
-}
-
-/// Fields that stand in one object of a record.
-pub(super) struct Section {
-    /// The members that lead to it from the record.
-    pub(super) at: &'static [&'static str],
-    pub(super) fields: &'static [Field],
-}
-
-/// When a record was (vendors.md §16).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stamp {
-    /// Its moment: the end of its interval, where it has one.
-    pub(super) at: Timestamp,
-    pub(super) utc_offset: Option<UtcOffset>,
-    /// Where its interval starts; before `at`.
-    pub(super) start: Option<Timestamp>,
-}
-
-impl Stamp {
-    pub(super) fn reading(&self, field: &Field, value: f64) -> Reading {
-        let confidence = if field.is_derived { DERIVED_CONFIDENCE } else { CONFIDENCE };
-        let mut reading = Reading::new(field.metric, value, self.at, confidence);
-        reading.method = (field.metric == Metric::Hrv).then_some(field.method);
-        reading.context = field.context;
-        reading.source = field.source.map(Arc::from);
-        reading.utc_offset = self.utc_offset;
-        if let Some(start) = self.start {
-            (reading.start, reading.end) = (Some(start), Some(self.at));
-        }
-        reading
-    }
-}
-
 /// A record of an answer, read field by field: what is wrong is refused by its place, and nothing else with it.
 pub(super) struct Record<'a, 'r> {
     members: Members<'a>,
@@ -353,7 +247,7 @@ impl<'a, 'r> Record<'a, 'r> {
 
     /// The value of one of the record's own fields; none if it is absent or refused.
     pub(super) fn value(&mut self, field: &Field) -> Option<f64> {
-        self.read(field.name, |raw| value(raw, field)).flatten()
+        self.read(field.name(), |raw| value(raw, field)).flatten()
     }
 
     /// The readings of a section's fields.
@@ -374,29 +268,16 @@ impl<'a, 'r> Record<'a, 'r> {
         };
         let mut values = Vec::with_capacity(section.fields.len());
         for field in section.fields {
-            let raw = nested.as_ref().unwrap_or(&self.members).get(field.name);
+            let raw = nested.as_ref().unwrap_or(&self.members).get(field.name());
             let value =
                 raw.map_err(Cow::Borrowed).and_then(|raw| raw.map_or(Ok(None), |raw| value(raw, field)));
             values.push(value.unwrap_or_else(|detail| {
-                self.refuse(&format!("{path}/{}", field.name), detail);
+                self.refuse(&format!("{path}/{}", field.name()), detail);
                 None
             }));
         }
         values
     }
-}
-
-/// The field's value in its metric's unit. Where nobody alive has a zero, it stands for "not measured"
-/// (vendors.md §15).
-pub(super) fn value(raw: &RawValue, field: &Field) -> Result<Option<f64>, Cow<'static, str>> {
-    let number = json::number(raw)?;
-    let is_unmeasured = number == 0.0 && field.metric.range().0 > 0.0;
-    if is_unmeasured || (field.none_below_zero && number < 0.0) {
-        return Ok(None);
-    }
-    let conversion = field.unit.map_or(Conversion::Same, |unit| unit.conversion);
-    let value = conversion.apply(number);
-    field.metric.accept(value).map(Some).map_err(|error| error.to_string().into())
 }
 
 /// A vendor's word as a label: without control characters, and short.
