@@ -103,11 +103,11 @@ pub(super) async fn deliver(
         received_at: doors.clock.now(),
         request_id: request_id.clone(),
     };
-    let writer = doors.tree.writer.clone();
+    let (writer, accounts) = (doors.tree.writer.clone(), Arc::clone(&doors.accounts));
     // Apart from the request, as every delivery.
     let handling = actix_web::rt::spawn(async move {
         let _held = (inside, slot, memory);
-        take_in(delivery, &writer).await
+        take_in(delivery, &*accounts, &writer).await
     });
     let outcome = handling.await.unwrap_or(LongOutcome::NotCommitted(CommitError::Crashed));
     answer(request, doors, outcome, max_bytes)

@@ -23,7 +23,7 @@ use actors::supervision::Backoff;
 use actors::tree::{self, Foundation, TreeLimits};
 use actors::vendor_fetch::{IN_HAND_MAX, RetryPolicy};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
-use actors::vendors::long::{Hand, Head, LongBodies, LongError, Source};
+use actors::vendors::long::{Hand, Head, LongBodies, LongError, Source, Surveyed};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 use arc_swap::ArcSwap;
 use biometric_bridge::http::{
@@ -89,7 +89,7 @@ impl LongBodies for Explosive {
         self.0.verify_head(raw)
     }
 
-    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<[u8; 32], LongError> {
+    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<Surveyed, LongError> {
         self.0.survey(verified, source)
     }
 

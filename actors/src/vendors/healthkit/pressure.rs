@@ -39,7 +39,7 @@ pub(super) fn read(raw: &RawValue, fields: &Fields<'_>, item: &mut Item<'_>) -> 
             sample(raw, at.clone(), &mut parts).map_err(|refusal| refusal.below(&at))?;
         }
     }
-    let times = fields.times(item.received_at)?;
+    let times = fields.times(&item.clock)?;
     let source = fields.source()?;
     let id = fields.id()?;
     for (part, (metric, value)) in parts.iter().zip(accept_all(&parts)?) {

@@ -3,6 +3,7 @@
 use super::units::Quantity;
 use crate::domain::event::HrvMethod;
 use crate::domain::metric::{Metric, ValueError};
+use crate::domain::time::MS_PER_HOUR;
 
 /// The kind of an event of ordinary samples (contract §3).
 pub(super) const SAMPLE: &str = "sample";
@@ -82,6 +83,20 @@ impl QuantityType {
             _ => self.metric,
         };
         metric.accept(canonical).map(|value| (metric, value)).map_err(Unfit::Value)
+    }
+}
+
+/// Nobody walks more steps in an hour (vendors.md §15).
+const STEPS_AN_HOUR_MAX: f64 = 30_000.0;
+
+impl QuantityType {
+    /// Refuses what cannot have come together within so long.
+    pub(super) fn check_rate(&self, value: f64, length_ms: i64) -> Result<(), &'static str> {
+        let hours = (length_ms as f64 / MS_PER_HOUR as f64).max(1.0);
+        match self.name == STEPS.name && value > STEPS_AN_HOUR_MAX * hours {
+            true => Err("is more than 30000 count in an hour"),
+            false => Ok(()),
+        }
     }
 }
 
@@ -290,6 +305,65 @@ static PASSED_BY: &[&[u8]] = &[
     b"heartbeatseries",
     b"activitysummary",
     b"stateofmind",
+    b"pregnancy",
+    b"pregnancytestresult",
+    b"progesteronetestresult",
+    b"lactation",
+    b"contraceptive",
+    b"irregularmenstrualcycles",
+    b"infrequentmenstrualcycles",
+    b"prolongedmenstrualperiods",
+    b"persistentintermenstrualbleeding",
+    b"bleedingduringpregnancy",
+    b"bleedingafterpregnancy",
+    b"hypertensionevent",
+    b"distancerowing",
+    b"distancepaddlesports",
+    b"distanceskatingsports",
+    b"distancecrosscountryskiing",
+    b"rowingspeed",
+    b"paddlesportsspeed",
+    b"crosscountryskiingspeed",
+    // Symptoms.
+    b"abdominalcramps",
+    b"acne",
+    b"appetitechanges",
+    b"bladderincontinence",
+    b"bloating",
+    b"breastpain",
+    b"chesttightnessorpain",
+    b"chills",
+    b"constipation",
+    b"coughing",
+    b"diarrhea",
+    b"dizziness",
+    b"dryskin",
+    b"fainting",
+    b"fatigue",
+    b"fever",
+    b"generalizedbodyache",
+    b"hairloss",
+    b"headache",
+    b"heartburn",
+    b"hotflashes",
+    b"lossofsmell",
+    b"lossoftaste",
+    b"lowerbackpain",
+    b"memorylapse",
+    b"moodchanges",
+    b"nausea",
+    b"nightsweats",
+    b"pelvicpain",
+    b"rapidpoundingorflutteringheartbeat",
+    b"runnynose",
+    b"shortnessofbreath",
+    b"sinuscongestion",
+    b"skippedheartbeat",
+    b"sleepchanges",
+    b"sorethroat",
+    b"vaginaldryness",
+    b"vomiting",
+    b"wheezing",
 ];
 
 fn is_passed_by(name: &[u8]) -> bool {

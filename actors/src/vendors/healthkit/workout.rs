@@ -78,7 +78,7 @@ struct Found {
 /// Reads a workout. A bad total refuses itself and no other.
 pub(super) fn read(raw: &RawValue, fields: &Fields<'_>, item: &mut Item<'_>) -> Result<(), Refusal> {
     let members = json::members(raw).map_err(refuse(""))?;
-    let times = fields.times(item.received_at)?;
+    let times = fields.times(&item.clock)?;
     let source = fields.source()?;
     let id = fields.id()?;
     let sport = sport(&members)?;
@@ -185,6 +185,10 @@ fn read_total(total: &Total, members: &Members<'_>) -> Result<Option<Found>, Ref
     for name in total.names {
         let at = || format!("/{name}");
         let Some(raw) = members.get(name).map_err(refuse(at()))? else { continue };
+        if json::is_array(raw) {
+            // A series of that name, which Health Auto Export tells beside the total.
+            continue;
+        }
         let (value, unit) = amount(raw).map_err(refuse(at()))?;
         let beside = members.get(total.unit_name).map_err(refuse(format!("/{}", total.unit_name)))?;
         let beside = beside.and_then(|raw| json::text(raw).ok());

@@ -66,7 +66,7 @@ pub(in crate::vendors) fn read(
     let members = json::members(json::document(answer)?).map_err(|detail| shape("", detail))?;
     let kind = members.get("type").and_then(|raw| json::text(raw.ok_or("is missing")?));
     let kind = kind.map_err(|detail| shape("/type", detail))?;
-    let told = SenderTold { delivery_id: None, ordered_at: Some(owner.changed_at) };
+    let told = SenderTold { ordered_at: Some(owner.changed_at), ..SenderTold::default() };
     // What was laid down lays down nothing further.
     let around = Around { told: &told, zone, received_at: owner.fetched_at, payload_host: "" };
     let (decoded, local_to) = match message::decode(&kind, &members, &around)? {
