@@ -92,8 +92,22 @@ enum End {
     Died,
 }
 
-/// Takes in a delivery.
+/// Takes in a delivery, unless it is `stopping` before the end. What was stored by then is known when it comes again; a
+/// part that is in the writer's hands may still be stored, and is known then too.
 pub async fn take_in(
+    delivery: LongDelivery,
+    accounts: &dyn Accounts,
+    writer: &ChildRef<EventWriter>,
+    stopping: impl Future<Output = ()>,
+) -> LongOutcome {
+    tokio::select! {
+        biased;
+        outcome = take_in_whole(delivery, accounts, writer) => outcome,
+        () = stopping => LongOutcome::NotCommitted(CommitError::Stopping),
+    }
+}
+
+async fn take_in_whole(
     mut delivery: LongDelivery,
     accounts: &dyn Accounts,
     writer: &ChildRef<EventWriter>,

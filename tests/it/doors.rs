@@ -383,6 +383,21 @@ async fn big_bodies_take_no_memory_of_ordinary_ones() {
 }
 
 #[actix_web::test]
+async fn a_long_body_that_would_keep_the_bridge_from_stopping_is_told_to_come_again() {
+    let house = House::open(&[("SHUTDOWN_TIMEOUT_SECONDS", "1")]);
+    let mut held = house.store.faults().hold(StoreCall::CommitDeliveries, Moment::Before);
+    let body = body_of("ann", (1 << 20) + 1);
+    let sent = actix_web::rt::spawn(send(house.delivery(body)));
+    held.reached().await;
+    house.doors.entrance.close();
+    let answer = sent.await.expect("no panic");
+    assert_problem(&answer, 503, "back_pressure");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    house.assert_empty().await;
+    held.release();
+}
+
+#[actix_web::test]
 async fn a_long_body_whose_reader_dies_is_read_once_more_and_counted_once() {
     const SAMPLES: usize = 7_000;
     let house = House::open(&[("HEALTHKIT_CONCURRENT", "1")]);
