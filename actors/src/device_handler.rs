@@ -3,6 +3,7 @@
 //! It fails alone: a delivery that panics its decoder is tried once more and then refused, and the next one is
 //! read by a new life. If the process dies here nothing is durable yet and nothing has been answered.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::domain::ids::UserId;
 use crate::domain::time::{MS_PER_MINUTE, Timestamp};
 use crate::event_mover::EventMover;
 use crate::event_writer::EventWriter;
-use crate::linked_users::{LinkedUsers, move_link, zone_of};
+use crate::linked_users::{LinkedUsers, move_link, zone_of, zones_of};
 use crate::messages::{CommitDelivery, CommitError, FetchesQueued, HandleDelivery, Outcome, PendingOutcome};
 use crate::ports::Accounts;
 use crate::ports::fetch_queue::NewFetch;
@@ -127,6 +128,9 @@ impl DeviceHandler {
             Ok(Decoded::LocalTimes { account, as_utc }) => {
                 Box::pin(self.clone().settle_local(account, *as_utc, message))
             }
+            Ok(Decoded::LocalToUsers { users, as_utc }) => {
+                Box::pin(self.clone().settle_in_zones(users, *as_utc, message))
+            }
             Ok(Decoded::Notification { user_id, is_dated, plan }) => {
                 self.settle_notification(user_id, is_dated, plan, &message)
             }
@@ -208,6 +212,21 @@ impl DeviceHandler {
         let decoded = match zone_of(&*self.accounts, &Account { vendor, id: account }).await {
             Ok(None) => Ok(as_utc),
             Ok(Some(zone)) => self.device.decode(&message.verified.in_zone(zone), message.received_at),
+            Err(error) => return Outcome::NotCommitted(error.into()),
+        };
+        self.settle(decoded, message).await
+    }
+
+    /// Reads the delivery again if the zone of some of its users is known.
+    async fn settle_in_zones(
+        self,
+        users: BTreeSet<UserId>,
+        as_utc: Decoded,
+        message: HandleDelivery,
+    ) -> Outcome {
+        let decoded = match zones_of(&*self.accounts, users, Vendor::parse(self.device.name())).await {
+            Ok(zones) if zones.is_empty() => Ok(as_utc),
+            Ok(zones) => self.device.decode(&message.verified.in_zones(zones), message.received_at),
             Err(error) => return Outcome::NotCommitted(error.into()),
         };
         self.settle(decoded, message).await

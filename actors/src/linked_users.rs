@@ -14,6 +14,7 @@ use crate::domain::time::Zone;
 use crate::ports::Accounts;
 use crate::ports::accounts::Link;
 use crate::ports::store::StoreError;
+use crate::vendors::Zones;
 
 /// The users of one delivery, each looked up once. A delivery that names nobody by the vendor's id costs nothing.
 pub struct LinkedUsers {
@@ -91,6 +92,26 @@ pub(crate) fn unlinked_user(account: &Account) -> Option<UserId> {
 pub async fn zone_of(accounts: &dyn Accounts, account: &Account) -> Result<Option<Zone>, StoreError> {
     let link = accounts.link(account).await?;
     Ok(link.and_then(|link| Zone::of_name(&link.timezone?)))
+}
+
+/// The zones of users of ours, as far as a link of theirs tells one; that of `vendor` before others.
+///
+/// # Errors
+/// The store cannot tell.
+pub async fn zones_of(
+    accounts: &dyn Accounts,
+    users: impl IntoIterator<Item = UserId>,
+    vendor: Option<Vendor>,
+) -> Result<Zones, StoreError> {
+    let mut zones = HashMap::new();
+    for user in users {
+        let mut links = accounts.links_of(&user).await?;
+        links.sort_by_key(|link| Some(link.account.vendor) != vendor);
+        if let Some(zone) = links.iter().find_map(|link| Zone::of_name(link.timezone.as_deref()?)) {
+            zones.insert(user, zone);
+        }
+    }
+    Ok(Arc::new(zones))
 }
 
 /// The account behind `{vendor}:{vendor_user_id}`.

@@ -12,15 +12,18 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::device_handler::commit;
+use crate::domain::account::Vendor;
 use crate::domain::admission::EventDraft;
 use crate::domain::delivery::{DecodeError, Decoded, Rejections};
 use crate::domain::ids::{RequestId, UserId};
 use crate::domain::time::Timestamp;
 use crate::event_writer::{EventWriter, GROUP_MAX_READINGS};
+use crate::linked_users::zones_of;
 use crate::messages::CommitError;
+use crate::ports::Accounts;
 use crate::ports::store::{Committed, DeliveryStatus, NewDelivery};
 use crate::supervision::ChildRef;
-use crate::vendors::long::{LongBodies, LongError, Source};
+use crate::vendors::long::{LongBodies, LongError, Source, Surveyed};
 use crate::vendors::{Device, Verified};
 
 /// Readings in one part: every other commit waits for no more of them than that, times the long bodies that are taken in
@@ -89,12 +92,34 @@ enum End {
     Died,
 }
 
-/// Takes in a delivery.
-pub async fn take_in(delivery: LongDelivery, writer: &ChildRef<EventWriter>) -> LongOutcome {
-    let key = match survey(&delivery).await {
-        Ok(key) => key,
+/// Takes in a delivery, unless it is `stopping` before the end. What was stored by then is known when it comes again; a
+/// part that is in the writer's hands may still be stored, and is known then too.
+pub async fn take_in(
+    delivery: LongDelivery,
+    accounts: &dyn Accounts,
+    writer: &ChildRef<EventWriter>,
+    stopping: impl Future<Output = ()>,
+) -> LongOutcome {
+    tokio::select! {
+        biased;
+        outcome = take_in_whole(delivery, accounts, writer) => outcome,
+        () = stopping => LongOutcome::NotCommitted(CommitError::Stopping),
+    }
+}
+
+async fn take_in_whole(
+    mut delivery: LongDelivery,
+    accounts: &dyn Accounts,
+    writer: &ChildRef<EventWriter>,
+) -> LongOutcome {
+    let Surveyed { key, users } = match survey(&delivery).await {
+        Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
     };
+    match zones_of(accounts, users, Vendor::parse(delivery.device.name())).await {
+        Ok(zones) => delivery.verified = Arc::new(delivery.verified.in_zones(zones)),
+        Err(error) => return LongOutcome::NotCommitted(error.into()),
+    }
     let mut stored = Stored::default();
     for _ in 0..TRIES {
         match read(&delivery, key, writer, &mut stored).await {
@@ -106,7 +131,7 @@ pub async fn take_in(delivery: LongDelivery, writer: &ChildRef<EventWriter>) -> 
 }
 
 /// Looks whether all of it can be read, before anything is stored: the key of the delivery.
-async fn survey(delivery: &LongDelivery) -> Result<[u8; 32], LongOutcome> {
+async fn survey(delivery: &LongDelivery) -> Result<Surveyed, LongOutcome> {
     for _ in 0..TRIES {
         let LongDelivery { device, verified, source, .. } = delivery.clone();
         let surveyed = spawn_blocking(move || long(&*device)?.survey(&verified, &*source)).await;
@@ -142,7 +167,12 @@ async fn read(
         Ok(Ok(Decoded::Events { drafts, rejected })) => (drafts, rejected),
         Ok(Ok(Decoded::Ignored { reason })) => return End::Done(LongOutcome::Ignored { reason }),
         // Nobody who takes long bodies sends these.
-        Ok(Ok(Decoded::Notification { .. } | Decoded::LocalTimes { .. } | Decoded::AccountMoved { .. })) => {
+        Ok(Ok(
+            Decoded::Notification { .. }
+            | Decoded::LocalTimes { .. }
+            | Decoded::LocalToUsers { .. }
+            | Decoded::AccountMoved { .. },
+        )) => {
             return End::Done(LongOutcome::Ignored { reason: "no data" });
         }
         Ok(Err(error)) => return End::Done(failed(error)),

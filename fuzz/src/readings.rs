@@ -69,6 +69,7 @@ pub fn check(device: &dyn Device, verified: &Verified) -> Checked {
         }
         Ok(Decoded::Ignored { .. }) => "ignored",
         Ok(Decoded::LocalTimes { .. }) => "local_times",
+        Ok(Decoded::LocalToUsers { .. }) => "local_to_users",
         Ok(Decoded::AccountMoved { .. }) => "account_moved",
         Err(error) => check_error(error),
     };

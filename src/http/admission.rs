@@ -76,6 +76,12 @@ impl Entrance {
         let _ = self.0.is_closed.subscribe().wait_for(|is_closed| *is_closed).await;
     }
 
+    /// Returns once it has been closed for so long.
+    pub async fn closed_for(&self, grace: Duration) {
+        self.closed().await;
+        tokio::time::sleep(grace).await;
+    }
+
     /// Whether nobody is inside.
     pub fn is_empty(&self) -> bool {
         self.0.inside.load(Ordering::SeqCst) == 0

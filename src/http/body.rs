@@ -69,10 +69,7 @@ impl Incoming {
         let length = check_length(request, max_bytes)?;
         let (entrance, grace) =
             (doors.entrance.clone(), BODY_GRACE_MAX.min(doors.settings.server.shutdown_timeout / 2));
-        let stopping = Box::pin(async move {
-            entrance.closed().await;
-            sleep(grace).await;
-        });
+        let stopping = Box::pin(async move { entrance.closed_for(grace).await });
         let patience = Patience::new(length.unwrap_or(0));
         Ok(Self { payload, length, max_bytes, read_bytes: 0, patience, stopping })
     }

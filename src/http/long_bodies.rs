@@ -75,7 +75,9 @@ pub(super) async fn receive(
 
 fn no_disk(request: &HttpRequest, error: &io::Error) -> Problem {
     let detail = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk has no room for the body",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "the disk has no room for the body"
+        }
         _ => "the body cannot be laid down in DATA_DIR",
     };
     Problem::new(request, ErrorType::StoreUnavailable, format!("{detail}: try again"))
@@ -103,11 +105,13 @@ pub(super) async fn deliver(
         received_at: doors.clock.now(),
         request_id: request_id.clone(),
     };
-    let writer = doors.tree.writer.clone();
+    let (writer, accounts) = (doors.tree.writer.clone(), Arc::clone(&doors.accounts));
     // Apart from the request, as every delivery.
+    let (entrance, grace) = (doors.entrance.clone(), doors.settings.server.shutdown_timeout / 2);
     let handling = actix_web::rt::spawn(async move {
         let _held = (inside, slot, memory);
-        take_in(delivery, &writer).await
+        // What would take longer would only be cut off, and everything else with it.
+        take_in(delivery, &*accounts, &writer, entrance.closed_for(grace)).await
     });
     let outcome = handling.await.unwrap_or(LongOutcome::NotCommitted(CommitError::Crashed));
     answer(request, doors, outcome, max_bytes)

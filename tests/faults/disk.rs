@@ -3,9 +3,11 @@
 use std::process::Command;
 
 use futures_util::future::join;
+use reqwest::Method;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::bridge::{Bridge, in_shell, program};
+use crate::bridge::{Bridge, HEALTHKIT_KEY, in_shell, program};
 use crate::load::{Answer, Load, Target, Traffic, seeds};
 use crate::oracle::judge;
 
@@ -44,4 +46,29 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing_acknowledged(
         let bridge = bridge.restart().await;
         judge(&load, &Target::new(&bridge.url), &bridge.folder).await;
     }
+}
+
+#[actix_web::test]
+async fn a_long_body_that_the_disk_has_no_room_for_is_wanted_again_later() {
+    let home = TempDir::new().expect("a temporary folder");
+    let bridge = Bridge::start_by(serve_on_a_small_disk(&home), "", home.path(), &[]).await;
+    let sample = r#"{"type":"heartRate","value":61,"unit":"bpm","timestamp":"2024-07-01T06:42:11Z"}"#;
+    let body = |blanks: usize| format!(r#"{{"user_id":"ann","samples":[{sample}]}}{}"#, " ".repeat(blanks));
+    let post = |bridge: &Bridge, blanks: usize| {
+        bridge.request(Method::POST, "/webhook/healthkit").bearer_auth(HEALTHKIT_KEY).body(body(blanks))
+    };
+    // More than a file may have, and then what finds room.
+    let refused = post(&bridge, 3 << 20).send().await.expect("an answer");
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    let problem: Value = refused.json().await.expect("a problem");
+    assert_eq!(problem["error_type"], "store_unavailable", "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("no room")), "{problem}");
+    let small = post(&bridge, 0).send().await.expect("an answer");
+    assert_eq!(small.status(), 200, "it goes on");
+    let bridge = bridge.restart().await;
+    let again = post(&bridge, 3 << 20).send().await.expect("an answer");
+    assert_eq!(again.status(), 200);
+    let answer: Value = again.json().await.expect("an answer");
+    assert_eq!((&answer["status"], &answer["readings"]), (&"processed".into(), &0.into()), "{answer}");
 }

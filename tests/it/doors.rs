@@ -24,7 +24,7 @@ use actors::tree::{self, Foundation, TreeLimits};
 use actors::user_directory::Residence;
 use actors::vendor_fetch::{IN_HAND_MAX, RetryPolicy};
 use actors::vendors::healthkit::{HealthKit, HealthKitConfig};
-use actors::vendors::long::{Hand, Head, LongBodies, LongError, Source};
+use actors::vendors::long::{Hand, Head, LongBodies, LongError, Source, Surveyed};
 use actors::vendors::{Device, Handshake, RawDelivery, Verified};
 use arc_swap::ArcSwap;
 use biometric_bridge::http::{
@@ -90,7 +90,7 @@ impl LongBodies for Explosive {
         self.0.verify_head(raw)
     }
 
-    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<[u8; 32], LongError> {
+    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<Surveyed, LongError> {
         self.0.survey(verified, source)
     }
 
@@ -383,6 +383,21 @@ async fn big_bodies_take_no_memory_of_ordinary_ones() {
         assert_eq!(answer["status"], "processed", "{answer}");
     }
     house.assert_empty().await;
+}
+
+#[actix_web::test]
+async fn a_long_body_that_would_keep_the_bridge_from_stopping_is_told_to_come_again() {
+    let house = House::open(&[("SHUTDOWN_TIMEOUT_SECONDS", "1")]);
+    let mut held = house.store.faults().hold(StoreCall::CommitDeliveries, Moment::Before);
+    let body = body_of("ann", (1 << 20) + 1);
+    let sent = actix_web::rt::spawn(send(house.delivery(body)));
+    held.reached().await;
+    house.doors.entrance.close();
+    let answer = sent.await.expect("no panic");
+    assert_problem(&answer, 503, "back_pressure");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    house.assert_empty().await;
+    held.release();
 }
 
 #[actix_web::test]

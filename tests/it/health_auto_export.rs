@@ -163,3 +163,21 @@ async fn an_empty_export_is_ignored() {
         );
     }
 }
+
+#[actix_web::test]
+async fn a_days_total_takes_no_minutes_place() {
+    let bridge = Bridge::start().await;
+    let export = async |aggregation: &str, qty: u32| {
+        let points = json!([{"date": "2026-09-10 00:00:00 +0200", "qty": qty, "source": "Watch"}]);
+        let body = json!({"data": {"metrics": [metric("step_count", "count", points)]}}).to_string();
+        let request = to_healthkit(&bridge, "?user_id=user-1").header("automation-aggregation", aggregation);
+        send(request.body(body)).await.json()["readings"].clone()
+    };
+    assert_eq!(export("days", 8_000).await, 1);
+    assert_eq!(export("minutes", 12).await, 1);
+    assert_eq!(export("minutes", 40).await, 1, "it has grown");
+    assert_eq!(export("days", 7_000).await, 0, "and this is an older one");
+    let mut steps = readings(&bridge, "user-1").await;
+    steps.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
+    assert_eq!(steps, [40.0, 8_000.0].map(|value| ("steps".to_owned(), value)));
+}

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::aftermath::assert_unharmed;
 use crate::answers::{ago, events, heart_rate, refused, send, to_healthkit};
-use crate::bridge::{Bridge, HEALTHKIT_KEY, HEALTHKIT_SECRET};
+use crate::bridge::{ADMIN_KEY, Bridge, HEALTHKIT_KEY, HEALTHKIT_SECRET};
 
 /// The body and signature of vendors.md §4's vector.
 const VECTOR: &str = r#"{"user_id":"user-81","samples":[{"type":"heartRate","value":61,"unit":"count/min","timestamp":"2026-09-10T06:42:11Z","source":"Apple Watch"}]}"#;
@@ -318,4 +318,42 @@ async fn an_sdks_sync_has_records_sleep_and_workouts() {
         (value("workout_distance_meters"), value("workout_duration_minutes")),
         (Some(5200.0), Some(45.0))
     );
+}
+
+#[actix_web::test]
+async fn a_time_without_an_offset_is_in_the_zone_of_the_users_link() {
+    let bridge = Bridge::start().await;
+    let link = async |path: &str, body: Value| {
+        let request = bridge.request(Method::PUT, &format!("/admin/links/{path}"));
+        send(request.bearer_auth(ADMIN_KEY).json(&body)).await.json()
+    };
+    let linked = link("healthkit/phone", json!({"user_id": "ada", "timezone": "America/New_York"})).await;
+    let key = linked["key"].as_str().expect("a key").to_owned();
+    link("oura/A1", json!({"user_id": "bob", "timezone": "Asia/Tokyo"})).await;
+    let sample =
+        |value: u32| json!({"type": "heartRate", "value": value, "timestamp": "2024-07-01 06:42:11"});
+    let post = |body: String| bridge.request(Method::POST, "/webhook/healthkit").body(body);
+    let of_ada = |value: u32| json!({"samples": [sample(value)]}).to_string();
+    // In memory, and from a file.
+    for (value, padding) in [(61, 0), (62, 1 << 20)] {
+        let answer = send(post(of_ada(value) + &" ".repeat(padding)).header("X-API-Key", &key)).await;
+        assert_eq!((answer.status, &answer.json()["readings"]), (200, &json!(1)), "{}", answer.text());
+    }
+    let of_all = json!([
+        {"user_id": "bob", "samples": [sample(61)]}, {"user_id": "cem", "samples": [sample(61)]},
+    ]);
+    assert_eq!(send(post(of_all.to_string()).bearer_auth(HEALTHKIT_KEY)).await.status, 200);
+    for (user, at, offset) in [
+        ("ada", "2024-07-01T10:42:11Z", json!("-04:00")),
+        ("bob", "2024-06-30T21:42:11Z", json!("+09:00")),
+        ("cem", "2024-07-01T06:42:11Z", Value::Null),
+    ] {
+        let events = events(&bridge, user).await;
+        assert_eq!(events.len(), if user == "ada" { 2 } else { 1 }, "{user}: {events:?}");
+        for event in events {
+            let reading = &event["readings"][0];
+            assert_eq!((&reading["timestamp"], &reading["utc_offset"]), (&json!(at), &offset), "{event}");
+        }
+    }
+    assert_unharmed(bridge).await;
 }

@@ -187,6 +187,39 @@ async fn of_a_long_body_with_a_mistake_at_its_end_nothing_is_stored() {
 }
 
 #[actix_web::test]
+async fn a_long_body_that_inflates_beyond_its_limit_is_too_large_and_nothing_of_it_is_stored() {
+    const MAX_BYTES: usize = 3 * MEBIBYTE;
+    let bridge = Bridge::start_with(&[("HEALTHKIT_MAX_BODY_BYTES", &MAX_BYTES.to_string())]).await;
+    let body = |bytes: usize, noise_bytes: usize| {
+        // Noise that hardly deflates, and blanks that do.
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{:016x}", state ^ (state >> 29))
+        };
+        let noise: String = (0..noise_bytes / 16).map(|_| next()).collect();
+        let body = whole("ann", 100, 0).replacen('{', &format!("{{\"noise\":\"{noise}\","), 1);
+        let blanks = " ".repeat(bytes - body.len());
+        gzip(format!("{body}{blanks}").as_bytes())
+    };
+    let post = |wire: Vec<u8>| to_healthkit(&bridge, "").header("Content-Encoding", "gzip").body(wire);
+    // From a file, and from memory; one byte less is fine.
+    for noise_bytes in [2_400_000, 600_000] {
+        let wire = body(MAX_BYTES + 1, noise_bytes);
+        assert_eq!(wire.len() > MEBIBYTE, noise_bytes > 2_000_000, "{}", wire.len());
+        let answer = refused(post(wire), 413, "payload_too_large").await;
+        assert!(answer.text().contains(&MAX_BYTES.to_string()), "{}", answer.text());
+        assert!(events(&bridge, "ann").await.is_empty());
+    }
+    let answer = send(post(body(MAX_BYTES, 2_400_000))).await;
+    assert_eq!((answer.status, &answer.json()["readings"]), (200, &json!(100)), "{}", answer.text());
+    // More than a hundred to one is no export either, however little it is.
+    refused(post(body(MAX_BYTES - 1, 0)), 413, "payload_too_large").await;
+    assert_no_leftovers(&bridge);
+    assert_unharmed(bridge).await;
+}
+
+#[actix_web::test]
 async fn a_long_body_that_dies_in_the_middle_is_completed_by_its_senders_retry() {
     const SAMPLES: usize = 40_000;
     let mut bridge = Bridge::start().await;

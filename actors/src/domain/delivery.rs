@@ -1,5 +1,7 @@
 //! A webhook on its way in: as it arrived, as it was verified, and as what it turned out to hold.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::account::VendorUserId;
@@ -138,6 +140,13 @@ pub enum Decoded {
         /// Whose clock, by the vendor's id of the account.
         account: VendorUserId,
         /// What it holds if nobody knows the user's zone, and UTC stands in. Decoded again with that zone it is right.
+        as_utc: Box<Decoded>,
+    },
+    /// The same of users of ours, whom the body itself names.
+    LocalToUsers {
+        /// Whose clocks.
+        users: BTreeSet<UserId>,
+        /// As of [`Decoded::LocalTimes`].
         as_utc: Box<Decoded>,
     },
     /// The vendor knows an account by another id from now on.

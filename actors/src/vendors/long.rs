@@ -1,5 +1,6 @@
 //! Bodies that are too long for memory: read from where they lie, more than once, and never held as a whole.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use hmac::{Hmac, Mac};
@@ -8,6 +9,7 @@ use sha2::Sha256;
 use super::{RawDelivery, Verified};
 use crate::domain::admission::EventDraft;
 use crate::domain::delivery::{DecodeError, Decoded, VerifyError};
+use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
 /// Where a body lies: it can be read from its begin as often as wanted, and is the same each time.
@@ -36,6 +38,15 @@ pub enum LongError {
 /// Who takes drafts; whether the rest is wanted.
 pub type Hand<'a> = &'a mut dyn FnMut(Vec<EventDraft>) -> bool;
 
+/// What is known of a body once it was looked through.
+#[derive(Debug)]
+pub struct Surveyed {
+    /// The key of the delivery.
+    pub key: [u8; 32],
+    /// Users that it is about; of very many the first.
+    pub users: BTreeSet<UserId>,
+}
+
 /// What a device does that takes bodies of any length.
 pub trait LongBodies {
     /// Believes a delivery by its head, as far as that goes: its body has not come yet, and is left empty in `raw`.
@@ -44,12 +55,12 @@ pub trait LongBodies {
     /// As of [`Device::verify`](super::Device::verify).
     fn verify_head(&self, raw: RawDelivery<'_>) -> Result<Head, VerifyError>;
 
-    /// Looks whether all of a verified body can be read: its syntax, its shape and whose it is. Gives back the key of the
-    /// delivery.
+    /// Looks whether all of a verified body can be read: its syntax, its shape and whose it is. Gives back what
+    /// must be known before it is read.
     ///
     /// # Errors
     /// It cannot, and then nothing of it may be stored.
-    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<[u8; 32], LongError>;
+    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<Surveyed, LongError>;
 
     /// Reads a surveyed body, and hands out its drafts whenever they hold so many readings; gives back the rest. One bad
     /// item refuses itself and nothing else.

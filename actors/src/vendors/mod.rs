@@ -30,7 +30,7 @@ pub mod whoop;
 use self::long::LongBodies;
 pub use inline::identity as inline_identity;
 pub use record::{Fetched, Owner};
-pub use verified::{DeliveryKey, RawDelivery, Verified, delivery_key, key_within};
+pub use verified::{DeliveryKey, RawDelivery, Verified, Zones, delivery_key, key_within};
 
 /// A vendor's side of the webhook door. Built once, with its secrets; shared by all deliveries.
 pub trait Device: Send + Sync + 'static {

@@ -18,7 +18,7 @@ use crate::domain::delivery::Rejections;
 use crate::domain::event::{DeviceType, Reading};
 use crate::domain::fetch::Fetch;
 use crate::domain::ids::{Identity, UserId};
-use crate::domain::time::{Timestamp, UtcOffset, Zone};
+use crate::domain::time::{Timestamp, Zone};
 
 pub(super) use field::{Field, Section, Stamp, value};
 

@@ -90,7 +90,8 @@ impl Moment {
         Self { at: Timestamp::from_ms(ms.round() as i64), utc_offset: None }
     }
 
-    fn check(self, received_at: Timestamp) -> Result<Self, TimeError> {
+    /// Refuses what cannot be: nothing is older than wearables, or comes from after tomorrow.
+    pub(super) fn check(self, received_at: Timestamp) -> Result<Self, TimeError> {
         if self.at < EARLIEST {
             return Err(TimeError::BeforeYear2000);
         }
@@ -99,6 +100,14 @@ impl Moment {
         }
         Ok(self)
     }
+}
+
+/// Whether a text tells a date or a time of day without an offset: as the user's clock showed it.
+pub(super) fn is_local(text: &str) -> bool {
+    let text = text.trim();
+    let is_unix = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let time = text.get(10..).unwrap_or_default();
+    !is_unix && !time.contains(['+', '-', 'Z', 'z', 'U', 'G'])
 }
 
 /// `date [T|space] time [am|pm] [offset]`, or a date alone, which is its midnight.

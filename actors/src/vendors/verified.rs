@@ -1,6 +1,8 @@
 //! Deliveries before and after verification: two types, so that unverified bytes cannot be decoded.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -29,7 +31,11 @@ pub struct Verified {
     users: OutsideUsers,
     told: SenderTold,
     zone: Option<Zone>,
+    zones: Option<Zones>,
 }
+
+/// The zones of users of ours, as far as they are known.
+pub type Zones = Arc<HashMap<UserId, Zone>>;
 
 /// What a vendor's header fields tell of a delivery beside its body. They are not signed.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -38,6 +44,8 @@ pub(super) struct SenderTold {
     pub(super) delivery_id: Option<String>,
     /// When the vendor says that this came about, the same whenever it is tried again: the order of versions.
     pub(super) ordered_at: Option<Timestamp>,
+    /// What each of its points sums up, in the vendor's words: a minute, a day.
+    pub(super) aggregation: Option<String>,
 }
 
 /// User ids given beside the body; those of the request are not yet checked.
@@ -86,7 +94,7 @@ impl OutsideUsers {
 impl Verified {
     /// For devices only: the body has been verified, and speaks `format`.
     pub(super) fn new(format: Format, body: Bytes, users: OutsideUsers) -> Self {
-        Self { format, body, users, told: SenderTold::default(), zone: None }
+        Self { format, body, users, told: SenderTold::default(), zone: None, zones: None }
     }
 
     /// For devices only: with what the vendor's header fields tell.
@@ -116,12 +124,23 @@ impl Verified {
         Self { zone: Some(zone), ..self.clone() }
     }
 
+    /// The same, for being decoded again: these are the zones of the users that it is about, as far as anybody knows.
+    #[must_use]
+    pub fn in_zones(&self, zones: Zones) -> Self {
+        Self { zones: Some(zones), ..self.clone() }
+    }
+
     pub(super) fn told(&self) -> &SenderTold {
         &self.told
     }
 
     pub(super) fn zone(&self) -> Option<&Zone> {
         self.zone.as_ref()
+    }
+
+    /// None while nobody was asked for them.
+    pub(super) fn zones(&self) -> Option<&Zones> {
+        self.zones.as_ref()
     }
 
     pub(super) fn users(&self) -> &OutsideUsers {
@@ -140,7 +159,7 @@ impl fmt::Debug for Verified {
 }
 
 /// What "the same delivery again" means: SHA-256 over the device, the format, the user given outside the body (if
-/// any) and the body. Signature and signed time are left out, since a vendor's retry may carry new ones.
+/// any), what its points sum up (where a header field tells that) and the body. Signature and signed time are left out, since a vendor's retry may carry new ones.
 ///
 /// Taken after inflation, it is the same for a body that comes again compressed. Where the vendor gives deliveries ids of
 /// their own, that id stands for the body; where it only tells their order, one body at two times is two deliveries.
@@ -171,6 +190,10 @@ impl DeliveryKey {
         for part in [device.as_bytes(), format, user.as_bytes()] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
+        }
+        if let Some(aggregation) = &verified.told.aggregation {
+            hash.update((aggregation.len() as u64).to_be_bytes());
+            hash.update(aggregation);
         }
         hash.update(body_bytes.to_be_bytes());
         Self(hash)

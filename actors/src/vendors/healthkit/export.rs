@@ -7,13 +7,15 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, Times};
 use super::item::{Item, Refusal, accept, refuse};
+use super::quantity::QuantityType;
 use super::sample::Found;
 use super::source::Source;
-use super::types::{self, Folded, QuantityType};
+use super::types::{self, Folded};
 use super::{exported_sleep, pressure, sleep};
 use crate::domain::admission::Version;
 use crate::domain::event::Context;
 use crate::domain::ids::Identity;
+use crate::domain::time::MS_PER_HOUR;
 use crate::vendors::json;
 use crate::vendors::timestamp::Moment;
 
@@ -43,6 +45,26 @@ pub(super) fn find(name: &str) -> Points {
         BLOOD_PRESSURE => Points::BloodPressure,
         SLEEP => Points::Sleep,
         _ => types::exported(name).map_or(Points::PassedBy, Points::Quantity),
+    }
+}
+
+/// What one point sums up, in the app's words.
+#[derive(Clone, Copy)]
+struct Bucket<'a>(&'a str);
+
+impl Bucket<'_> {
+    fn begins(self, with: &[&str]) -> bool {
+        with.iter().any(|word| self.0.starts_with(word))
+    }
+
+    /// At most an hour.
+    fn is_short(self) -> bool {
+        self.begins(&["sec", "min", "hour"])
+    }
+
+    /// At least a day: what it tells is no moment at rest.
+    fn is_long(self) -> bool {
+        self.begins(&["day", "daily", "week", "month", "year"])
     }
 }
 
@@ -93,7 +115,7 @@ impl<'a> Point<'a> {
         let places = [("/date", self.date), ("/startDate", self.start_date)];
         let found = places.into_iter().find_map(|(field, raw)| Some((field, raw?)));
         let (field, raw) = found.ok_or_else(|| refuse("/date")("is missing"))?;
-        Moment::from_app(raw, item.received_at).map_err(|error| refuse(field)(error.to_string()))
+        item.clock.read(raw, None).map_err(|error| refuse(field)(error.to_string()))
     }
 }
 
@@ -126,13 +148,19 @@ pub(super) fn point(raw: &RawValue, taken: &Taken<'_>, item: &mut Item<'_>) -> R
     let own_unit = point.units.map(json::text).transpose().map_err(refuse("/units"))?;
     let unit = own_unit.as_deref().or(taken.unit);
     let (metric, value) = accept(taken.kind, value, unit, (field, "/units"))?;
+    // What the app says of its points is not about a series inside a workout.
+    let bucket = item.aggregation.filter(|_| taken.context.is_none()).map(Bucket);
+    if bucket.is_some_and(|bucket| bucket.is_short()) {
+        taken.kind.check_rate(value, MS_PER_HOUR).map_err(refuse(field))?;
+    }
     let moment = point.moment(item)?;
     let source = source(point.source)?;
     let mut reading = item.reading(metric, value, &Times::at(moment), &source);
     reading.method = taken.kind.method;
-    reading.context = taken.context;
+    reading.context = taken.context.or(bucket.filter(|bucket| bucket.is_long()).map(|_| Context::Daily));
     let series: &[u8] = if taken.context.is_some() { b"workout" } else { b"export" };
-    let identity = identify(item, series, taken.kind.name, moment, reading.source.as_deref());
+    let (name, bucket) = (taken.kind.name, bucket.map(|bucket| bucket.0));
+    let identity = identify(item, series, name, moment, reading.source.as_deref(), bucket);
     let version = match taken.kind.is_total {
         true => Version::Given(millionths(value)),
         false => arrival_of(value),
@@ -147,7 +175,8 @@ fn blood_pressure(raw: &RawValue, unit: Option<&str>, item: &mut Item<'_>) -> Re
     let source = source(point.source)?;
     pressure::exported(raw, unit, |kind, metric, value| {
         let reading = item.reading(metric, value, &Times::at(moment), &source);
-        let identity = identify(item, b"export", kind.name, moment, reading.source.as_deref());
+        let source = reading.source.as_deref();
+        let identity = identify(item, b"export", kind.name, moment, source, item.aggregation);
         item.push(types::SAMPLE, identity, arrival_of(value), reading);
     })
 }
@@ -158,16 +187,21 @@ pub(super) fn source(raw: Option<&RawValue>) -> Result<Source<'_>, Refusal> {
     Ok(source)
 }
 
-/// The user, the metric, the begin of the bucket and the source (vendors.md §14).
+/// The user, the metric, the begin of the bucket, the source, and what a bucket is where that is known (vendors.md §14).
 pub(super) fn identify(
     item: &Item<'_>,
     series: &[u8],
     name: &str,
     moment: Moment,
     source: Option<&str>,
+    aggregation: Option<&str>,
 ) -> Identity {
     let source = source.unwrap_or_default().as_bytes();
-    item.identity(&[series, name.as_bytes(), &moment.at.as_ms().to_be_bytes(), source])
+    let (at, name) = (moment.at.as_ms().to_be_bytes(), name.as_bytes());
+    match aggregation {
+        Some(aggregation) => item.identity(&[series, name, &at, source, aggregation.as_bytes()]),
+        None => item.identity(&[series, name, &at, source]),
+    }
 }
 
 /// As identities have them: units that differ by a factor agree there.

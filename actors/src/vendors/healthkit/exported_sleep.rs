@@ -86,7 +86,7 @@ pub(super) fn read(raw: &RawValue, unit: Option<&str>, item: &mut Item<'_>) -> R
             Ok(value) => {
                 let reading = item.reading(metric, value, &times, &source);
                 let name = format!("{TYPE}.{}", metric.name());
-                let identity = identify(item, b"export", &name, date, reading.source.as_deref());
+                let identity = identify(item, b"export", &name, date, reading.source.as_deref(), None);
                 item.push(KIND, identity, version, reading);
             }
             Err(error) => item.refused.push(refuse("/totalSleep")(error.to_string())),
@@ -107,8 +107,7 @@ fn times(members: &Members<'_>, item: &Item<'_>) -> Result<(Moment, Times), Refu
     let moment = |name: &'static str| -> Result<Option<Moment>, Refusal> {
         let at = || format!("/{name}");
         let raw = members.get(name).map_err(refuse(at()))?;
-        let read =
-            |raw| Moment::from_app(raw, item.received_at).map_err(|error| refuse(at())(error.to_string()));
+        let read = |raw| item.clock.read(raw, None).map_err(|error| refuse(at())(error.to_string()));
         raw.map(read).transpose()
     };
     let date = moment("date")?;

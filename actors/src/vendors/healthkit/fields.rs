@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::clock::Clock;
 use super::item::{Item, Refusal, refuse};
 use super::source::Source;
 use crate::domain::ids::Identity;
@@ -74,13 +75,15 @@ impl Times {
 
 impl<'a> Fields<'a> {
     /// A sample's time is the end of its interval, where it has one.
-    pub(super) fn times(&self, received_at: Timestamp) -> Result<Times, Refusal> {
+    pub(super) fn times(&self, clock: &Clock<'_>) -> Result<Times, Refusal> {
+        let beside = self.offset_beside();
+        let shown_at = beside.as_ref().ok().copied().flatten();
         let first = |places: [(&'static str, Option<_>); 2]| {
             places.into_iter().find_map(|(field, raw)| Some((field, raw?)))
         };
         let read = |place: Option<(&'static str, &RawValue)>| {
             let Some((field, raw)) = place else { return Ok(None) };
-            let moment = Moment::from_app(raw, received_at);
+            let moment = clock.read(raw, shown_at);
             moment.map(|moment| Some((field, moment))).map_err(|error| refuse(field)(error.to_string()))
         };
         let start = read(first([("/startDate", self.start_date), ("/start", self.start)]))?;
@@ -101,20 +104,23 @@ impl<'a> Fields<'a> {
                 Times::at(moment)
             }
         };
-        if times.end.utc_offset.is_none()
-            && let Some(raw) = self.zone_offset
-        {
-            let text = json::text(raw).map_err(refuse("/zoneOffset"))?;
-            let offset = UtcOffset::parse(text.trim());
-            times.end.utc_offset =
-                Some(offset.ok_or_else(|| refuse("/zoneOffset")("is not an offset like +02:00"))?);
+        if times.end.utc_offset.is_none() {
+            times.end.utc_offset = beside?;
         }
         Ok(times)
     }
 
+    /// The user's offset, where it stands beside the times.
+    fn offset_beside(&self) -> Result<Option<UtcOffset>, Refusal> {
+        let Some(raw) = self.zone_offset else { return Ok(None) };
+        let text = json::text(raw).map_err(refuse("/zoneOffset"))?;
+        let offset = UtcOffset::parse(text.trim());
+        offset.ok_or_else(|| refuse("/zoneOffset")("is not an offset like +02:00")).map(Some)
+    }
+
     /// As [`Fields::times`], of what is nothing without a length.
-    pub(super) fn interval(&self, received_at: Timestamp) -> Result<Times, Refusal> {
-        let times = self.times(received_at)?;
+    pub(super) fn interval(&self, clock: &Clock<'_>) -> Result<Times, Refusal> {
+        let times = self.times(clock)?;
         if times.length_ms().is_some() {
             return Ok(times);
         }

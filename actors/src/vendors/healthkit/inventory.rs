@@ -1,6 +1,7 @@
 //! What of HealthKit and of Health Auto Export is read, from the tables that decide it.
 
-use super::types::{self, HEART_RATE, QuantityType};
+use super::quantity::QuantityType;
+use super::types::{self, HEART_RATE};
 use super::{export, exported_sleep, nights, pressure, workout};
 use crate::domain::metric::Metric;
 use crate::vendors::sources::Sources;

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use super::batch::Batch;
+use super::clock::Clock;
 use super::nights::{Interval, Nights};
+use super::quantity::{QuantityType, Unfit};
 use super::source::{Source, SourceNames};
-use super::types::{QuantityType, Unfit};
 use crate::domain::admission::{ReadingFact, Version};
 use crate::domain::delivery::Rejections;
 use crate::domain::event::Reading;
 use crate::domain::ids::{Identity, UserId};
 use crate::domain::metric::Metric;
-use crate::domain::time::Timestamp;
 
 /// How much of a unit that is not known is repeated in the answer.
 const UNIT_SHOWN_CHARS: usize = 32;
@@ -64,7 +64,9 @@ impl Refusals {
 /// Where the readings of an item of `user` go.
 pub(super) struct Item<'r> {
     pub(super) user: &'r UserId,
-    pub(super) received_at: Timestamp,
+    pub(super) clock: Clock<'r>,
+    /// What the points of an export sum up, where their sender tells it.
+    pub(super) aggregation: Option<&'r str>,
     pub(super) batch: &'r mut Batch,
     pub(super) nights: &'r mut Nights,
     pub(super) names: &'r mut SourceNames,

@@ -3,7 +3,7 @@
 //! An envelope tells of its items before or after them, so it is walked through twice: first for what stands around the
 //! items, of which the sections are made as in memory, and then for the items. The envelopes' own walk leads by one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, BufReader, Read};
 
 use bytes::Bytes;
@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 
 use super::reader::Reader;
 use super::sections::{self, Section};
-use super::{Credentials, HealthKit};
+use super::{Credentials, HealthKit, told};
 use crate::domain::delivery::{DecodeError, Decoded, Format, VerifyError};
 use crate::domain::time::Timestamp;
 use crate::vendors::json_walk::{Place, Visit, Walker};
-use crate::vendors::long::{Hand, Head, LongBodies, LongError, Signed, Source};
+use crate::vendors::long::{Hand, Head, LongBodies, LongError, Signed, Source, Surveyed};
 use crate::vendors::verified::OutsideUsers;
 use crate::vendors::{DeliveryKey, Device, RawDelivery, Verified, json_check};
 
@@ -25,6 +25,8 @@ const BLOCK_BYTES: usize = 64 << 10;
 const ITEM_MAX_BYTES: usize = 4 << 20;
 /// What may stand around the items of one envelope.
 const AROUND_MAX_BYTES: usize = 4 << 20;
+/// So many users are looked up before a body is read; of further ones a time without an offset is in UTC.
+const USERS_MAX: usize = 1_000;
 
 type Input<R> = BufReader<R>;
 
@@ -160,7 +162,8 @@ impl<R: Read> Read for Keyed<R> {
 impl LongBodies for HealthKit {
     fn verify_head(&self, raw: RawDelivery<'_>) -> Result<Head, VerifyError> {
         let Credentials { signature, keys } = self.credentials(raw.headers)?;
-        let verified = Verified::new(Format::Inline, Bytes::new(), OutsideUsers::of(&raw));
+        let verified =
+            Verified::new(Format::Inline, Bytes::new(), OutsideUsers::of(&raw)).with_told(told(raw.headers));
         let key =
             keys.into_iter().flatten().reduce(|first, next| first.or_else(|error| next.map_err(|_| error)));
         match (signature.map(|hex| self.signature_secret.begin_hex(hex)), key) {
@@ -171,17 +174,22 @@ impl LongBodies for HealthKit {
         }
     }
 
-    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<[u8; 32], LongError> {
+    fn survey(&self, verified: &Verified, source: &dyn Source) -> Result<Surveyed, LongError> {
         let body_bytes = json_check::check(source.open()?)?;
         let key = DeliveryKey::new(self.name(), verified, body_bytes);
         let mut walker = walker(Keyed { input: source.open()?, key });
+        let mut users = BTreeSet::new();
         loop {
             let mut around = Around::default();
             let Some(place) = walker.next(&mut around)? else { break };
-            around.sections(place, verified.users(), |_| Ok(()))?;
+            around.sections(place, verified.users(), |sections| {
+                let user = sections.first().filter(|_| users.len() < USERS_MAX);
+                users.extend(user.map(|section| section.user_id.clone()));
+                Ok(())
+            })?;
         }
         io::copy(walker.input(), &mut io::sink())?;
-        Ok(walker.into_input().into_inner().key.finish())
+        Ok(Surveyed { key: walker.into_input().into_inner().key.finish(), users })
     }
 
     fn read(
@@ -193,7 +201,9 @@ impl LongBodies for HealthKit {
         mut hand: Hand<'_>,
     ) -> Result<Decoded, LongError> {
         let (mut leader, mut follower) = (walker(source.open()?), walker(source.open()?));
-        let mut reader = Reader::new(received_at);
+        // Nobody is asked for a zone any more.
+        let verified = &verified.in_zones(verified.zones().cloned().unwrap_or_default());
+        let mut reader = Reader::new(verified, received_at);
         loop {
             let mut around = Around::default();
             let Some(place) = leader.next(&mut around)? else { break };

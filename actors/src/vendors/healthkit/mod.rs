@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod bound_key;
+mod clock;
 mod export;
 mod exported_sleep;
 mod fields;
@@ -13,6 +14,7 @@ mod item;
 mod long;
 mod nights;
 mod pressure;
+mod quantity;
 mod reader;
 mod sample;
 mod sections;
@@ -26,14 +28,17 @@ use std::fmt;
 use self::reader::Reader;
 use super::long::LongBodies;
 use super::signing::{SharedKeys, SigningSecret, bearer, trusted_field};
-use super::verified::OutsideUsers;
+use super::verified::{OutsideUsers, SenderTold};
 use super::{Device, Handshake, RawDelivery, Verified, json};
-use crate::domain::delivery::{DecodeError, Decoded, Format, Headers, VerifyError};
+use crate::domain::delivery::{DecodeError, Decoded, Format, Header, Headers, VerifyError};
 use crate::domain::event::DeviceType;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
 pub(super) use inventory::list;
+
+/// The longest word for what a point sums up; the app's own are `minutes` and the like.
+const AGGREGATION_MAX_BYTES: usize = 32;
 
 /// The secrets of the HealthKit door. Blank ones let nobody in.
 #[derive(Clone, Default)]
@@ -90,6 +95,16 @@ impl HealthKit {
     }
 }
 
+/// What Health Auto Export's header fields tell: what its points sum up (vendors.md §4b).
+fn told(headers: &dyn Headers) -> SenderTold {
+    let aggregation = match headers.get("automation-aggregation") {
+        Header::One(text) => Some(text.trim().to_ascii_lowercase()),
+        Header::Missing | Header::Repeated | Header::NotText => None,
+    };
+    let is_word = |text: &String| !text.is_empty() && text.len() <= AGGREGATION_MAX_BYTES;
+    SenderTold { aggregation: aggregation.filter(is_word), ..SenderTold::default() }
+}
+
 impl Device for HealthKit {
     fn name(&self) -> &'static str {
         "healthkit"
@@ -111,8 +126,8 @@ impl Device for HealthKit {
             }
         }
         outcome?;
-        let users = OutsideUsers::of(&raw);
-        Ok(Verified::new(Format::Inline, raw.body, users))
+        let (users, told) = (OutsideUsers::of(&raw), told(raw.headers));
+        Ok(Verified::new(Format::Inline, raw.body, users).with_told(told))
     }
 
     fn bound_keys(&self, headers: &dyn Headers) -> Vec<[u8; 32]> {
@@ -131,7 +146,8 @@ impl Device for HealthKit {
         }
         bound_key::verify(raw.headers, key_hash)?;
         let users = OutsideUsers { bound: Some(user.clone()), ..OutsideUsers::of(&raw) };
-        Ok(Verified::new(Format::Inline, raw.body, users))
+        let told = told(raw.headers);
+        Ok(Verified::new(Format::Inline, raw.body, users).with_told(told))
     }
 
     fn long_bodies(&self) -> Option<&dyn LongBodies> {
@@ -144,7 +160,7 @@ impl Device for HealthKit {
 
     fn decode(&self, verified: &Verified, received_at: Timestamp) -> Result<Decoded, DecodeError> {
         let document = json::document(verified.body())?;
-        let mut reader = Reader::new(received_at);
+        let mut reader = Reader::new(verified, received_at);
         for (at, envelope) in sections::envelopes(document)? {
             for section in sections::sections(&at, envelope, verified.users())? {
                 for (position, item) in section.elements()?.into_iter().enumerate() {

@@ -4,7 +4,8 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, identify};
 use super::item::{Item, Refusal, accept, refuse};
-use super::types::{self, DIASTOLIC, QuantityType, SAMPLE, SYSTOLIC, SampleType};
+use super::quantity::QuantityType;
+use super::types::{self, DIASTOLIC, SAMPLE, SYSTOLIC, SampleType};
 use crate::domain::admission::Version;
 use crate::domain::metric::Metric;
 use crate::vendors::json::{self, Members};
@@ -42,7 +43,7 @@ pub(super) fn read(raw: &RawValue, fields: &Fields<'_>, item: &mut Item<'_>) -> 
             sample(raw, at.clone(), &mut parts).map_err(|refusal| refusal.below(&at))?;
         }
     }
-    let times = fields.times(item.received_at)?;
+    let times = fields.times(&item.clock)?;
     let source = fields.source()?;
     let id = fields.id()?;
     for (part, (metric, value)) in parts.iter().zip(accept_all(&parts)?) {

@@ -4,7 +4,8 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, Times, identify};
 use super::item::{Item, Refusal, accept, refuse};
-use super::types::{self, Folded, MINDFUL, QuantityType, STAND_HOURS, SampleType};
+use super::quantity::QuantityType;
+use super::types::{self, Folded, MINDFUL, STAND_HOURS, SampleType};
 use super::{pressure, sleep, workout};
 use crate::domain::admission::Version;
 use crate::domain::metric::Metric;
@@ -46,7 +47,11 @@ fn quantity(fields: &Fields<'_>, kind: &'static QuantityType, item: &mut Item<'_
     let value = fields.value.ok_or("is missing").and_then(json::number).map_err(refuse("/value"))?;
     let unit = fields.unit.map(json::text).transpose().map_err(refuse("/unit"))?;
     let accepted = accept(kind, value, unit.as_deref(), ("/value", "/unit"))?;
-    push(fields, kind, accepted, &fields.times(item.received_at)?, item)
+    let times = fields.times(&item.clock)?;
+    if let Some(length_ms) = times.length_ms() {
+        kind.check_rate(accepted.1, length_ms).map_err(refuse("/value"))?;
+    }
+    push(fields, kind, accepted, &times, item)
 }
 
 /// An hour in which one stood counts as a whole one, an idle one as none.
@@ -67,12 +72,12 @@ fn stand_hour(fields: &Fields<'_>, item: &mut Item<'_>) -> Result<(), Refusal> {
         _ => return Err(refuse("/value")(EXPECTED)),
     };
     let minutes = HOUR.conversion.apply(if has_stood { 1.0 } else { 0.0 });
-    push(fields, &STAND_HOURS, (Metric::StandMinutes, minutes), &fields.times(item.received_at)?, item)
+    push(fields, &STAND_HOURS, (Metric::StandMinutes, minutes), &fields.times(&item.clock)?, item)
 }
 
 /// The length of the session; its value says nothing.
 fn mindful(fields: &Fields<'_>, item: &mut Item<'_>) -> Result<(), Refusal> {
-    let times = fields.interval(item.received_at)?;
+    let times = fields.interval(&item.clock)?;
     let minutes = times.length_ms().unwrap_or_default() as f64 / MS_PER_MINUTE as f64;
     let accepted = Metric::MindfulMinutes.accept(minutes);
     let minutes = accepted.map_err(|error| refuse("/endDate")(error.to_string()))?;

@@ -49,7 +49,9 @@ pub(super) enum Kind<'a> {
     Workouts,
     /// Points of a metric of Health Auto Export, with the unit of all of them.
     Export(Points, Option<Cow<'a, str>>),
-    /// Of a metric that cannot be read: it counts as one item.
+    /// Points of a metric of which a field is wrong: each of them is refused for that.
+    Unreadable(&'static str, &'static str),
+    /// Of a metric whose points cannot be found: it counts as one item.
     Refused(&'static str, &'static str),
 }
 
@@ -178,10 +180,16 @@ fn points(metric: &RawValue) -> Result<Option<(&RawValue, Kind<'_>)>, (&'static 
     if !json::is_array(data) {
         return Err(("/data", "an array was expected"));
     }
+    let kind = series(&members).unwrap_or_else(|(field, detail)| Kind::Unreadable(field, detail));
+    Ok(Some((data, kind)))
+}
+
+/// What all points of a metric are.
+fn series<'a>(members: &Members<'a>) -> Result<Kind<'a>, (&'static str, &'static str)> {
     let name = members.get("name").and_then(|raw| raw.ok_or("is missing")).and_then(json::text);
-    let name = name.map_err(at("/name"))?;
+    let name = name.map_err(|detail| ("/name", detail))?;
     let units = members.get("units").and_then(|raw| raw.map(json::text).transpose());
-    Ok(Some((data, Kind::Export(export::find(&name), units.map_err(at("/units"))?))))
+    Ok(Kind::Export(export::find(&name), units.map_err(|detail| ("/units", detail))?))
 }
 
 /// The body's own user, else that of a bound key, else `X-User-Id`, else `?user_id=`; where several are given they must be the same.

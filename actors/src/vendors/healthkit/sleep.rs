@@ -70,7 +70,7 @@ pub(super) fn read(fields: &Fields<'_>, item: &mut Item<'_>) -> Result<(), Refus
     let state = State::read(raw).ok_or_else(|| {
         refuse(field)("a state of sleep was expected: 0 to 5, or a name such as asleepCore or In Bed")
     })?;
-    let times = fields.interval(item.received_at)?;
+    let times = fields.interval(&item.clock)?;
     let source = fields.source()?;
     let id = fields.id()?;
     let code = f64::from(state as u8);

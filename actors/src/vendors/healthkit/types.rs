@@ -1,17 +1,13 @@
 //! HealthKit's types, and what they become (vendors.md §4a). A new type is a row here.
 
-use crate::domain::event::HrvMethod;
-use crate::domain::metric::{Metric, ValueError};
-use crate::domain::unit::{HOUR, Unit};
+use super::quantity::QuantityType;
+use crate::domain::metric::Metric;
+use crate::domain::unit::HOUR;
 
 /// The kind of an event of ordinary samples (contract §3).
 pub(super) const SAMPLE: &str = "sample";
 /// The kind of an event of measurements of the body itself.
 pub(super) const BODY: &str = "body";
-/// The unit of what is counted.
-const COUNT: &str = "count";
-/// Below this a wrist's temperature is a deviation, in any unit: nobody's skin is that cold.
-const DEVIATION_BELOW: f64 = 10.0;
 
 /// What a sample is, by the name of its type.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,83 +26,6 @@ pub(super) enum SampleType {
     Workout,
     /// A type of Apple's that we have no metric for.
     PassedBy,
-}
-
-/// One quantity type.
-#[derive(Debug, PartialEq)]
-pub(super) struct QuantityType {
-    /// Apple's identifier without its prefix, in lower case. Part of identities: never to be changed.
-    pub(super) name: &'static str,
-    /// What it is, where its value does not decide that. Its units are the metric's.
-    pub(super) metric: Metric,
-    /// What a small value is: by how much it is another than usual.
-    pub(super) deviation: Option<Metric>,
-    /// What is meant by `count`, and by no unit.
-    pub(super) counted: Option<Unit>,
-    pub(super) method: Option<HrvMethod>,
-    /// The kind of its events.
-    pub(super) kind: &'static str,
-    /// Whether it adds up over its interval: of two totals of one span the larger is the later.
-    pub(super) is_total: bool,
-}
-
-/// Why a number is no value of a type.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Unfit {
-    /// The unit is none of the metric's.
-    Unit,
-    /// The value is not the metric's.
-    Value(ValueError),
-}
-
-impl QuantityType {
-    const fn new(name: &'static str, metric: Metric) -> Self {
-        let (deviation, counted, method) = (None, None, None);
-        Self { name, metric, deviation, counted, method, kind: SAMPLE, is_total: false }
-    }
-
-    const fn or_deviation(self, metric: Metric) -> Self {
-        Self { deviation: Some(metric), ..self }
-    }
-
-    const fn counted(self, unit: Unit) -> Self {
-        Self { counted: Some(unit), ..self }
-    }
-
-    const fn total(self) -> Self {
-        Self { is_total: true, ..self }
-    }
-
-    const fn body(self) -> Self {
-        Self { kind: BODY, ..self }
-    }
-
-    const fn sdnn(self) -> Self {
-        Self { method: Some(HrvMethod::Sdnn), ..self }
-    }
-
-    /// The accepted units, for the sentence that refuses another.
-    pub(super) fn unit_names(&self) -> impl Iterator<Item = &'static str> {
-        let counted = self.counted.map(|_| COUNT);
-        self.metric.dimension().unit_names().chain(counted)
-    }
-
-    /// The metric's name, for sentences.
-    pub(super) fn metric_name(&self) -> &'static str {
-        self.metric.name()
-    }
-
-    /// The metric that a value in some unit is one of, and the value in that metric's own unit, inside its range.
-    pub(super) fn accept(&self, value: f64, unit: Option<&str>) -> Result<(Metric, f64), Unfit> {
-        let metric = self.deviation.filter(|_| value.abs() < DEVIATION_BELOW).unwrap_or(self.metric);
-        let is_counted = || unit.is_none_or(|unit| matches!(unit.trim(), "" | COUNT));
-        let canonical = match self.counted.filter(|_| is_counted()) {
-            Some(unit) => Some(unit.conversion.apply(value)),
-            None => metric.dimension().convert(value, unit),
-        };
-        let canonical = canonical.ok_or(Unfit::Unit)?;
-        metric.accept(canonical).map(|value| (metric, value)).map_err(Unfit::Value)
-    }
 }
 
 macro_rules! quantities {
@@ -351,6 +270,65 @@ static PASSED_BY: &[&[u8]] = &[
     b"heartbeatseries",
     b"activitysummary",
     b"stateofmind",
+    b"pregnancy",
+    b"pregnancytestresult",
+    b"progesteronetestresult",
+    b"lactation",
+    b"contraceptive",
+    b"irregularmenstrualcycles",
+    b"infrequentmenstrualcycles",
+    b"prolongedmenstrualperiods",
+    b"persistentintermenstrualbleeding",
+    b"bleedingduringpregnancy",
+    b"bleedingafterpregnancy",
+    b"hypertensionevent",
+    b"distancerowing",
+    b"distancepaddlesports",
+    b"distanceskatingsports",
+    b"distancecrosscountryskiing",
+    b"rowingspeed",
+    b"paddlesportsspeed",
+    b"crosscountryskiingspeed",
+    // Symptoms.
+    b"abdominalcramps",
+    b"acne",
+    b"appetitechanges",
+    b"bladderincontinence",
+    b"bloating",
+    b"breastpain",
+    b"chesttightnessorpain",
+    b"chills",
+    b"constipation",
+    b"coughing",
+    b"diarrhea",
+    b"dizziness",
+    b"dryskin",
+    b"fainting",
+    b"fatigue",
+    b"fever",
+    b"generalizedbodyache",
+    b"hairloss",
+    b"headache",
+    b"heartburn",
+    b"hotflashes",
+    b"lossofsmell",
+    b"lossoftaste",
+    b"lowerbackpain",
+    b"memorylapse",
+    b"moodchanges",
+    b"nausea",
+    b"nightsweats",
+    b"pelvicpain",
+    b"rapidpoundingorflutteringheartbeat",
+    b"runnynose",
+    b"shortnessofbreath",
+    b"sinuscongestion",
+    b"skippedheartbeat",
+    b"sleepchanges",
+    b"sorethroat",
+    b"vaginaldryness",
+    b"vomiting",
+    b"wheezing",
 ];
 
 fn is_passed_by(name: &[u8]) -> bool {

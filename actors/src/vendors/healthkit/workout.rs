@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 use super::export::{self, Taken};
 use super::fields::{Fields, Times, by_id};
 use super::item::{Item, Refusal, accept, refuse};
+use super::quantity::QuantityType;
 use super::source::Source;
 use super::types::{
-    self, Folded, HEART_RATE, QuantityType, SampleType, WORKOUT_AVERAGE, WORKOUT_DISTANCE, WORKOUT_DURATION,
+    self, Folded, HEART_RATE, SampleType, WORKOUT_AVERAGE, WORKOUT_DISTANCE, WORKOUT_DURATION,
     WORKOUT_ENERGY, WORKOUT_MAX,
 };
 use crate::domain::admission::Version;
@@ -115,7 +116,7 @@ struct Found {
 /// Reads a workout. A bad total refuses itself and no other.
 pub(super) fn read(raw: &RawValue, fields: &Fields<'_>, item: &mut Item<'_>) -> Result<(), Refusal> {
     let members = json::members(raw).map_err(refuse(""))?;
-    let times = fields.times(item.received_at)?;
+    let times = fields.times(&item.clock)?;
     let source = fields.source()?;
     let id = fields.id()?;
     let sport = sport(&members)?;
@@ -222,6 +223,10 @@ fn read_total(total: &Total, members: &Members<'_>) -> Result<Option<Found>, Ref
     for name in total.names {
         let at = || format!("/{name}");
         let Some(raw) = members.get(name).map_err(refuse(at()))? else { continue };
+        if json::is_array(raw) {
+            // A series of that name, which Health Auto Export tells beside the total.
+            continue;
+        }
         let (value, unit) = amount(raw).map_err(refuse(at()))?;
         let beside = members.get(total.unit_name).map_err(refuse(format!("/{}", total.unit_name)))?;
         let beside = beside.and_then(|raw| json::text(raw).ok());

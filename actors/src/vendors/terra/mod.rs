@@ -127,7 +127,7 @@ fn told(raw: &RawDelivery<'_>) -> SenderTold {
     let ordered_at = ordered_at.and_then(|text| timestamp_digits(text).ok()).map(Timestamp::from_ms);
     // A version that is never reached would be the last one.
     let latest = raw.received_at.plus_ms(ORDER_AHEAD_MAX_MS);
-    SenderTold { delivery_id, ordered_at: ordered_at.filter(|at| *at <= latest) }
+    SenderTold { delivery_id, ordered_at: ordered_at.filter(|at| *at <= latest), aggregation: None }
 }
 
 impl Device for Terra {

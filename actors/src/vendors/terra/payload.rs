@@ -76,7 +76,7 @@ pub(in crate::vendors) fn read(
     let members = json::members(json::document(answer)?).map_err(|detail| shape("", detail))?;
     let kind = members.get("type").and_then(|raw| json::text(raw.ok_or("is missing")?));
     let kind = kind.map_err(|detail| shape("/type", detail))?;
-    let told = SenderTold { delivery_id: None, ordered_at: Some(owner.changed_at) };
+    let told = SenderTold { ordered_at: Some(owner.changed_at), ..SenderTold::default() };
     // What was laid down lays down nothing further.
     let (received_at, is_history) = (owner.fetched_at, owner.is_backfill);
     let around = Around { told: &told, zone, received_at, payload_host: "", is_history };

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset, Zone};
 use crate::vendors::json;
 use crate::vendors::record::Record;
-use crate::vendors::timestamp::Moment;
+use crate::vendors::timestamp::{Moment, is_local};
 
 /// What is known of the clocks behind one delivery.
 pub(super) struct Clocks<'d> {
@@ -60,12 +60,4 @@ impl<'d> Times<'d> {
     pub(super) fn of_member(&self, record: &mut Record<'_, '_>, name: &str) -> Option<Moment> {
         record.read(name, |raw| self.read(raw))
     }
-}
-
-/// Whether a text tells a date or a time of day without an offset.
-fn is_local(text: &str) -> bool {
-    let text = text.trim();
-    let is_unix = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let time = text.get(10..).unwrap_or_default();
-    !is_unix && !time.contains(['+', '-', 'Z', 'z', 'U', 'G'])
 }

@@ -215,7 +215,7 @@ fn what_is_none_of_ours_is_passed_by_and_still_counts() {
         r#"{"name":"step_count"}"#.to_owned(),
         metric("step_count", "count", &format!(r#"{{"qty":-1,{DATE}}},{{"qty":5}}"#)),
         r#"{"data":[{"qty":1}]}"#.to_owned(),
-        r#"{"name":"step_count","units":7,"data":[1]}"#.to_owned(),
+        r#"{"name":"step_count","units":7,"data":[1,{"qty":2}]}"#.to_owned(),
         r#"{"name":"step_count","data":{}}"#.to_owned(),
         "null".to_owned(),
         metric("step_count", "furlong", &format!(r#"{{"qty":1,{DATE}}}"#)),
@@ -225,9 +225,10 @@ fn what_is_none_of_ours_is_passed_by_and_still_counts() {
         (3, "/data/metrics/4/data/1/date"),
         (4, "/data/metrics/5/name"),
         (5, "/data/metrics/6/units"),
-        (6, "/data/metrics/7/data"),
-        (7, "/data/metrics/8"),
-        (8, "/data/metrics/9/data/0/units"),
+        (6, "/data/metrics/6/units"),
+        (7, "/data/metrics/7/data"),
+        (8, "/data/metrics/8"),
+        (9, "/data/metrics/9/data/0/units"),
     ];
     assert_eq!(refused(&metrics.join(",")), expected.map(|(index, path)| (index, path.to_owned())));
     let empty = [

@@ -177,6 +177,7 @@ fn apples_other_types_are_passed_by_and_strange_ones_are_refused() {
         "TimeInDaylight",
         "EnvironmentalAudioExposure",
         "DietaryWater",
+        "Headache",
     ];
     for kind in passed {
         let sample = |name: String| format!(r#"{{"type":"{name}","value":"any"}}"#);

@@ -66,7 +66,7 @@ fn by_pieces(body: &[u8], piece: usize, readings_max: usize) -> Result<Read1, De
         LongError::Unreadable(error) => error,
         other => panic!("{other}"),
     };
-    let key = device.survey(&verified, &source).map_err(unreadable)?;
+    let key = device.survey(&verified, &source).map_err(unreadable)?.key;
     let whole = verified.clone().with_body(Bytes::copy_from_slice(body));
     assert_eq!(key, delivery_key("healthkit", &whole), "the same delivery");
     let mut all = Vec::new();

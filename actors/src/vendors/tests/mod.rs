@@ -17,6 +17,7 @@ mod deliveries;
 mod fetches;
 mod health_auto_export;
 mod healthkit;
+mod healthkit_clocks;
 mod healthkit_sleep;
 mod healthkit_types;
 mod healthkit_workouts;
@@ -172,6 +173,7 @@ fn shape_path(decoded: Result<Decoded, DecodeError>) -> String {
 fn events(decoded: Result<Decoded, DecodeError>) -> (Vec<EventDraft>, Rejections) {
     match decoded {
         Ok(Decoded::Events { drafts, rejected }) => (drafts, rejected),
+        Ok(Decoded::LocalToUsers { as_utc, .. }) => events(Ok(*as_utc)),
         other => panic!("not events: {other:?}"),
     }
 }
