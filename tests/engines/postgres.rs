@@ -89,6 +89,24 @@ async fn a_lease_that_has_run_out_and_that_nobody_took_still_holds() {
 }
 
 #[actix_web::test]
+async fn what_a_newer_bridge_has_for_a_topic_of_its_own_waits_for_it_and_holds_up_nothing() {
+    let Some(bridges) = Bridges::new() else { return };
+    commit_one(&bridges.one, "1", batch("a", &[("x", 1, 60.0)])).await;
+    // As if it went to a topic of the future; what comes after it is of the same user.
+    bridges.run("UPDATE outbox SET topic = 'topic-of-tomorrow'").await;
+    commit_one(&bridges.one, "2", batch("a", &[("y", 2, 61.0)])).await;
+    let shard = crate::store::shard_of(&bridges.one, "a").await;
+    let entries = bridges.one.read_outbox(shard, 10).await.unwrap();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    bridges.one.delete_outbox(shard, &[entries[0].id]).await.unwrap();
+    assert_eq!(bridges.one.read_outbox(shard, 10).await, Ok(Vec::new()));
+    // The newer bridge knows it.
+    bridges.run("UPDATE outbox SET topic = 'biometric-events'").await;
+    let left = bridges.one.read_outbox(shard, 10).await.unwrap();
+    assert!(left.len() == 1 && left[0].id < entries[0].id, "{left:?}");
+}
+
+#[actix_web::test]
 async fn a_bridge_that_ends_gives_its_shards_back_at_once() {
     let Some(bridges) = Bridges::new() else { return };
     let leaving = postgres_store(&bridges.server.url(), &bridges.schema);

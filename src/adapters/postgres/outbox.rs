@@ -137,7 +137,8 @@ type OutboxRow = (i64, String, Vec<u8>, Vec<u8>, Vec<u8>);
 /// Messages of one read hold no more than this, save one alone: a backlog of large ones must come over in time.
 const READ_MAX_BYTES: i64 = 8 << 20;
 
-/// The oldest entries of a shard, if it is or becomes this bridge's.
+/// The oldest entries of a shard, if it is or becomes this bridge's. Those for topics that this build does not know stay
+/// for a newer one, that runs beside it or after it: they must not hold up what comes after them.
 pub(super) async fn read(
     connection: &mut PgConnection,
     shards: &Shards,
@@ -150,12 +151,13 @@ pub(super) async fn read(
     let rows: Vec<OutboxRow> = sqlx::query_as(
         "SELECT id, topic, key, value, headers FROM (SELECT oldest.*, row_number() OVER (ORDER BY id) AS place, \
          sum(octet_length(value)) OVER (ORDER BY id) AS bytes FROM (SELECT id, topic, key, value, headers \
-         FROM outbox WHERE shard = $1 ORDER BY id LIMIT $2) AS oldest) AS counted \
+         FROM outbox WHERE shard = $1 AND topic = ANY($4) ORDER BY id LIMIT $2) AS oldest) AS counted \
          WHERE place = 1 OR bytes <= $3 ORDER BY id",
     )
     .bind(shard as i16)
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .bind(READ_MAX_BYTES)
+    .bind(Topic::ALL.map(Topic::name).as_slice())
     .fetch_all(connection)
     .await?;
     rows.into_iter()
