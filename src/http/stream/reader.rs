@@ -93,9 +93,9 @@ impl<'h> Reader<'h> {
         let mut changes = self.hub.changes();
         loop {
             changes.mark_unchanged();
-            let messages = match self.from_memory() {
+            let messages = match self.look_in_memory() {
                 Some(messages) => messages,
-                None => match self.from_log().await {
+                None => match self.read_log().await {
                     Ok(messages) => messages,
                     Err(_) => {
                         self.catch_up = None;
@@ -115,7 +115,7 @@ impl<'h> Reader<'h> {
     }
 
     /// What the hub has; `None` if that does not reach back to this reader.
-    fn from_memory(&mut self) -> Option<Vec<Arc<Followed>>> {
+    fn look_in_memory(&mut self) -> Option<Vec<Arc<Followed>>> {
         let position = Rc::clone(&self.position);
         let place = &mut *position.place.borrow_mut();
         let at = place.at.or_else(|| self.hub.reach(&place.lanes));
@@ -130,7 +130,7 @@ impl<'h> Reader<'h> {
         Some(messages)
     }
 
-    async fn from_log(&mut self) -> Result<Vec<Arc<Followed>>, LogError> {
+    async fn read_log(&mut self) -> Result<Vec<Arc<Followed>>, LogError> {
         // Whoever reads slowly lets others have their turn.
         let is_over = |catch_up: &CatchUp<'_>| catch_up.since.elapsed() > STREAM_CATCH_UP_TURN;
         if self.catch_up.as_ref().is_some_and(is_over) {
