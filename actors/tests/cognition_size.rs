@@ -18,7 +18,7 @@ use cognition_support::{DAY, HOUR, MINUTE, START, Subject, event, reading};
 const ENCODED_MAX: usize = 8 * 1024;
 const LIVE_MAX: usize = 12 * 1024;
 /// Enough that what the process takes besides does not count.
-const COPIES: usize = 4_000;
+const COPIES: usize = 2_000;
 
 /// What a watch and, in the same account, a ring tell in so many days, much as the demo's people wear them: a heart rate
 /// and a stress level every five minutes and in the end every minute, a variability every 20 minutes by day and night, the
