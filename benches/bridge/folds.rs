@@ -55,6 +55,9 @@ fn event(user: &UserId, ms: i64, readings: Vec<Reading>) -> Event {
     }
 }
 
+/// Those of an event at that time.
+type Readings = fn(i64) -> Vec<Reading>;
+
 fn heart_rate(ms: i64) -> Vec<Reading> {
     vec![reading(Metric::HeartRate, ms, 58.0, 82.0)]
 }
@@ -79,8 +82,7 @@ pub(crate) fn run(results: &mut Results) {
         format!("folds: the warm state, {HISTORY_DAYS} days with every hour's readings, encoded"),
         format!("{} bytes", warm.encode().len()),
     );
-    let sorts: [(&str, fn(i64) -> Vec<Reading>); 2] =
-        [("one heart rate", heart_rate), ("all four that decide", ring)];
+    let sorts: [(&str, Readings); 2] = [("one heart rate", heart_rate), ("all four that decide", ring)];
     for (what, readings) in sorts {
         let minutes = (1..=EVENTS).map(|minute| NOW_MS + minute * MS_PER_MINUTE);
         let events: Vec<Event> = minutes.map(|ms| event(&user, ms, readings(ms))).collect();

@@ -52,6 +52,45 @@ async fn what_was_acknowledged_survives_kills_while_checkpoints_are_written() {
 }
 
 #[actix_web::test]
+async fn what_was_acknowledged_survives_kills_while_users_are_put_away() {
+    for seed in seeds(&[41]) {
+        kill_under_load(seed, 2, &[("USERS_LIVE_MAX", "2"), ("USER_IDLE_SECONDS", "1")]).await;
+    }
+}
+
+#[actix_web::test]
+async fn users_who_are_put_away_are_known_come_back_and_survive_a_kill() {
+    const USERS: i64 = 30;
+    let settings =
+        [("USERS_LIVE_MAX", "10"), ("USER_IDLE_SECONDS", "2"), ("CHECKPOINT_INTERVAL_SECONDS", "3600")];
+    let mut bridge = Bridge::start_with(&settings).await;
+    let begin_ms = now_ms() - 3_600_000;
+    for round in 0..2 {
+        for number in 0..USERS {
+            // A metric that decides nothing: only being put away is a reason for a checkpoint.
+            let sample =
+                json!({"type": "respiratoryRate", "value": 14, "timestamp": begin_ms + round * 1_000});
+            let push = json!({"user_id": format!("user-{number}"), "samples": [sample]});
+            let (status, answer) = bridge.healthkit(&push).await;
+            assert_eq!((status, &answer["status"]), (200, &json!("processed")));
+        }
+        for number in 0..USERS {
+            let path = format!("/v1/users/user-{number}/state");
+            bridge.until("applied", async |bridge| bridge.read(&path).await["state_seq"] == round + 1).await;
+        }
+        let live = bridge.read("/actors/users").await["live"].as_i64().expect("a number");
+        assert!(live <= 10, "{live} are live");
+    }
+    bridge.until("idle", async |bridge| bridge.read("/actors/users").await["live"] == 0).await;
+    bridge.kill();
+    let bridge = bridge.restart().await;
+    for number in 0..USERS {
+        let state = bridge.read(&format!("/v1/users/user-{number}/state")).await;
+        assert_eq!(state["state_seq"], 2, "as of the checkpoint that it was put away into");
+    }
+}
+
+#[actix_web::test]
 async fn states_without_a_checkpoint_are_rebuilt_from_the_log() {
     let mut bridge = Bridge::start_with(&[("CHECKPOINT_INTERVAL_SECONDS", "3600")]).await;
     let begin_ms = now_ms() - 3_600_000;
