@@ -138,15 +138,22 @@ impl DeviceHandler {
                 let mut users = self.users(message.verified.format());
                 let mut delivery =
                     NewDelivery { drafts, ..self.delivery(&message, DeliveryStatus::Processed) };
+                let mover = self.mover.clone();
                 Box::pin(async move {
                     if let Err(error) = rename(&mut delivery.drafts, &mut users).await {
                         return Outcome::NotCommitted(error.into());
                     }
                     let user = delivery.drafts.first().map(|draft| draft.user_id.clone());
-                    outcome(commit(&writer, delivery).await, user, |receipts| Outcome::Processed {
-                        receipts,
-                        rejected,
-                    })
+                    let committed = commit(&writer, delivery).await;
+                    // Who linked an account meanwhile has moved what was there; this was not. If that fails now, the
+                    // delivery comes again as a duplicate.
+                    let unlinked_only = !matches!(committed, Ok(Committed::Duplicate));
+                    if committed.is_ok()
+                        && let Err(error) = mover.follow_links(&users.accounts(unlinked_only)).await
+                    {
+                        return Outcome::NotCommitted(error);
+                    }
+                    outcome(committed, user, |receipts| Outcome::Processed { receipts, rejected })
                 })
             }
             Err(error) => {

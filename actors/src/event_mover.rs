@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::account::Account;
 use crate::domain::ids::UserId;
 use crate::kafka_publisher::Outlet;
 use crate::linked_users::unlinked_user;
@@ -41,6 +42,19 @@ impl EventMover {
             Some(unlinked) if unlinked != link.user_id => self.move_all(&unlinked, &link.user_id).await,
             _ => Ok(()),
         }
+    }
+
+    /// The same for accounts that had no link when events of theirs were committed, and may have one since.
+    ///
+    /// # Errors
+    /// Not all of it is moved yet.
+    pub async fn follow_links(&self, accounts: &[Account]) -> Result<(), CommitError> {
+        for account in accounts {
+            if let Some(link) = self.accounts.link(account).await? {
+                self.move_to_linked(&link).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn move_all(&self, from: &UserId, to: &UserId) -> Result<(), CommitError> {

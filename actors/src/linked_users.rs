@@ -46,6 +46,12 @@ impl LinkedUsers {
         self.known.insert(unlinked, linked);
         Ok(())
     }
+
+    /// The accounts that are named; without those that have a link, `unlinked_only`.
+    pub fn accounts(&self, unlinked_only: bool) -> Vec<Account> {
+        let chosen = self.known.iter().filter(|(named, linked)| !unlinked_only || named == linked);
+        chosen.filter_map(|(named, _)| account_of(self.vendor?, named)).collect()
+    }
 }
 
 /// Gives an account that its vendor knows by a new id the user of the old one; that its link says, else `user_id`, else the

@@ -6,7 +6,7 @@ use actors::domain::account::{Account, Vendor, VendorUserId};
 use actors::domain::delivery::{Header, Headers};
 use actors::domain::ids::RequestId;
 use actors::linked_users::LinkedUsers;
-use actors::memory::{Fate, MemoryStore, StoreCall};
+use actors::memory::{Fate, MemoryStore, Moment, StoreCall};
 use actors::messages::{CommitError, HandleDelivery, Outcome};
 use actors::ports::accounts::Link;
 use actors::ports::store::StoreError;
@@ -72,6 +72,18 @@ async fn tell(bridge: &Bridge, body: serde_json::Value) -> Outcome {
     let signature = signing::terra(SECRET, bridge.clock.now().as_ms() / 1_000, body.as_bytes());
     let headers = Signed([("x-terra-signature", signature), ("x-nothing", String::new())]);
     send_to(bridge, &*terra(), &headers, &body).await
+}
+
+/// Terra's user with this id.
+fn of(id: &str) -> serde_json::Value {
+    serde_json::json!({"user_id": id, "provider": "OURA"})
+}
+
+/// A day of theirs.
+fn day(id: &str, day: u32) -> serde_json::Value {
+    let metadata = serde_json::json!({"start_time": format!("2026-02-{day:02}T00:00:00Z")});
+    let record = serde_json::json!({"metadata": metadata, "distance_data": {"steps": 100 + day}});
+    serde_json::json!({"type": "daily", "user": of(id), "data": [record]})
 }
 
 /// In Oura's own words.
@@ -161,12 +173,6 @@ async fn healthkits_deliveries_ask_for_no_links() {
 #[actix::test]
 async fn what_came_under_an_accounts_new_id_before_that_was_known_is_the_users_too() {
     let bridge = Bridge::with(Setup { device: terra(), ..Setup::default() });
-    let of = |id: &str| serde_json::json!({"user_id": id, "provider": "OURA"});
-    let day = |id: &str, day: u32| {
-        let metadata = serde_json::json!({"start_time": format!("2026-02-{day:02}T00:00:00Z")});
-        let record = serde_json::json!({"metadata": metadata, "distance_data": {"steps": 100 + day}});
-        serde_json::json!({"type": "daily", "user": of(id), "data": [record]})
-    };
     link(&bridge.store, Vendor::Terra, "old", "ada").await;
     for (id, on) in [("old", 1), ("new", 2), ("new", 3), ("other", 4)] {
         let outcome = tell(&bridge, day(id, on)).await;
@@ -189,6 +195,30 @@ async fn what_came_under_an_accounts_new_id_before_that_was_known_is_the_users_t
         of_ada.map(|row| row.event.is_backfill).collect::<Vec<bool>>()
     });
     assert_eq!(moved, [false, true, true]);
+    bridge.tree.stop().await;
+}
+
+#[actix::test]
+async fn what_is_on_its_way_while_its_account_is_linked_is_the_users() {
+    let bridge = Bridge::with(Setup { device: terra(), ..Setup::default() });
+    let during_its_commit = async |id: &str, user: &str| {
+        let mut held = bridge.store.faults().hold(StoreCall::CommitDeliveries, Moment::Before);
+        let linking = async {
+            within("its commit", held.reached()).await;
+            link(&bridge.store, Vendor::Terra, id, user).await;
+            held.release();
+        };
+        tokio::join!(tell(&bridge, day(id, 1)), linking).0
+    };
+    let outcome = during_its_commit("a-1", "ada").await;
+    assert!(matches!(outcome, Outcome::Processed { .. }), "{outcome:?}");
+    assert_eq!(users(&bridge), ["ada"]);
+    // If that fails Terra hears of it, and what comes again is moved.
+    bridge.store.faults().fail(StoreCall::MoveEvents, 1, away());
+    let outcome = during_its_commit("b-2", "bob").await;
+    assert_eq!(outcome, Outcome::NotCommitted(CommitError::Store(away())));
+    assert_eq!(tell(&bridge, day("b-2", 1)).await, Outcome::Duplicate { user: Some(user("bob")) });
+    assert_eq!(users(&bridge), ["ada", "bob"]);
     bridge.tree.stop().await;
 }
 

@@ -84,12 +84,14 @@ fn reauth(members: &Members<'_>) -> Result<Decoded, DecodeError> {
     };
     let from = account("old_user", "/old_user/user_id")?;
     let to = account("new_user", "/new_user/user_id")?;
-    Ok(Decoded::AccountMoved { from, to, user_id: reference(members), reason: "life cycle handled" })
+    // Data with a reference is that user's without any link (contract §1): the old one's may be all that tells whose it was.
+    let user_id = reference(members, "new_user").or_else(|| reference(members, "old_user"));
+    Ok(Decoded::AccountMoved { from, to, user_id, reason: "life cycle handled" })
 }
 
-/// The new user's `reference_id`, if it is one.
-fn reference(members: &Members<'_>) -> Option<UserId> {
-    let user = members.get("new_user").ok()??;
+/// A user's `reference_id`, if it is one.
+fn reference(members: &Members<'_>, of: &str) -> Option<UserId> {
+    let user = members.get(of).ok()??;
     let reference = json::members(user).ok()?.get("reference_id").ok()??;
     UserId::parse(&json::id(reference).ok()?).ok()
 }

@@ -291,6 +291,13 @@ fn an_account_that_is_connected_again_moves() {
         }
         other => panic!("{other:?}"),
     }
+    let known = body.replace(r#""old-1""#, r#""old-1","reference_id":"user-9""#);
+    match decode_terra(&[], &known) {
+        Ok(Decoded::AccountMoved { user_id, .. }) => {
+            assert_eq!(user_id.as_ref().map(|user| user.as_str()), Some("user-9"));
+        }
+        other => panic!("{other:?}"),
+    }
     let half = r#"{"type":"user_reauth","old_user":{"user_id":"old-1"}}"#;
     assert_eq!(shape_path(decode_terra(&[], half)), "/new_user");
     let nobody = r#"{"type":"user_reauth","old_user":{"user_id":" "},"new_user":{"user_id":"b"}}"#;
