@@ -1,33 +1,18 @@
-//! What is written of the catalogue elsewhere is what it says: `docs/metrics.md` and the schema of events.
+//! What is written of the catalogue elsewhere is what it says: `docs/metrics.md`.
 //!
-//! `UPDATE_CATALOGUE=1 cargo test -p actors --test catalogue` writes both anew.
+//! `UPDATE_CATALOGUE=1 cargo test -p actors --test catalogue` writes it anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+mod written;
 
-use actors::domain::event::{Context, DeviceType, HrvMethod};
+use std::fmt::Write as _;
+
 use actors::domain::metric::Metric;
 use actors::domain::unit::{Conversion, Dimension, Unit};
 use actors::vendors::sources::{self, Source};
-use serde_json::{Value, json};
 
-fn at(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(path)
-}
-
-/// Compares a file of `docs` with what it should be, or writes it.
-fn hold(path: &str, wanted: &str) {
-    if std::env::var_os("UPDATE_CATALOGUE").is_some() {
-        std::fs::write(at(path), wanted).unwrap();
-    }
-    let written = std::fs::read_to_string(at(path)).unwrap();
-    assert_eq!(
-        written, wanted,
-        "docs/{path} is not what the catalogue says: see the head of this test for how to write it anew"
-    );
-}
+use written::hold;
 
 const HEAD: &str = "# Metrics
 
@@ -134,77 +119,4 @@ fn the_page_of_metrics_is_the_catalogue() {
     }
     assert!(all.iter().all(|source| VENDORS.contains(&source.vendor)), "a vendor without a column");
     hold("metrics.md", &page);
-}
-
-/// The schema of one metric's readings.
-fn reading(metric: Metric) -> Value {
-    let (low, high) = metric.range();
-    let mut properties = json!({
-        "metric": {"const": metric.name()},
-        "value": {"type": "number", "minimum": low, "maximum": high},
-        "unit": {"const": metric.unit()},
-    });
-    if metric == Metric::Hrv {
-        let methods = [HrvMethod::Rmssd, HrvMethod::Sdnn].map(HrvMethod::name);
-        properties["method"] = json!({"enum": methods});
-    }
-    json!({"properties": properties})
-}
-
-fn schema() -> Value {
-    let time = json!({
-        "type": "string", "format": "date-time",
-        "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$",
-    });
-    let contexts = [Context::Sleep, Context::Workout, Context::Daily].map(|context| json!(context));
-    let text = json!({"type": "string", "minLength": 1});
-    let of_reading = json!({
-        "type": "object",
-        "required": ["metric", "value", "unit", "timestamp"],
-        "unevaluatedProperties": false,
-        "properties": {
-            "timestamp": {"$ref": "#/$defs/time"},
-            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-            "context": {"enum": contexts},
-            "label": text,
-            "start": {"$ref": "#/$defs/time"},
-            "end": {"$ref": "#/$defs/time"},
-            "source": text,
-            "utc_offset": {"type": "string", "pattern": r"^(Z|[+-]\d\d:\d\d)$"},
-        },
-        "oneOf": Metric::ALL.iter().map(|metric| reading(*metric)).collect::<Vec<_>>(),
-    });
-    let of_event = json!({
-        "event_id": {"type": "string", "minLength": 1, "maxLength": 128},
-        "record_id": text,
-        "version": {"type": "integer"},
-        "device_type": {"enum": DeviceType::ALL.map(DeviceType::name)},
-        "user_id": {"type": "string", "minLength": 1, "maxLength": 128},
-        "timestamp": {"$ref": "#/$defs/time"},
-        "received_at": {"$ref": "#/$defs/time"},
-        "kind": text,
-        "is_backfill": {"type": "boolean"},
-        "deleted": {"type": "boolean"},
-        "readings": {"type": "array", "maxItems": 1000, "items": {"$ref": "#/$defs/reading"}},
-    });
-    let required: Vec<&String> = of_event.as_object().unwrap().keys().collect();
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "biometric-event/1",
-        "description": "The value of a message on the topic biometric-events.",
-        "type": "object",
-        "required": required,
-        "additionalProperties": false,
-        "properties": of_event,
-        "if": {"properties": {"deleted": {"const": true}}},
-        "then": {"properties": {"readings": {"maxItems": 0}}},
-        "$defs": {"time": time, "reading": of_reading},
-    })
-}
-
-#[test]
-fn the_schema_of_events_is_the_catalogue() {
-    let mut wanted = serde_json::to_string_pretty(&schema()).unwrap();
-    wanted.push('\n');
-    hold("schemas/biometric-event.schema.json", &wanted);
 }

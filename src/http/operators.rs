@@ -140,6 +140,11 @@ pub(super) async fn asset(request: HttpRequest, name: web::Path<String>) -> Resu
         .ok_or_else(|| Problem::new(&request, ErrorType::NotFound, "the dashboard has no such file"))
 }
 
+/// `GET /openapi.json`: what all routes take and answer, for programs.
+pub(super) async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(include_str!("../../docs/schemas/openapi.json"))
+}
+
 fn file(asset: &'static dashboard::Asset) -> HttpResponse {
     HttpResponse::Ok()
         .content_type(asset.content_type)

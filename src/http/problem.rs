@@ -28,6 +28,23 @@ pub(super) enum ErrorType {
 }
 
 impl ErrorType {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 13] = [
+        Self::ValidationError,
+        Self::AuthenticationError,
+        Self::BackPressure,
+        Self::StoreUnavailable,
+        Self::DeviceDisabled,
+        Self::PayloadTooLarge,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::UnsupportedMediaType,
+        Self::RequestTimeout,
+        Self::Conflict,
+        Self::ProcessingError,
+        Self::InternalError,
+    ];
+
     /// The contract's word.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -47,7 +64,7 @@ impl ErrorType {
         }
     }
 
-    const fn title(self) -> &'static str {
+    pub(super) const fn title(self) -> &'static str {
         match self {
             Self::ValidationError => "The request cannot be read",
             Self::AuthenticationError => "The signature or key is not valid",
@@ -65,7 +82,7 @@ impl ErrorType {
         }
     }
 
-    const fn status(self) -> StatusCode {
+    pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::ValidationError => StatusCode::BAD_REQUEST,
             Self::AuthenticationError => StatusCode::UNAUTHORIZED,

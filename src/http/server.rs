@@ -17,7 +17,7 @@ use tokio::net::TcpSocket;
 use super::connection::Connection;
 use super::requests::with_request_id;
 use super::state::Doors;
-use super::{metrics_route, not_found, routes};
+use super::{not_found, routes};
 use crate::settings::{BACKLOG_MAX, CONNECTIONS_MAX, KEEP_ALIVE, LINGER};
 
 /// Binds the sockets and starts the HTTP threads. Nothing is served before the returned server is polled.
@@ -29,7 +29,7 @@ pub fn serve(doors: web::Data<Doors>) -> std::io::Result<(Server, SocketAddr)> {
         App::new()
             .app_data(doors.clone())
             .wrap(from_fn(with_request_id))
-            .service(web::scope(&base_path).configure(routes))
+            .service(web::scope(&base_path).configure(routes::all))
             .default_service(web::to(not_found))
     })
 }
@@ -42,7 +42,7 @@ pub fn serve_metrics(doors: web::Data<Doors>, port: u16) -> std::io::Result<Serv
         App::new()
             .app_data(doors.clone())
             .wrap(from_fn(with_request_id))
-            .configure(metrics_route)
+            .configure(routes::metrics_alone)
             .default_service(web::to(not_found))
     })?;
     Ok(server)

@@ -18,6 +18,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Reflex, Self::Guardian, Self::Pattern, Self::Hypothesis];
+
     /// The name in messages, labels and answers.
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,6 +61,21 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Every rule, in the order of its place.
+    pub const ALL: [Self; 11] = [
+        Self::ReflexHrvDrop,
+        Self::ReflexHeartRate,
+        Self::ReflexStress,
+        Self::GuardianRecovery,
+        Self::GuardianIndicators,
+        Self::PatternHour,
+        Self::PatternWeekday,
+        Self::HypothesisHrvHigh,
+        Self::HypothesisHrvLow,
+        Self::HypothesisDevices,
+        Self::PatternNormal,
+    ];
+
     /// The row of the decision table, 1 to 5; a smaller one is more urgent.
     pub const fn row(self) -> u8 {
         match self {
