@@ -122,21 +122,7 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         masker: masker.clone(),
         thresholds: Arc::clone(&thresholds),
         devices: devices.clone(),
-        limits: TreeLimits {
-            group: settings.stream.group_id.as_str().into(),
-            outbox_max_entries: settings.stream.outbox_max,
-            checkpoint_interval: settings.stream.checkpoint_interval,
-            residence: settings.stream.residence,
-            rate_limits: rate_limits(&settings.vendors),
-            poll_intervals: poll_intervals(&settings.vendors),
-            fetches_in_hand: fetches_in_hand(&settings.vendors),
-            vendor_retry: vendor_retry(&settings.vendors),
-            answers_shared_for: settings.cache.ttl,
-            token_lease: settings.oauth.lease,
-            backoff: Backoff::default(),
-            hung_after: ACTOR_HUNG_AFTER,
-            blocked_after: ACTOR_BLOCKED_AFTER,
-        },
+        limits: limits(&settings),
     });
     Doors {
         admission: Admission::new(&settings.intake),
@@ -163,6 +149,24 @@ pub fn doors(settings: Settings, engines: &Engines, started: Instant) -> Doors {
         thresholds,
         warnings,
         started,
+    }
+}
+
+fn limits(settings: &Settings) -> TreeLimits {
+    TreeLimits {
+        group: settings.stream.group_id.as_str().into(),
+        outbox_max_entries: settings.stream.outbox_max,
+        checkpoint_interval: settings.stream.checkpoint_interval,
+        residence: settings.stream.residence,
+        rate_limits: rate_limits(&settings.vendors),
+        poll_intervals: poll_intervals(&settings.vendors),
+        fetches_in_hand: fetches_in_hand(&settings.vendors),
+        vendor_retry: vendor_retry(&settings.vendors),
+        answers_shared_for: settings.cache.ttl,
+        token_lease: settings.oauth.lease,
+        backoff: Backoff::default(),
+        hung_after: ACTOR_HUNG_AFTER,
+        blocked_after: ACTOR_BLOCKED_AFTER,
     }
 }
 
