@@ -146,8 +146,6 @@ async fn operators(reader: &mut Reader) {
         reader.read("/actors/{path}", &format!("/actors/{path}"), "").await;
     }
     reader.ask("get", "/actors/{path}", "/actors/nothing", "", 404).await;
-    let served = reader.read("/openapi.json", "/openapi.json", "").await;
-    assert_eq!(served, reader.document);
 }
 
 /// Of a user with a mode, and of one of whom nothing is known.
@@ -278,6 +276,8 @@ async fn every_answer_of_every_route_is_what_the_openapi_document_says() {
     users(&mut reader).await;
     streams(&mut reader).await;
     admin(&mut reader).await;
+    let served = reader.read("/openapi.json", "/openapi.json", "").await;
+    assert!(served == reader.document, "another document is served");
     // Nothing that the document has was left out.
     let paths = reader.document["paths"].as_object().expect("paths");
     let described = paths.iter().flat_map(|(path, operations)| {
