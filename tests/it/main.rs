@@ -36,6 +36,7 @@ mod logs;
 mod metrics;
 mod modes;
 mod moves;
+mod openapi;
 mod operators;
 mod oura;
 mod polls;

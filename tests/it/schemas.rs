@@ -20,7 +20,8 @@ fn documents() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schemas")
 }
 
-fn document(name: &str) -> Value {
+/// A document.
+pub(crate) fn document(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(documents().join(name)).expect("the document")).expect("JSON")
 }
 
