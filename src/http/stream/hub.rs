@@ -42,8 +42,15 @@ struct Ring {
 
 /// What a reader finds from a number on.
 pub(super) enum Look {
-    /// These, and the number to go on with; none may be the reader's.
-    Found(Vec<Arc<Followed>>, u64),
+    /// Some; none may be the reader's.
+    Found {
+        /// These …
+        messages: Vec<Arc<Followed>>,
+        /// … the number to go on with …
+        next: u64,
+        /// … and whether nothing is there from it on.
+        is_all: bool,
+    },
     /// What comes there is not in memory.
     Gone,
 }
@@ -160,13 +167,14 @@ impl Hub {
                 found.push(Arc::clone(message));
             }
         }
-        if next == ring.end() {
+        let is_all = next == ring.end();
+        if is_all {
             // What was nothing for it is behind it too.
             for (lane, place) in lanes {
                 *place = ring.to.get(lane).map_or(*place, |to| (*place).max(*to));
             }
         }
-        Look::Found(found, next)
+        Look::Found { messages: found, next, is_all }
     }
 
     /// Whether more than [`STREAM_BEHIND_MAX`] messages in memory are `filter`'s and not before `lanes`.

@@ -120,13 +120,13 @@ impl<'h> Reader<'h> {
         let place = &mut *position.place.borrow_mut();
         let at = place.at.or_else(|| self.hub.reach(&place.lanes));
         let found = at.map(|at| self.hub.look(at, &mut place.lanes, &position.filter));
-        let Some(Look::Found(messages, next)) = found else {
+        let Some(Look::Found { messages, next, is_all }) = found else {
             place.at = None;
             return None;
         };
         self.catch_up = None;
         place.at = Some(next);
-        place.is_live = true;
+        place.is_live |= is_all;
         Some(messages)
     }
 

@@ -80,6 +80,24 @@ async fn who_falls_behind_what_is_in_memory_reads_the_rest_from_the_log() {
 }
 
 #[actix_web::test]
+async fn who_comes_back_is_not_behind_by_what_it_has_missed_though_memory_reaches_back_to_it() {
+    let (hub, log) = hub();
+    let _seat = hub.seat().unwrap();
+    let mut other = Reader::begin(&hub, wish("")).await.unwrap();
+    let missed = 3 * STREAM_BEHIND_MAX;
+    append(&log, missed + 1, 10).await;
+    let first = MessageId::of(&take(&mut other, missed + 1).await[0].record);
+    let mut back = Reader::begin(&hub, wish(&format!("last_event_id={first}"))).await.unwrap();
+    let taken = take(&mut back, 1).await.len();
+    assert!(!back.position().is_behind(&hub));
+    assert_eq!(take(&mut back, missed - taken).await.len(), missed - taken);
+    // From now on it is as the others.
+    append(&log, STREAM_BEHIND_MAX + 1, 10).await;
+    take(&mut other, STREAM_BEHIND_MAX + 1).await;
+    assert!(back.position().is_behind(&hub));
+}
+
+#[actix_web::test]
 async fn a_reader_is_behind_by_its_own_messages_alone() {
     let (hub, log) = hub();
     let _seat = hub.seat().unwrap();
