@@ -90,7 +90,8 @@ impl Hub {
                     Err(_) => tokio::time::sleep(STREAM_RETRY).await,
                 }
             }
-            first = self.ring.lock().take().map_or(first, |ring| ring.end());
+            // One number is left out: who waits for it has not seen what came in between.
+            first = self.ring.lock().take().map_or(first, |ring| ring.end() + 1);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Readers on a log in memory: what process tests would need too much data or time for.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actors::domain::message::{Message, Topic};
 use actors::memory::MemoryLog;
@@ -17,6 +18,8 @@ use crate::settings::{STREAM_BEHIND_MAX, STREAM_READERS_MAX, STREAM_RING_MAX_BYT
 
 const PARTITIONS: u32 = 4;
 const LONG: usize = 1 << 20;
+/// How long a message may take that has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn hub() -> (Arc<Hub>, Arc<MemoryLog>) {
     let log = Arc::new(MemoryLog::new(PARTITIONS));
@@ -45,7 +48,7 @@ async fn append(log: &MemoryLog, count: usize, length: usize) {
 async fn take(reader: &mut Reader<'_>, count: usize) -> Vec<Arc<Followed>> {
     let mut taken = Vec::new();
     while taken.len() < count {
-        match reader.next().await {
+        match tokio::time::timeout(PATIENCE, reader.next()).await.expect("something comes") {
             Next::Messages(messages) => taken.extend(messages),
             Next::Gap => panic!("nothing is missing"),
         }
@@ -131,4 +134,24 @@ async fn places_are_given_back_and_memory_is_kept_only_for_readers() {
     let mut again = take(&mut reader, 4).await;
     again.extend(taken);
     assert_eq!(ids(&again).len(), 5);
+}
+
+#[actix_web::test]
+async fn what_comes_while_the_hub_rests_is_not_left_out_for_who_was_seated_before() {
+    let (hub, log) = hub();
+    let seat = hub.seat().unwrap();
+    let mut reader = Reader::begin(&hub, wish("")).await.unwrap();
+    append(&log, 1, 10).await;
+    let mut taken = take(&mut reader, 1).await;
+    drop(seat);
+    let (_, lanes) = hub.now().await.unwrap();
+    while hub.reach(&lanes).is_some() {
+        tokio::task::yield_now().await;
+    }
+    append(&log, 2, 10).await;
+    let _seat = hub.seat().unwrap();
+    hub.now().await.unwrap();
+    append(&log, 3, 10).await;
+    taken.extend(take(&mut reader, 5).await);
+    assert_eq!(ids(&taken).len(), 6);
 }
