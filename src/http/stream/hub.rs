@@ -38,6 +38,9 @@ struct Ring {
     first: u64,
     messages: VecDeque<Arc<Followed>>,
     bytes: usize,
+    /// What had no room any more and came right before the first one: whose it was, without what it said. So readers of
+    /// large messages can be seen to be behind, too.
+    gone: VecDeque<Followed>,
 }
 
 /// What a reader finds from a number on.
@@ -178,16 +181,18 @@ impl Hub {
         Look::Found { messages: found, next, is_all }
     }
 
-    /// Whether more than [`STREAM_BEHIND_MAX`] messages in memory are `filter`'s and not before `lanes`.
+    /// Whether more than [`STREAM_BEHIND_MAX`] of the newest messages are `filter`'s and not before `lanes`.
     pub(super) fn is_behind(&self, at: Option<u64>, lanes: &Lanes, filter: &Filter) -> bool {
         let ring = self.ring.lock();
         let Some(ring) = &*ring else { return false };
-        let rest = ring.since(at.unwrap_or(ring.first));
-        if rest.len() <= STREAM_BEHIND_MAX {
+        let rest = ring.since(at.unwrap_or(ring.first)).map(|message| &**message);
+        let is_in_memory = at.is_some_and(|at| at >= ring.first);
+        let gone = ring.gone.iter().take(if is_in_memory { 0 } else { usize::MAX });
+        if gone.len() + rest.len() <= STREAM_BEHIND_MAX {
             return false;
         }
-        let due = |message: &&Arc<Followed>| is_before_it(message, lanes) && filter.takes(&message.record);
-        rest.filter(due).nth(STREAM_BEHIND_MAX).is_some()
+        let due = |message: &&Followed| is_before_it(message, lanes) && filter.takes(&message.record);
+        gone.chain(rest).filter(due).nth(STREAM_BEHIND_MAX).is_some()
     }
 }
 
@@ -204,7 +209,8 @@ pub(super) fn is_ours(record: &LogRecord) -> bool {
 
 impl Ring {
     fn new(first: u64, at: &Lanes) -> Self {
-        Self { from: at.clone(), to: at.clone(), first, messages: VecDeque::new(), bytes: 0 }
+        let (messages, gone) = (VecDeque::new(), VecDeque::new());
+        Self { from: at.clone(), to: at.clone(), first, messages, bytes: 0, gone }
     }
 
     fn end(&self) -> u64 {
@@ -224,7 +230,23 @@ impl Ring {
             self.bytes -= size(&oldest);
             self.first += 1;
             self.from.insert(oldest.lane, oldest.place + 1);
+            self.gone.push_back(without_content(&oldest));
         }
+        let excess = (self.messages.len() + self.gone.len()).saturating_sub(STREAM_RING_MAX);
+        self.gone.drain(..excess.min(self.gone.len()));
+    }
+}
+
+/// What is needed to know whose a message was.
+fn without_content(message: &Followed) -> Followed {
+    let Followed { lane, place, record } = message;
+    let LogRecord { topic, partition, offset, key, .. } = record;
+    let (value, headers) = (Vec::new(), Vec::new());
+    let (topic, partition, offset, key) = (*topic, *partition, *offset, Arc::clone(key));
+    Followed {
+        lane: *lane,
+        place: *place,
+        record: LogRecord { topic, partition, offset, key, value, headers },
     }
 }
 

@@ -120,6 +120,23 @@ async fn a_reader_is_behind_by_its_own_messages_alone() {
 }
 
 #[actix_web::test]
+async fn a_reader_of_large_messages_is_behind_by_as_many_though_memory_holds_fewer() {
+    let (hub, log) = hub();
+    let _seat = hub.seat().unwrap();
+    let all = Reader::begin(&hub, wish("")).await.unwrap();
+    let one = Reader::begin(&hub, wish("user_id=user-0")).await.unwrap();
+    let mut other = Reader::begin(&hub, wish("")).await.unwrap();
+    let large = 2 * STREAM_RING_MAX_BYTES / STREAM_BEHIND_MAX;
+    append(&log, STREAM_BEHIND_MAX, large).await;
+    take(&mut other, STREAM_BEHIND_MAX).await;
+    assert!(!all.position().is_behind(&hub));
+    append(&log, 1, large).await;
+    take(&mut other, 1).await;
+    assert!(all.position().is_behind(&hub));
+    assert!(!one.position().is_behind(&hub) && !other.position().is_behind(&hub));
+}
+
+#[actix_web::test]
 async fn places_are_given_back_and_memory_is_kept_only_for_readers() {
     let (hub, log) = hub();
     let seats: Vec<_> = (0..STREAM_READERS_MAX).map(|_| hub.seat().unwrap()).collect();
