@@ -122,6 +122,8 @@ pub const STREAM_PAGE_MAX_BYTES: usize = 64 << 10;
 pub const STREAM_CATCH_UPS_MAX: usize = 8;
 /// … for so long, while others wait.
 pub const STREAM_CATCH_UP_TURN: Duration = Duration::from_secs(5);
+/// Who does not take a page for so long reads on later, and others have its turn.
+pub const STREAM_CATCH_UP_PAUSE: Duration = Duration::from_millis(250);
 /// How long a new reader waits for the log.
 pub const STREAM_START_WAIT: Duration = Duration::from_secs(10);
 /// A log that cannot be read is tried again after this.

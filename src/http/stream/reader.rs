@@ -85,6 +85,11 @@ impl<'h> Reader<'h> {
         Rc::clone(&self.position)
     }
 
+    /// Lets others read the log, while what came last waits to be taken. It goes on from where it is.
+    pub(super) fn give_turn_back(&mut self) {
+        self.catch_up = None;
+    }
+
     /// Waits for what comes next. Not to be dropped half-way: what it had read would be left out.
     pub(super) async fn next(&mut self) -> Next {
         if std::mem::take(&mut self.has_gap) {

@@ -13,7 +13,7 @@ use actors::ports::follow::Followed;
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::hub::Seat;
 use super::query::{self, Wish};
@@ -21,7 +21,7 @@ use super::reader::{Next, Position, Reader};
 use crate::http::connection::Turn;
 use crate::http::problem::{ErrorType, Problem, request_id};
 use crate::http::state::Doors;
-use crate::settings::{STREAM_FAREWELL, STREAM_HEARTBEAT, STREAM_LOOK};
+use crate::settings::{STREAM_CATCH_UP_PAUSE, STREAM_FAREWELL, STREAM_HEARTBEAT, STREAM_LOOK};
 use crate::telemetry::{ReaderEnd, Transport};
 
 /// Pages that may wait for a connection to take them.
@@ -162,7 +162,15 @@ async fn feed<W: Wire>(doors: &Doors, mut reader: Reader<'_>, pages: &mpsc::Send
                 page.into()
             }
         };
-        if pages.send(page).await.is_err() {
+        let mut sending = pin!(pages.send(page));
+        let sent = match timeout(STREAM_CATCH_UP_PAUSE, sending.as_mut()).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                reader.give_turn_back();
+                sending.await
+            }
+        };
+        if sent.is_err() {
             return;
         }
     }

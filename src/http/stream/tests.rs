@@ -14,7 +14,9 @@ use actors::ports::follow::{Followed, MessageId};
 use super::hub::Hub;
 use super::query::{self, Wish};
 use super::reader::{Next, Reader};
-use crate::settings::{STREAM_BEHIND_MAX, STREAM_READERS_MAX, STREAM_RING_MAX_BYTES};
+use crate::settings::{
+    STREAM_BEHIND_MAX, STREAM_CATCH_UPS_MAX, STREAM_PAGE, STREAM_READERS_MAX, STREAM_RING_MAX_BYTES,
+};
 
 const PARTITIONS: u32 = 4;
 const LONG: usize = 1 << 20;
@@ -171,4 +173,22 @@ async fn what_comes_while_the_hub_rests_is_not_left_out_for_who_was_seated_befor
     append(&log, 3, 10).await;
     taken.extend(take(&mut reader, 5).await);
     assert_eq!(ids(&taken).len(), 6);
+}
+
+#[actix_web::test]
+async fn who_gives_its_turn_back_goes_on_where_it_was() {
+    let (hub, log) = hub();
+    append(&log, 3 * STREAM_PAGE, 10).await;
+    let _seat = hub.seat().unwrap();
+    let mut other = Reader::begin(&hub, wish("")).await.unwrap();
+    let mut back = Reader::begin(&hub, wish("last_event_id=neuros-mode-switches:0:0")).await.unwrap();
+    let mut taken = take(&mut back, 1).await;
+    assert_eq!(hub.catch_ups.available_permits(), STREAM_CATCH_UPS_MAX - 1);
+    back.give_turn_back();
+    assert_eq!(hub.catch_ups.available_permits(), STREAM_CATCH_UPS_MAX);
+    append(&log, 1, 10).await;
+    take(&mut other, 1).await;
+    let rest = 3 * STREAM_PAGE - taken.len();
+    taken.extend(take(&mut back, rest).await);
+    assert_eq!((taken.len(), ids(&taken).len()), (3 * STREAM_PAGE, 3 * STREAM_PAGE));
 }
