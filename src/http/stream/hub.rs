@@ -204,7 +204,9 @@ fn is_before_it(message: &Followed, lanes: &Lanes) -> bool {
 /// Whether a record is one of ours, and JSON: what others have put onto the topics is no reader's.
 pub(super) fn is_ours(record: &LogRecord) -> bool {
     let is_told = record.topic != Topic::BiometricEvents || header(&record.headers, "schema") == Some(SCHEMA);
-    is_told && serde_json::from_slice::<IgnoredAny>(&record.value).is_ok()
+    // What is only passed over is not checked for UTF-8 by the parser, and no WebSocket may carry anything else.
+    let text = std::str::from_utf8(&record.value).ok().filter(|_| is_told);
+    text.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 impl Ring {

@@ -192,3 +192,19 @@ async fn who_gives_its_turn_back_goes_on_where_it_was() {
     taken.extend(take(&mut back, rest).await);
     assert_eq!((taken.len(), ids(&taken).len()), (3 * STREAM_PAGE, 3 * STREAM_PAGE));
 }
+
+#[actix_web::test]
+async fn what_is_no_json_of_utf_8_is_for_no_reader() {
+    let (hub, log) = hub();
+    let _seat = hub.seat().unwrap();
+    let mut reader = Reader::begin(&hub, wish("")).await.unwrap();
+    let values: [&[u8]; 4] = [b"{\"text\":\"\xff\"}", b"", b"{", b"{\"text\":\"\xc3\xa4\"}"];
+    let message = |value: &[u8]| Message {
+        topic: Topic::ModeSwitches,
+        key: "user".into(),
+        value: value.to_vec(),
+        headers: Vec::new(),
+    };
+    log.append(Arc::new(values.map(message).to_vec())).await.unwrap();
+    assert_eq!(take(&mut reader, 1).await[0].record.value, values[3]);
+}
