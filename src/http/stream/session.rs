@@ -193,6 +193,8 @@ async fn show_life<W: Wire>(pages: &mpsc::Sender<Bytes>) {
 /// Returns once the reader has been too far behind, twice in a row.
 async fn watch(doors: &Doors, position: &Position) {
     let mut looks = tokio::time::interval(STREAM_LOOK);
+    // Two looks that come late must not be one.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_behind = false;
     loop {
         looks.tick().await;
