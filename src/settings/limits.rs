@@ -25,6 +25,8 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long an answer may wait for its reader to take the next byte of it.
 pub const ANSWER_STALL_MAX: Duration = Duration::from_secs(10);
+/// How long the system waits for the other side's to confirm what it was sent.
+pub const UNCONFIRMED_MAX: Duration = Duration::from_secs(30);
 /// How long a connection that is being closed may still bring what was on its way.
 pub const LINGER: Duration = Duration::from_secs(1);
 /// Connections that the system may hold for us while all threads are busy.
