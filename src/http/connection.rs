@@ -14,7 +14,7 @@ use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::settings::{ANSWER_STALL_MAX, HEAD_DEADLINE, KEEP_ALIVE};
+use crate::settings::{ANSWER_STALL_MAX, HEAD_DEADLINE, KEEP_ALIVE, UNCONFIRMED_MAX};
 
 /// What a head that comes too slowly is answered; no request is there yet that a problem could belong to.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -99,6 +99,7 @@ pub(super) struct Connection {
 impl Connection {
     /// A fresh one.
     pub(super) fn new(stream: TcpStream) -> Self {
+        limit_silence(&stream);
         let turn = Rc::new(Turn::new());
         let timer = Box::pin(sleep_until(turn.deadline.get()));
         Self { stream, turn, taken_by: None, timer, is_woken: false }
@@ -138,6 +139,16 @@ impl Connection {
             let _ = Pin::new(&mut self.stream).poll_write(context, TOO_SLOW);
         }
     }
+}
+
+/// Lets the system give up what the other side's system does not confirm: a machine that has gone without a word else
+/// keeps its connection for a quarter of an hour. Where this cannot be set, it does.
+fn limit_silence(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = u32::try_from(UNCONFIRMED_MAX.as_millis())
+        .is_ok_and(|millis| rustix::net::sockopt::set_tcp_user_timeout(stream, millis).is_ok());
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, UNCONFIRMED_MAX);
 }
 
 impl AsyncRead for Connection {
@@ -198,5 +209,23 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rustix::net::sockopt::tcp_user_timeout;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn the_system_is_told_how_long_it_may_wait_for_a_machine_that_has_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let connection = Connection::new(stream);
+        assert_eq!(tcp_user_timeout(&connection.stream).unwrap(), 30_000);
     }
 }

@@ -25,6 +25,8 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long an answer may wait for its reader to take the next byte of it.
 pub const ANSWER_STALL_MAX: Duration = Duration::from_secs(10);
+/// How long the system waits for the other side's to confirm what it was sent.
+pub const UNCONFIRMED_MAX: Duration = Duration::from_secs(30);
 /// How long a connection that is being closed may still bring what was on its way.
 pub const LINGER: Duration = Duration::from_secs(1);
 /// Connections that the system may hold for us while all threads are busy.
@@ -122,6 +124,8 @@ pub const STREAM_PAGE_MAX_BYTES: usize = 64 << 10;
 pub const STREAM_CATCH_UPS_MAX: usize = 8;
 /// … for so long, while others wait.
 pub const STREAM_CATCH_UP_TURN: Duration = Duration::from_secs(5);
+/// Who does not take a page for so long reads on later, and others have its turn.
+pub const STREAM_CATCH_UP_PAUSE: Duration = Duration::from_millis(250);
 /// How long a new reader waits for the log.
 pub const STREAM_START_WAIT: Duration = Duration::from_secs(10);
 /// A log that cannot be read is tried again after this.

@@ -67,11 +67,15 @@ async fn who_reads_nothing_is_cut_off_and_who_reads_gets_all_in_time() {
     let _idle = idle(&bridge).await;
     has(&bridge, "auren_stream_readers{transport=\"sse\"} 2").await;
     // More than the system holds for a connection, and then more messages than a reader may be behind.
-    let mut given = inject(&bridge, &events(45, 1_000, "big")).await;
-    for round in 0..3 {
-        given.extend(inject(&bridge, &events(600, 1, &format!("small-{round}"))).await);
-    }
-    let told = reader.take(given.len()).await;
+    let injecting = async {
+        let mut given = inject(&bridge, &events(45, 1_000, "big")).await;
+        for round in 0..3 {
+            given.extend(inject(&bridge, &events(600, 1, &format!("small-{round}"))).await);
+        }
+        given
+    };
+    // Who reads does so meanwhile, or might be too far behind itself.
+    let (given, told) = tokio::join!(injecting, reader.take(45 + 3 * 600));
     assert_eq!(
         event_ids(&told).into_iter().collect::<BTreeSet<_>>(),
         given.iter().map(String::as_str).collect()

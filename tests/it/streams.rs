@@ -130,6 +130,11 @@ async fn who_comes_back_to_what_is_no_longer_there_is_told_and_sent_all_that_is(
     let gap = again.next().await.expect("an open stream");
     assert_eq!((gap.kind.as_str(), gap.id.as_str()), ("gap", ""));
     assert_eq!(again.take(1).await, told);
+    // And of one with more partitions.
+    let beyond = "biometric-events:4294967295:9223372036854775807";
+    let mut again = EventSource::open(&bridge, "?type=event&user_id=user-0", beyond).await;
+    assert_eq!(again.next().await.expect("an open stream").kind, "gap");
+    assert_eq!(again.take(1).await, told);
     let query = format!("?user_id=user-0&last_event_id={ahead}");
     let mut socket = Socket::open(&bridge, &query, &[("Authorization", "Bearer test-api-key")]).await;
     assert_eq!(socket.next().await, Frame::Text(json!({"type": "gap"})));

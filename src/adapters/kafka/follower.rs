@@ -157,12 +157,25 @@ impl Brokers<'_> {
 
     fn after(&self, scope: &Scope, ids: &[MessageId]) -> Result<Start, LogError> {
         let mut start = self.ends(scope)?;
-        let mut named = Lanes::new();
+        let (mut named, mut dated) = (Lanes::new(), Some(Lanes::new()));
         for id in ids {
+            // A log with more partitions is another one.
+            if id.partition >= self.partitions {
+                start.is_whole = false;
+                break;
+            }
             let (low, end) = self.bounds(id.topic, id.partition)?;
+            let next = id.offset.saturating_add(1);
             // The record itself may have gone, as long as the next one has not.
-            start.is_whole &= (low..=end).contains(&(id.offset + 1));
-            named.insert(lane_of(id.topic, id.partition, self.partitions), id.offset + 1);
+            start.is_whole &= (low..=end).contains(&next);
+            let lane = lane_of(id.topic, id.partition, self.partitions);
+            named.insert(lane, next);
+            // Of one that has gone the next one tells the time; where there is none either, nothing does.
+            let teller = id.offset.max(low);
+            dated = dated.filter(|_| teller < end).map(|mut dated| {
+                dated.insert(lane, teller);
+                dated
+            });
         }
         if !start.is_whole {
             for (lane, place) in &mut start.lanes {
@@ -172,10 +185,9 @@ impl Brokers<'_> {
             return Ok(start);
         }
         if start.lanes.keys().any(|lane| !named.contains_key(lane)) {
-            let mut since_ms = i64::MAX;
-            for id in ids {
-                since_ms = since_ms.min(self.time_of(*id)?.saturating_sub(MARGIN_MS));
-            }
+            let oldest = dated.map(|dated| self.oldest_of(dated)).transpose()?;
+            // Without a time nothing may be left out.
+            let since_ms = oldest.map_or(0, |at| at.saturating_sub(MARGIN_MS));
             self.go_back(&mut start, &named, since_ms)?;
         }
         let known = named.into_iter().filter(|(lane, _)| start.lanes.contains_key(lane)).collect::<Lanes>();
@@ -183,14 +195,21 @@ impl Brokers<'_> {
         Ok(start)
     }
 
-    /// When a message was written, by its record; of one that has gone, that of the next.
-    fn time_of(&self, id: MessageId) -> Result<i64, LogError> {
-        let lane = lane_of(id.topic, id.partition, self.partitions);
-        self.assign(&Lanes::from([(lane, id.offset)]))?;
-        let began = Instant::now();
+    /// When the oldest of the records at these places was written. All are asked for at once: there may be a hundred.
+    fn oldest_of(&self, mut places: Lanes) -> Result<i64, LogError> {
+        self.assign(&places)?;
+        let (began, mut oldest) = (Instant::now(), i64::MAX);
         while began.elapsed() < PATIENCE {
             if let Some(Ok(message)) = self.consumer.poll(LOOK) {
-                return Ok(message.timestamp().to_millis().unwrap_or_default());
+                let topic = Topic::from_name(message.topic()).unwrap_or(Topic::BiometricEvents);
+                let partition = u32::try_from(message.partition()).unwrap_or_default();
+                // What follows the first one of a partition is younger, or does not matter.
+                if places.remove(&lane_of(topic, partition, self.partitions)).is_some() {
+                    oldest = oldest.min(message.timestamp().to_millis().unwrap_or_default());
+                }
+            }
+            if places.is_empty() {
+                return Ok(oldest);
             }
         }
         Err(LogError::Unavailable("the brokers do not answer".to_owned()))
@@ -213,8 +232,9 @@ impl Brokers<'_> {
         for (lane, place) in unnamed {
             let (topic, partition) = partition_of_lane(lane, self.partitions);
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            let found = answered.find_partition(topic.name(), partition).map(|element| element.offset());
-            *place = match found {
+            let found = answered.find_partition(topic.name(), partition);
+            let found = found.map(|element| element.error().map(|()| element.offset())).transpose();
+            *place = match found.map_err(|error| self.unavailable(&error))? {
                 Some(Offset::Offset(offset)) => offset.min(*place),
                 _ => (*place - LOOK_BACK_RECORDS).max(self.bounds(topic, lane % self.partitions)?.0),
             };

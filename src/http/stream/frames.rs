@@ -93,17 +93,21 @@ pub(super) enum Came {
 #[derive(Default)]
 pub(super) struct Frames {
     bytes: Vec<u8>,
+    /// How many of them have been read. They are moved out when more comes, not for every frame.
+    read: usize,
 }
 
 impl Frames {
     /// More has come.
     pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.read);
+        self.read = 0;
         self.bytes.extend(bytes);
     }
 
     /// The next frame, if it is whole.
     pub(super) fn next(&mut self) -> Option<Came> {
-        let [first, second, ..] = *self.bytes.as_slice() else { return None };
+        let [first, second, ..] = *self.bytes.get(self.read..)? else { return None };
         let (opcode, is_control) = (first & 0x0F, first & 0x08 != 0);
         let is_known = matches!(opcode, 0x0..=0x2 | CLOSE..=PONG);
         // A client's frames are masked, and what was not agreed on is not used.
@@ -123,10 +127,10 @@ impl Frames {
             return Some(Came::Close(TOO_LONG));
         };
         let mask: [u8; 4] = self.at(head)?;
-        let payload = self.bytes.get(head + 4..head + 4 + length)?;
+        let payload = self.bytes.get(self.read..)?.get(head + 4..head + 4 + length)?;
         let payload: Vec<u8> =
             payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-        self.bytes.drain(..head + 4 + length);
+        self.read += head + 4 + length;
         Some(match opcode {
             PING => Came::Ping(payload),
             CLOSE => Came::Close(close_code(&payload)),
@@ -135,7 +139,7 @@ impl Frames {
     }
 
     fn at<const N: usize>(&self, place: usize) -> Option<[u8; N]> {
-        self.bytes.get(place..place + N)?.try_into().ok()
+        self.bytes.get(self.read + place..self.read + place + N)?.try_into().ok()
     }
 }
 

@@ -38,12 +38,22 @@ struct Ring {
     first: u64,
     messages: VecDeque<Arc<Followed>>,
     bytes: usize,
+    /// What had no room any more and came right before the first one: whose it was, without what it said. So readers of
+    /// large messages can be seen to be behind, too.
+    gone: VecDeque<Followed>,
 }
 
 /// What a reader finds from a number on.
 pub(super) enum Look {
-    /// These, and the number to go on with; none may be the reader's.
-    Found(Vec<Arc<Followed>>, u64),
+    /// Some; none may be the reader's.
+    Found {
+        /// These …
+        messages: Vec<Arc<Followed>>,
+        /// … the number to go on with …
+        next: u64,
+        /// … and whether nothing is there from it on.
+        is_all: bool,
+    },
     /// What comes there is not in memory.
     Gone,
 }
@@ -83,7 +93,8 @@ impl Hub {
                     Err(_) => tokio::time::sleep(STREAM_RETRY).await,
                 }
             }
-            first = self.ring.lock().take().map_or(first, |ring| ring.end());
+            // One number is left out: who waits for it has not seen what came in between.
+            first = self.ring.lock().take().map_or(first, |ring| ring.end() + 1);
         }
     }
 
@@ -160,25 +171,28 @@ impl Hub {
                 found.push(Arc::clone(message));
             }
         }
-        if next == ring.end() {
+        let is_all = next == ring.end();
+        if is_all {
             // What was nothing for it is behind it too.
             for (lane, place) in lanes {
                 *place = ring.to.get(lane).map_or(*place, |to| (*place).max(*to));
             }
         }
-        Look::Found(found, next)
+        Look::Found { messages: found, next, is_all }
     }
 
-    /// Whether more than [`STREAM_BEHIND_MAX`] messages in memory are `filter`'s and not before `lanes`.
+    /// Whether more than [`STREAM_BEHIND_MAX`] of the newest messages are `filter`'s and not before `lanes`.
     pub(super) fn is_behind(&self, at: Option<u64>, lanes: &Lanes, filter: &Filter) -> bool {
         let ring = self.ring.lock();
         let Some(ring) = &*ring else { return false };
-        let rest = ring.since(at.unwrap_or(ring.first));
-        if rest.len() <= STREAM_BEHIND_MAX {
+        let rest = ring.since(at.unwrap_or(ring.first)).map(|message| &**message);
+        let is_in_memory = at.is_some_and(|at| at >= ring.first);
+        let gone = ring.gone.iter().take(if is_in_memory { 0 } else { usize::MAX });
+        if gone.len() + rest.len() <= STREAM_BEHIND_MAX {
             return false;
         }
-        let due = |message: &&Arc<Followed>| is_before_it(message, lanes) && filter.takes(&message.record);
-        rest.filter(due).nth(STREAM_BEHIND_MAX).is_some()
+        let due = |message: &&Followed| is_before_it(message, lanes) && filter.takes(&message.record);
+        gone.chain(rest).filter(due).nth(STREAM_BEHIND_MAX).is_some()
     }
 }
 
@@ -190,12 +204,15 @@ fn is_before_it(message: &Followed, lanes: &Lanes) -> bool {
 /// Whether a record is one of ours, and JSON: what others have put onto the topics is no reader's.
 pub(super) fn is_ours(record: &LogRecord) -> bool {
     let is_told = record.topic != Topic::BiometricEvents || header(&record.headers, "schema") == Some(SCHEMA);
-    is_told && serde_json::from_slice::<IgnoredAny>(&record.value).is_ok()
+    // What is only passed over is not checked for UTF-8 by the parser, and no WebSocket may carry anything else.
+    let text = std::str::from_utf8(&record.value).ok().filter(|_| is_told);
+    text.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 impl Ring {
     fn new(first: u64, at: &Lanes) -> Self {
-        Self { from: at.clone(), to: at.clone(), first, messages: VecDeque::new(), bytes: 0 }
+        let (messages, gone) = (VecDeque::new(), VecDeque::new());
+        Self { from: at.clone(), to: at.clone(), first, messages, bytes: 0, gone }
     }
 
     fn end(&self) -> u64 {
@@ -215,7 +232,23 @@ impl Ring {
             self.bytes -= size(&oldest);
             self.first += 1;
             self.from.insert(oldest.lane, oldest.place + 1);
+            self.gone.push_back(without_content(&oldest));
         }
+        let excess = (self.messages.len() + self.gone.len()).saturating_sub(STREAM_RING_MAX);
+        self.gone.drain(..excess.min(self.gone.len()));
+    }
+}
+
+/// What is needed to know whose a message was.
+fn without_content(message: &Followed) -> Followed {
+    let Followed { lane, place, record } = message;
+    let LogRecord { topic, partition, offset, key, .. } = record;
+    let (value, headers) = (Vec::new(), Vec::new());
+    let (topic, partition, offset, key) = (*topic, *partition, *offset, Arc::clone(key));
+    Followed {
+        lane: *lane,
+        place: *place,
+        record: LogRecord { topic, partition, offset, key, value, headers },
     }
 }
 

@@ -85,6 +85,11 @@ impl<'h> Reader<'h> {
         Rc::clone(&self.position)
     }
 
+    /// Lets others read the log, while what came last waits to be taken. It goes on from where it is.
+    pub(super) fn give_turn_back(&mut self) {
+        self.catch_up = None;
+    }
+
     /// Waits for what comes next. Not to be dropped half-way: what it had read would be left out.
     pub(super) async fn next(&mut self) -> Next {
         if std::mem::take(&mut self.has_gap) {
@@ -120,13 +125,13 @@ impl<'h> Reader<'h> {
         let place = &mut *position.place.borrow_mut();
         let at = place.at.or_else(|| self.hub.reach(&place.lanes));
         let found = at.map(|at| self.hub.look(at, &mut place.lanes, &position.filter));
-        let Some(Look::Found(messages, next)) = found else {
+        let Some(Look::Found { messages, next, is_all }) = found else {
             place.at = None;
             return None;
         };
         self.catch_up = None;
         place.at = Some(next);
-        place.is_live = true;
+        place.is_live |= is_all;
         Some(messages)
     }
 

@@ -13,6 +13,7 @@ use actors::ports::follow::Followed;
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::hub::Seat;
 use super::query::{self, Wish};
@@ -20,7 +21,7 @@ use super::reader::{Next, Position, Reader};
 use crate::http::connection::Turn;
 use crate::http::problem::{ErrorType, Problem, request_id};
 use crate::http::state::Doors;
-use crate::settings::{STREAM_FAREWELL, STREAM_HEARTBEAT, STREAM_LOOK};
+use crate::settings::{STREAM_CATCH_UP_PAUSE, STREAM_FAREWELL, STREAM_HEARTBEAT, STREAM_LOOK};
 use crate::telemetry::{ReaderEnd, Transport};
 
 /// Pages that may wait for a connection to take them.
@@ -43,8 +44,7 @@ pub(super) trait Wire: 'static {
 
 /// What a reader's other side does; a stream of events has none that says anything.
 pub(super) trait Other {
-    /// Waits until it has said what ends the session. What it is answered goes to `answers`; what finds no place there is
-    /// left unsaid.
+    /// Waits until it has said what ends the session. What it is answered goes to `answers`, between the pages.
     async fn ends(&mut self, answers: &mpsc::Sender<Bytes>);
 }
 
@@ -144,7 +144,8 @@ async fn serve<W: Wire>(
         () = feeding => ReaderEnd::Left,
         () = pages.closed() => ReaderEnd::Left,
         () = other.ends(pages) => ReaderEnd::Left,
-        () = watch::<W>(doors, &position, pages) => ReaderEnd::Behind,
+        () = show_life::<W>(pages) => ReaderEnd::Left,
+        () = watch(doors, &position) => ReaderEnd::Behind,
         () = doors.entrance.closed() => ReaderEnd::Stopping,
     }
 }
@@ -161,30 +162,47 @@ async fn feed<W: Wire>(doors: &Doors, mut reader: Reader<'_>, pages: &mpsc::Send
                 page.into()
             }
         };
-        if pages.send(page).await.is_err() {
+        let mut sending = pin!(pages.send(page));
+        let sent = match timeout(STREAM_CATCH_UP_PAUSE, sending.as_mut()).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                reader.give_turn_back();
+                sending.await
+            }
+        };
+        if sent.is_err() {
             return;
         }
     }
 }
 
-/// Returns once the reader has been too far behind, twice in a row. Sends signs of life meanwhile.
-async fn watch<W: Wire>(doors: &Doors, position: &Position, pages: &mpsc::Sender<Bytes>) {
-    let (mut looks, mut heartbeats) =
-        (tokio::time::interval(STREAM_LOOK), tokio::time::interval(STREAM_HEARTBEAT));
+/// Sends signs of life, and returns once the connection is gone. One waits for its place as a page does: a slow link on
+/// which pages always wait would else be shown none, and have nothing to answer.
+async fn show_life<W: Wire>(pages: &mpsc::Sender<Bytes>) {
+    let mut heartbeats = tokio::time::interval(STREAM_HEARTBEAT);
+    heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeats.reset();
+    loop {
+        heartbeats.tick().await;
+        if pages.send(W::heartbeat()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns once the reader has been too far behind, twice in a row.
+async fn watch(doors: &Doors, position: &Position) {
+    let mut looks = tokio::time::interval(STREAM_LOOK);
+    // Two looks that come late must not be one.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_behind = false;
     loop {
-        tokio::select! {
-            _ = looks.tick() => {
-                let is_behind = position.is_behind(&doors.hub);
-                if is_behind && was_behind {
-                    return;
-                }
-                was_behind = is_behind;
-            }
-            // Where pages wait, one is not needed.
-            _ = heartbeats.tick() => drop(pages.try_send(W::heartbeat())),
+        looks.tick().await;
+        let is_behind = position.is_behind(&doors.hub);
+        if is_behind && was_behind {
+            return;
         }
+        was_behind = is_behind;
     }
 }
 

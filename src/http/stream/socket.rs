@@ -1,13 +1,12 @@
 //! `GET /ws`: the same over WebSocket, for browsers, which cannot give an event stream a key.
 
-use std::time::Duration;
-
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::ports::follow::{Followed, MessageId};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::frames::{self, Came, Frames};
 use super::query::type_of;
@@ -16,7 +15,7 @@ use crate::http::auth::{SOCKET_PROTOCOL, check_socket};
 use crate::http::problem::Problem;
 use crate::http::read_api::invalid;
 use crate::http::state::Doors;
-use crate::settings::SOCKET_SILENT_MAX;
+use crate::settings::{SOCKET_SILENT_MAX, STREAM_FAREWELL};
 use crate::telemetry::Transport;
 
 /// The only version there is.
@@ -90,18 +89,78 @@ struct Client {
 
 impl Other for Client {
     async fn ends(&mut self, answers: &mpsc::Sender<Bytes>) {
-        const SILENT: Duration = SOCKET_SILENT_MAX;
-        while let Ok(Some(Ok(bytes))) = tokio::time::timeout(SILENT, self.payload.next()).await {
-            self.frames.add(&bytes);
+        let mut silent_at = Instant::now() + SOCKET_SILENT_MAX;
+        // The newest ping alone has to be answered (RFC 6455 §5.5.3): so nobody makes us keep more than one.
+        let mut pinged: Option<Vec<u8>> = None;
+        loop {
+            tokio::select! {
+                came = timeout_at(silent_at, self.payload.next()) => match came {
+                    Ok(Some(Ok(bytes))) => self.frames.add(&bytes),
+                    _ => return,
+                },
+                Ok(place) = answers.reserve(), if pinged.is_some() => {
+                    if let Some(payload) = pinged.take() {
+                        place.send(frames::pong(&payload).into());
+                    }
+                    continue;
+                }
+            }
+            silent_at = Instant::now() + SOCKET_SILENT_MAX;
             while let Some(came) = self.frames.next() {
                 match came {
-                    Came::Ping(payload) => drop(answers.try_send(frames::pong(&payload).into())),
+                    Came::Ping(payload) => pinged = Some(payload),
                     Came::Other => {}
                     Came::Close(code) => {
-                        return drop(answers.try_send(frames::close(code).into()));
+                        let farewell = answers.send(frames::close(code).into());
+                        // Who has gone at once is not waited for.
+                        return drop(timeout(STREAM_FAREWELL, farewell).await);
                     }
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use actix_web::error::PayloadError;
+    use actix_web::test::TestRequest;
+    use actix_web::{FromRequest, dev};
+    use futures_util::stream::{iter, pending};
+
+    use super::*;
+
+    /// The other side, that sends these frames and then nothing.
+    async fn client(bytes: Vec<u8>) -> Client {
+        let came = iter([Ok::<_, PayloadError>(Bytes::from(bytes))]).chain(pending());
+        let mut payload: dev::Payload = dev::Payload::Stream { payload: Box::pin(came) };
+        let request = TestRequest::default().to_http_request();
+        let payload = web::Payload::from_request(&request, &mut payload).await.unwrap();
+        Client { payload, frames: Frames::default() }
+    }
+
+    #[actix_web::test]
+    async fn a_ping_and_a_close_are_answered_though_pages_wait() {
+        let (answers, mut pages) = mpsc::channel(1);
+        answers.try_send(Bytes::from_static(b"a page")).unwrap();
+        // Masked by zeros: two pings, of which the newer one is answered.
+        let pings = [[0x89, 0x81, 0, 0, 0, 0, b'1'], [0x89, 0x81, 0, 0, 0, 0, b'2']].concat();
+        let mut pinging = client(pings).await;
+        let reading = async {
+            assert_eq!(pages.recv().await.unwrap(), "a page");
+            assert_eq!(pages.recv().await.unwrap(), frames::pong(b"2"));
+        };
+        tokio::select! {
+            biased;
+            () = pinging.ends(&answers) => panic!("it has said nothing that ends it"),
+            () = reading => {}
+        }
+        answers.try_send(Bytes::from_static(b"a page")).unwrap();
+        let mut closing = client(vec![0x88, 0x80, 0, 0, 0, 0]).await;
+        let reading = async { (pages.recv().await.unwrap(), pages.recv().await.unwrap()) };
+        let ((), (page, close)) = tokio::join!(biased; closing.ends(&answers), reading);
+        assert_eq!((page, close), (Bytes::from_static(b"a page"), frames::close(1000).into()));
     }
 }
