@@ -83,4 +83,16 @@ async fn every_bridge_tells_all_users_and_takes_the_ids_of_the_others() {
     }
     assert!(!came.contains(&last));
     assert!(came.iter().all(|id| ids(&told).contains(id.as_str())));
+    // With the ids of many partitions, but not of all topics, too.
+    let mut by_many = EventSource::open(&one, "", &last_ids(&told[..2 * USERS])).await;
+    let mut came = BTreeSet::new();
+    while !unseen(&came) {
+        came.insert(by_many.next().await.expect("an open stream").id);
+    }
+    assert!(came.is_disjoint(&told[..2 * USERS].iter().map(|told| told.id.clone()).collect()));
+    // A log with more partitions is another one.
+    let beyond = "biometric-events:4294967295:9223372036854775807";
+    let mut again = EventSource::open(&one, "?type=event", beyond).await;
+    assert_eq!(again.next().await.expect("an open stream").kind, "gap");
+    assert_eq!(ids(&again.take(3 * USERS).await), ids(&told));
 }
