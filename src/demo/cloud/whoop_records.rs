@@ -91,8 +91,9 @@ pub(super) fn record(resident: &Resident, kind: Kind, day: i64, now: i64) -> Opt
         _ => State::Scored,
     };
     let updated = match kind {
-        // A running cycle is scored anew every hour.
-        Kind::Cycle => now.min(end) - (now.min(end) - created).rem_euclid(60),
+        // A running cycle is scored anew every hour, and the last time at its end.
+        Kind::Cycle if end <= now => end,
+        Kind::Cycle => now - (now - created).rem_euclid(60),
         _ if state == State::Pending => created,
         _ => scored,
     };
@@ -114,7 +115,7 @@ pub(super) fn record(resident: &Resident, kind: Kind, day: i64, now: i64) -> Opt
         record["score"] = match kind {
             Kind::Sleep => sleep_score(resident, day),
             Kind::Recovery => recovery_score(resident, day),
-            Kind::Cycle => cycle_score(resident, day, now.min(end)),
+            Kind::Cycle => cycle_score(resident, day, updated),
             Kind::Workout => workout_score(resident, day),
         };
     }

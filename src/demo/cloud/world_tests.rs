@@ -169,6 +169,22 @@ fn a_record_of_whoops_is_pending_first_and_scored_later() {
 }
 
 #[test]
+fn a_cycle_never_changes_without_a_newer_version_and_its_end_is_one() {
+    let world = World::new(SEED, 2, None);
+    let resident = world.get(0).unwrap();
+    let (start, end) = whoop::Kind::Cycle.span(resident, TODAY - 1).unwrap();
+    let told =
+        (start..end + 120).filter_map(|now| whoop::record(resident, whoop::Kind::Cycle, TODAY - 1, now));
+    let mut versions: Vec<_> = told.collect();
+    versions.dedup();
+    assert!((23..=26).contains(&versions.len()), "{}", versions.len());
+    let is_newer = |two: &[serde_json::Value]| two[0]["updated_at"].as_str() < two[1]["updated_at"].as_str();
+    assert!(versions.windows(2).all(is_newer));
+    let last = versions.last().unwrap();
+    assert_eq!(last["updated_at"], last["end"]);
+}
+
+#[test]
 fn a_days_activity_grows_and_its_version_with_it() {
     let world = World::new(SEED, 2, None);
     let resident = world.get(1).unwrap();
