@@ -7,15 +7,14 @@
 
 use std::ops::Range;
 
-use crate::domain::time::{MS_PER_HOUR, MS_PER_SECOND};
+use crate::domain::time::MS_PER_HOUR;
 
-/// A row has 12 bits for the hours since the column's first possible one, and 5 for a place in its list of offsets.
-const HOURS: i64 = 1 << 12;
-const OFFSETS_MAX: usize = 1 << 5;
-/// In thousandths.
-const UNITS_MILLI: [i32; 4] = [1_000, 100, 10, 1];
-/// Hours for which no product with an hour's milliseconds overflows.
-const HOUR_MOST: i64 = i64::MAX / MS_PER_HOUR / 4;
+mod habits;
+mod row;
+
+pub(super) use habits::{LocalDays, Recurring, Slot};
+use row::{Frame, Narrow, Row, Wide};
+
 /// Vectors grow by this many samples: a population of short histories must not pay for doubling.
 const GROWTH: usize = 8;
 
@@ -30,194 +29,6 @@ pub(super) struct Sample {
 impl Sample {
     pub(super) fn clock_hour(&self) -> i64 {
         self.at_ms.div_euclid(MS_PER_HOUR)
-    }
-}
-
-/// What the rows of a column have in common.
-#[derive(Debug, Clone)]
-struct Frame {
-    first_hour: i64,
-    unit_milli: i32,
-    offsets: Vec<i16>,
-}
-
-impl Frame {
-    /// One into which these fit, if any does, with as much room before them as after them.
-    fn of(samples: &[(Sample, bool)]) -> Self {
-        let ends = samples.first().zip(samples.last());
-        let (first, last) = ends.map_or((0, 0), |(first, last)| (first.0.clock_hour(), last.0.clock_hour()));
-        let divides_all = |unit: &&i32| samples.iter().all(|(sample, _)| sample.milli % **unit == 0);
-        Self {
-            first_hour: first - (HOURS - (last - first)) / 2,
-            unit_milli: UNITS_MILLI.iter().find(divides_all).copied().unwrap_or(1),
-            offsets: Vec::new(),
-        }
-    }
-
-    /// The hour of a sample by this frame, and the place of its offset, which may come into the list by it.
-    fn place(&mut self, sample: &Sample) -> Option<(u64, u64)> {
-        let hour = sample.clock_hour();
-        let after = hour.checked_sub(self.first_hour).filter(|after| (0..HOURS).contains(after))?;
-        if hour.saturating_abs() > HOUR_MOST {
-            return None;
-        }
-        let known = self.offsets.iter().position(|offset| *offset == sample.offset_minutes);
-        let offset = match known {
-            Some(offset) => offset,
-            None if self.offsets.len() < OFFSETS_MAX => {
-                self.offsets.reserve_exact(1);
-                self.offsets.push(sample.offset_minutes);
-                self.offsets.len() - 1
-            }
-            None => return None,
-        };
-        Some((after as u64, offset as u64))
-    }
-
-    fn at_ms(&self, after: u64, within_ms: i64) -> i64 {
-        (self.first_hour + after as i64) * MS_PER_HOUR + within_ms
-    }
-
-    fn offset(&self, place: u64) -> i16 {
-        self.offsets.get(place as usize).copied().unwrap_or_default()
-    }
-}
-
-/// A sample with its mark, in as many bytes as it takes.
-trait Row: Copy {
-    /// Unmarked; `None` if the sample does not fit.
-    fn pack(sample: &Sample, frame: &mut Frame) -> Option<Self>;
-    fn at_ms(&self, frame: &Frame) -> i64;
-    fn milli(&self, frame: &Frame) -> i64;
-    fn offset_minutes(&self, frame: &Frame) -> i16;
-    fn is_marked(&self) -> bool;
-    fn mark(&mut self, is_marked: bool);
-}
-
-/// From the lowest bit of a time on: 12 of seconds within the hour, 12 of hours, 5 of an offset's place, the mark.
-#[derive(Debug, Clone, Copy)]
-struct Narrow {
-    time: [u16; 2],
-    value: u16,
-}
-
-impl Narrow {
-    const HOUR_SHIFT: u32 = 12;
-    const OFFSET_SHIFT: u32 = 24;
-    const MARK: u16 = 1 << 13;
-
-    fn time(self) -> u64 {
-        u64::from(self.time[0]) | u64::from(self.time[1]) << 16
-    }
-}
-
-impl Row for Narrow {
-    fn pack(sample: &Sample, frame: &mut Frame) -> Option<Self> {
-        let within_ms = sample.at_ms.rem_euclid(MS_PER_HOUR);
-        if within_ms % MS_PER_SECOND != 0 || sample.milli % frame.unit_milli != 0 {
-            return None;
-        }
-        let value = u16::try_from(sample.milli / frame.unit_milli).ok()?;
-        let (after, offset) = frame.place(sample)?;
-        let seconds = (within_ms / MS_PER_SECOND) as u64;
-        let time = seconds | after << Self::HOUR_SHIFT | offset << Self::OFFSET_SHIFT;
-        Some(Self { time: [time as u16, (time >> 16) as u16], value })
-    }
-
-    fn at_ms(&self, frame: &Frame) -> i64 {
-        let time = self.time();
-        let within_ms = (time % (1 << Self::HOUR_SHIFT)) as i64 * MS_PER_SECOND;
-        frame.at_ms(time >> Self::HOUR_SHIFT & (HOURS as u64 - 1), within_ms)
-    }
-
-    fn milli(&self, frame: &Frame) -> i64 {
-        i64::from(self.value) * i64::from(frame.unit_milli)
-    }
-
-    fn offset_minutes(&self, frame: &Frame) -> i16 {
-        frame.offset((self.time() >> Self::OFFSET_SHIFT) % OFFSETS_MAX as u64)
-    }
-
-    fn is_marked(&self) -> bool {
-        self.time[1] & Self::MARK != 0
-    }
-
-    fn mark(&mut self, is_marked: bool) {
-        self.time[1] = self.time[1] & !Self::MARK | if is_marked { Self::MARK } else { 0 };
-    }
-}
-
-/// From the lowest bit on: 22 of milliseconds within the hour, 12 of hours, 5 of an offset's place, the mark, and 24 of
-/// thousandths from the least one on.
-#[derive(Debug, Clone, Copy)]
-struct Wide(u64);
-
-impl Wide {
-    const HOUR_SHIFT: u32 = 22;
-    const OFFSET_SHIFT: u32 = 34;
-    const MARK: u64 = 1 << 39;
-    const MILLI_SHIFT: u32 = 40;
-    const MILLI_LEAST: i64 = -(1 << 23);
-    const MILLI_MOST: i64 = (1 << 23) - 1;
-}
-
-impl Row for Wide {
-    fn pack(sample: &Sample, frame: &mut Frame) -> Option<Self> {
-        let milli = Some(i64::from(sample.milli));
-        let milli = milli.filter(|milli| (Self::MILLI_LEAST..=Self::MILLI_MOST).contains(milli))?;
-        let (after, offset) = frame.place(sample)?;
-        let within = sample.at_ms.rem_euclid(MS_PER_HOUR) as u64;
-        let value = (milli - Self::MILLI_LEAST) as u64;
-        let time = within | after << Self::HOUR_SHIFT | offset << Self::OFFSET_SHIFT;
-        Some(Self(time | value << Self::MILLI_SHIFT))
-    }
-
-    fn at_ms(&self, frame: &Frame) -> i64 {
-        let within_ms = (self.0 % (1 << Self::HOUR_SHIFT)) as i64;
-        frame.at_ms(self.0 >> Self::HOUR_SHIFT & (HOURS as u64 - 1), within_ms)
-    }
-
-    fn milli(&self, _: &Frame) -> i64 {
-        (self.0 >> Self::MILLI_SHIFT) as i64 + Self::MILLI_LEAST
-    }
-
-    fn offset_minutes(&self, frame: &Frame) -> i16 {
-        frame.offset((self.0 >> Self::OFFSET_SHIFT) % OFFSETS_MAX as u64)
-    }
-
-    fn is_marked(&self) -> bool {
-        self.0 & Self::MARK != 0
-    }
-
-    fn mark(&mut self, is_marked: bool) {
-        self.0 = self.0 & !Self::MARK | if is_marked { Self::MARK } else { 0 };
-    }
-}
-
-/// As it is.
-impl Row for (Sample, bool) {
-    fn pack(sample: &Sample, _: &mut Frame) -> Option<Self> {
-        Some((*sample, false))
-    }
-
-    fn at_ms(&self, _: &Frame) -> i64 {
-        self.0.at_ms
-    }
-
-    fn milli(&self, _: &Frame) -> i64 {
-        i64::from(self.0.milli)
-    }
-
-    fn offset_minutes(&self, _: &Frame) -> i16 {
-        self.0.offset_minutes
-    }
-
-    fn is_marked(&self) -> bool {
-        self.1
-    }
-
-    fn mark(&mut self, is_marked: bool) {
-        self.1 = is_marked;
     }
 }
 
@@ -242,6 +53,32 @@ impl<R: Row> Table<R> {
         let (row, frame) = (self.rows.get(place)?, &self.frame);
         let (at_ms, milli) = (row.at_ms(frame), row.milli(frame) as i32);
         Some(Sample { at_ms, milli, offset_minutes: row.offset_minutes(frame) })
+    }
+
+    /// How many of the first `end` rows are of before `at_ms`.
+    fn count_before(&self, at_ms: i64, end: usize) -> usize {
+        let (rows, frame, hour) = (&self.rows[..end], &self.frame, at_ms.div_euclid(MS_PER_HOUR));
+        let Some(last_hour) = rows.last().map(|last| last.clock_hour(frame)).filter(|last| *last >= hour)
+        else {
+            return end;
+        };
+        // No hour has more than one, and usually each has one: then the place follows.
+        let least = end.saturating_sub((last_hour - hour) as usize + 1);
+        let is_of_an_hour_before = |row: &R| row.clock_hour(frame) < hour;
+        let place = match is_of_an_hour_before(&rows[least]) {
+            true => least + rows[least..].partition_point(is_of_an_hour_before),
+            false => least,
+        };
+        let is_before = |row: &R| row.clock_hour(frame) == hour && row.at_ms(frame) < at_ms;
+        place + usize::from(rows.get(place).is_some_and(is_before))
+    }
+
+    /// False if the sample does not fit: then nothing has changed.
+    fn replace(&mut self, place: usize, sample: &Sample) -> bool {
+        let row = R::pack(sample, &mut self.frame);
+        let Some((old, new)) = self.rows.get_mut(place).zip(row) else { return false };
+        *old = new;
+        true
     }
 
     fn insert(&mut self, place: usize, sample: &Sample) -> bool {
@@ -275,6 +112,7 @@ macro_rules! of_any_form {
         }
     };
 }
+use of_any_form;
 
 impl Column {
     /// A column of these, unmarked.
@@ -309,14 +147,14 @@ impl Column {
         (0..self.len()).filter_map(|place| self.get(place))
     }
 
-    /// How many samples come first for whose times this holds.
-    pub(super) fn count_before(&self, is_before: impl Fn(i64) -> bool) -> usize {
-        of_any_form!(&self.0, table => table.rows.partition_point(|row| is_before(row.at_ms(&table.frame))))
+    /// How many samples are of before this moment.
+    pub(super) fn count_before(&self, at_ms: i64) -> usize {
+        of_any_form!(&self.0, table => table.count_before(at_ms, table.rows.len()))
     }
 
     /// The sum of the values at these places, which exist.
     pub(super) fn sum_milli(&self, places: Range<usize>) -> i64 {
-        of_any_form!(&self.0, table => table.rows[places].iter().map(|row| row.milli(&table.frame)).sum())
+        of_any_form!(&self.0, table => Row::sum_milli(&table.rows[places], &table.frame))
     }
 
     /// Puts a sample before the one at `place`, unmarked.
@@ -330,8 +168,10 @@ impl Column {
 
     /// Puts a sample in the place of another, unmarked.
     pub(super) fn replace(&mut self, place: usize, sample: Sample) {
-        self.remove(place..place + 1);
-        self.insert(place, sample);
+        if !of_any_form!(&mut self.0, table => table.replace(place, &sample)) {
+            self.remove(place..place + 1);
+            self.insert(place, sample);
+        }
     }
 
     pub(super) fn remove(&mut self, places: Range<usize>) {
@@ -345,11 +185,6 @@ impl Column {
                 row.mark(is_marked);
             }
         });
-    }
-
-    /// The places among these that are marked.
-    pub(super) fn marked_among(&self, places: Range<usize>) -> impl Iterator<Item = usize> + '_ {
-        places.filter(|place| of_any_form!(&self.0, table => table.rows[*place].is_marked()))
     }
 
     fn with_marks(&self) -> Vec<(Sample, bool)> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::time::{MS_PER_DAY, MS_PER_SECOND, Timestamp, UtcOffset};
 
 /// Mostly what fits into the narrowest form, and now and then what does not, or into none.
 fn any_sample() -> impl Strategy<Value = Sample> {
@@ -35,7 +36,7 @@ proptest! {
         for (number, sample) in samples.into_iter().enumerate() {
             let hour = sample.clock_hour();
             let place = list.partition_point(|(other, _)| other.clock_hour() < hour);
-            prop_assert_eq!(column.count_before(|at| at.div_euclid(MS_PER_HOUR) < hour), place);
+            prop_assert_eq!(column.count_before(hour.saturating_mul(MS_PER_HOUR)), place);
             if list.get(place).is_some_and(|(same, _)| same.clock_hour() == hour) {
                 list[place] = (sample, false);
                 column.replace(place, sample);
@@ -60,6 +61,51 @@ proptest! {
             list.first().map(|(sample, _)| *sample),
             list.last().map(|(sample, _)| *sample),
         ));
+    }
+}
+
+/// A sample of most hours of some weeks, by clocks that are moved now and then, up to the hour of the moment and beyond.
+fn hours_of_weeks() -> impl Strategy<Value = (Vec<(Sample, bool)>, i64)> {
+    let clocks =
+        prop::collection::vec((1..400_i64, prop::sample::select(vec![-720, -210, 0, 60, 345, 840])), 1..4);
+    let hours = prop::collection::vec((0..10_u8, 0..MS_PER_HOUR, prop::bool::weighted(0.2)), 300..1_400);
+    (clocks, hours, 400_000..400_200_i64, -30 * MS_PER_HOUR..3 * MS_PER_HOUR).prop_map(
+        |(clocks, hours, first, after)| {
+            let mut offsets = clocks
+                .iter()
+                .cycle()
+                .flat_map(|(for_hours, offset)| std::iter::repeat_n(*offset, *for_hours as usize));
+            let last_ms = (first + hours.len() as i64) * MS_PER_HOUR;
+            let samples = (first..).zip(hours).zip(offsets.by_ref());
+            let samples = samples.filter(|((_, (kept, ..)), _)| *kept > 0).map(
+                |((hour, (_, within, is_marked)), offset)| {
+                    let at_ms = hour * MS_PER_HOUR + within;
+                    (Sample { at_ms, milli: 50_000, offset_minutes: offset }, is_marked)
+                },
+            );
+            (samples.collect(), last_ms + after)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn the_days_that_are_searched_for_are_those_that_a_look_at_every_sample_finds(
+        (samples, at_ms) in hours_of_weeks(),
+        own_offset in prop::sample::select(vec![-720, 0, 60, 330, 840]),
+        what in prop::sample::select(vec![Recurring::HourOfDay, Recurring::Weekday]),
+        days in 1..57_i64,
+    ) {
+        let column = Column::packed(&samples);
+        let at = Timestamp::from_ms(at_ms);
+        let slot = Slot::of(what, at, UtcOffset::from_minutes(own_offset).expect("an offset"));
+        let from_ms = at_ms - days * MS_PER_DAY;
+        let places = column.count_before(from_ms + 1)..column.count_before(at_ms + 1);
+        let kept = samples.iter().filter(|(sample, _)| from_ms < sample.at_ms && sample.at_ms <= at_ms);
+        prop_assert_eq!(places.len(), kept.count());
+        let found = of_any_form!(&column.0, table => table.scan(places.clone(), &slot));
+        prop_assert_eq!(of_any_form!(&column.0, table => table.search(places.clone(), &slot)), found);
+        prop_assert_eq!(column.marked_days(places, &slot), found);
     }
 }
 

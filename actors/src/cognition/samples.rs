@@ -3,9 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::event::HrvMethod;
-use crate::domain::time::{MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, Timestamp, UtcOffset};
+use crate::domain::time::{MS_PER_DAY, MS_PER_HOUR, Timestamp, UtcOffset};
 
-use super::column::{Column, Sample};
+use super::column::{Column, LocalDays, Recurring, Sample, Slot};
 use super::exact::{Baseline, OWN_SAMPLES_MIN, milli};
 use super::held::Input;
 use super::pack::{BitReader, BitWriter, Point, read_points, write_points};
@@ -30,30 +30,6 @@ const fn kept_days(input: Input) -> i64 {
     }
 }
 
-/// A time as the user's wall clock shows it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct LocalTime {
-    /// Days since the epoch.
-    pub(super) day: i64,
-    /// Hour of the day.
-    pub(super) hour: i64,
-}
-
-impl LocalTime {
-    pub(super) fn of(at: Timestamp, offset: UtcOffset) -> Self {
-        Self::at_ms(at.as_ms(), offset.minutes() as i16)
-    }
-
-    fn at_ms(at_ms: i64, offset_minutes: i16) -> Self {
-        let local_ms = at_ms.saturating_add(i64::from(offset_minutes) * MS_PER_MINUTE);
-        Self { day: local_ms.div_euclid(MS_PER_DAY), hour: local_ms.rem_euclid(MS_PER_DAY) / MS_PER_HOUR }
-    }
-
-    fn weekday(self) -> i64 {
-        self.day.rem_euclid(7)
-    }
-}
-
 /// On how many local days the user's past looked like a habit (row 3).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct PatternDays {
@@ -69,8 +45,8 @@ pub(super) struct PatternDays {
 struct Series {
     input: Input,
     method: Option<HrvMethod>,
-    /// Of heart rate variabilities those are marked that lie far under their own baseline (row 3): to ask again at
-    /// every decision would cost more than all the rest of it.
+    /// Of heart rate variabilities those are marked that lie far under their own baseline, of recoveries the poor ones
+    /// (row 3): to ask again at every decision would cost more than all the rest of it.
     samples: Column,
 }
 
@@ -80,6 +56,7 @@ impl Series {
         if let Some(first) = series.samples.first() {
             series.mark_low(0, first.clock_hour(), i64::MAX);
         }
+        (0..series.samples.len()).for_each(|place| series.mark_poor(place));
         series
     }
 
@@ -87,9 +64,7 @@ impl Series {
         let hour = sample.clock_hour();
         let place = match self.samples.last().map(|last| last.clock_hour()) {
             Some(last) if last == hour => self.samples.len() - 1,
-            Some(last) if last > hour => {
-                self.samples.count_before(|at_ms| at_ms.div_euclid(MS_PER_HOUR) < hour)
-            }
+            Some(last) if last > hour => self.samples.count_before(hour.saturating_mul(MS_PER_HOUR)),
             _ => self.samples.len(),
         };
         match self.samples.get(place).filter(|same| same.clock_hour() == hour) {
@@ -98,6 +73,7 @@ impl Series {
             None => self.samples.insert(place, sample),
         }
         self.mark_low(place, hour, hour.saturating_add(BASELINE_HOURS));
+        self.mark_poor(place);
         // Without a live event nothing ages: the hours that a row could ask for at once are the bound.
         if self.samples.len() as i64 > kept_days(self.input) * 24
             && let Some(oldest) = self.samples.first().map(|oldest| oldest.clock_hour())
@@ -133,11 +109,19 @@ impl Series {
         }
     }
 
+    /// Marks the recovery at `place` if it is poor.
+    fn mark_poor(&mut self, place: usize) {
+        if self.input == Input::RecoveryScore {
+            let is_poor = self.samples.get(place).is_some_and(|sample| sample.milli < PATTERN_RECOVERY_BELOW);
+            self.samples.mark(place, is_poor);
+        }
+    }
+
     fn forget_before(&mut self, newest_live: Timestamp) {
         let horizon_ms = newest_live.plus_ms(-kept_days(self.input) * MS_PER_DAY).as_ms();
         if self.samples.first().is_some_and(|first| first.at_ms < horizon_ms) {
             // Marks of what was less than a week younger stay as they are: no row asks for samples so old.
-            self.samples.remove(0..self.samples.count_before(|at_ms| at_ms < horizon_ms));
+            self.samples.remove(0..self.samples.count_before(horizon_ms));
         }
     }
 
@@ -145,8 +129,8 @@ impl Series {
     fn week_before(&self, clock_hour: i64) -> std::ops::Range<usize> {
         let start_ms = clock_hour.saturating_sub(BASELINE_HOURS).saturating_mul(MS_PER_HOUR);
         let end_ms = clock_hour.saturating_mul(MS_PER_HOUR);
-        let start = self.samples.count_before(|at_ms| at_ms < start_ms);
-        start..self.samples.count_before(|at_ms| at_ms < end_ms).max(start)
+        let start = self.samples.count_before(start_ms);
+        start..self.samples.count_before(end_ms).max(start)
     }
 
     fn baseline(&self, clock_hour: i64, defaults: &DefaultBaselines) -> Baseline {
@@ -157,9 +141,12 @@ impl Series {
 
     /// The places of the samples less than `span_ms` before `at`, and not after it.
     fn within(&self, at: Timestamp, span_ms: i64) -> std::ops::Range<usize> {
-        let (after_ms, at_ms) = (at.plus_ms(-span_ms).as_ms(), at.as_ms());
-        let start = self.samples.count_before(|sample_ms| sample_ms <= after_ms);
-        start..self.samples.count_before(|sample_ms| sample_ms <= at_ms).max(start)
+        let count_until = |until: Timestamp| match until.as_ms().checked_add(1) {
+            Some(after_ms) => self.samples.count_before(after_ms),
+            None => self.samples.len(),
+        };
+        let start = count_until(at.plus_ms(-span_ms));
+        start..count_until(at).max(start)
     }
 }
 
@@ -229,45 +216,19 @@ impl Samples {
 
     /// How many past local days make `at` a low hour or a poor weekday, where the user's offset is `offset`.
     pub(super) fn pattern_days(&self, at: Timestamp, offset: UtcOffset) -> PatternDays {
-        let now = LocalTime::of(at, offset);
-        let (mut low_days, mut poor_days) = (Days::default(), Days::default());
+        let (mut low_days, mut poor_days) = (LocalDays::default(), LocalDays::default());
+        let hour = Slot::of(Recurring::HourOfDay, at, offset);
+        let weekday = Slot::of(Recurring::Weekday, at, offset);
         for series in &self.0 {
-            let samples = &series.samples;
+            let marked_days = |span_ms, slot| series.samples.marked_days(series.within(at, span_ms), slot);
             match series.input {
-                Input::Hrv => {
-                    for place in samples.marked_among(series.within(at, HOUR_PATTERN_MS)) {
-                        low_days.add(samples.get(place).map(local).filter(|local| local.hour == now.hour));
-                    }
-                }
-                Input::RecoveryScore => {
-                    for place in series.within(at, WEEKDAY_PATTERN_MS) {
-                        let poor = samples.get(place).filter(|sample| sample.milli < PATTERN_RECOVERY_BELOW);
-                        poor_days.add(poor.map(local).filter(|local| local.weekday() == now.weekday()));
-                    }
-                }
+                Input::Hrv => low_days |= marked_days(HOUR_PATTERN_MS, &hour),
+                Input::RecoveryScore => poor_days |= marked_days(WEEKDAY_PATTERN_MS, &weekday),
                 Input::HeartRate | Input::StressLevel => {}
             }
         }
-        PatternDays { hour: low_days.0.len(), weekday: poor_days.0.len() }
+        PatternDays { hour: low_days.len(), weekday: poor_days.len() }
     }
-}
-
-/// Different local days: so few that a look at each is the quickest.
-#[derive(Default)]
-struct Days(Vec<i64>);
-
-impl Days {
-    fn add(&mut self, local: Option<LocalTime>) {
-        if let Some(LocalTime { day, .. }) = local
-            && !self.0.contains(&day)
-        {
-            self.0.push(day);
-        }
-    }
-}
-
-fn local(sample: Sample) -> LocalTime {
-    LocalTime::at_ms(sample.at_ms, sample.offset_minutes)
 }
 
 /// As it is stored.
