@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset, Zone};
 use crate::vendors::json;
-use crate::vendors::timestamp::{Moment, TimeError, is_local};
+use crate::vendors::timestamp::{Moment, TimeError, is_day, is_local};
 
 /// What is known of it while an item is read.
 #[derive(Debug)]
@@ -27,6 +27,14 @@ impl<'d> Clock<'d> {
     /// Whether UTC stood in for it.
     pub(super) fn is_guessed(&self) -> bool {
         self.is_guessed.get()
+    }
+
+    /// Reads what calls something by its time. A day alone is a name: the same one wherever the user is.
+    pub(super) fn read_name(&self, raw: &RawValue) -> Result<Moment, TimeError> {
+        match json::text(raw).is_ok_and(|text| is_day(&text)) {
+            true => Moment::from_app(raw, self.received_at),
+            false => self.read(raw, None),
+        }
     }
 
     /// Reads a time. One without an offset has the `offset` that stands beside it, else that of the user's zone.
