@@ -188,11 +188,11 @@ fn a_nights_totals_are_decimal_hours() {
 
 #[test]
 fn a_night_called_by_its_day_alone_is_the_same_night_in_every_zone() {
-    let body = body(&metric(
-        "sleep_analysis",
-        "hr",
-        r#"{"date":"2026-09-10","totalSleep":7,"sleepEnd":"2026-09-10 06:30:00 +0200","source":"Watch"}"#,
-    ));
+    let point = |date: &str| {
+        let rest = r#""totalSleep":7,"sleepEnd":"2026-09-10 06:30:00 +0200","source":"Watch""#;
+        metric("sleep_analysis", "hr", &format!(r#"{{"date":"{date}",{rest}}}"#))
+    };
+    let body = body(&point("2026-09-10"));
     let device = healthkit_device();
     let verified = verify(&device, &fields([("x-api-key", HEALTHKIT_KEY)]), &body).unwrap();
     // Nobody has to be asked where the user is.
@@ -206,6 +206,14 @@ fn a_night_called_by_its_day_alone_is_the_same_night_in_every_zone() {
     assert_eq!(untold.reading.timestamp.to_string(), "2026-09-10T04:30:00Z");
     for zone in ["Europe/Berlin", "America/Los_Angeles", "Pacific/Auckland"] {
         assert_eq!(night(Some(zone)), untold, "{zone}");
+    }
+    // Told by its midnight it is that night too, and on a phone that has crossed an ocean since.
+    let called = |date: &str| read(&point(date))[0].identity;
+    for midnight in ["00:00:00 +0200", "00:00:00 -0400", "12:00:00\u{202f}AM +1300", "00:00:00"] {
+        assert_eq!(called(&format!("2026-09-10 {midnight}")), untold.identity, "{midnight}");
+    }
+    for other in ["2026-09-11", "2026-09-09 22:00:00 +0000", "2026-09-10 06:30:00 +0200"] {
+        assert_ne!(called(other), untold.identity, "{other}");
     }
 }
 
