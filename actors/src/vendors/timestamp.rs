@@ -110,6 +110,12 @@ pub(super) fn is_local(text: &str) -> bool {
     !is_unix && !time.contains(['+', '-', 'Z', 'z', 'U', 'G'])
 }
 
+/// Whether a text tells a day and no time of it.
+pub(super) fn is_day(text: &str) -> bool {
+    let mut rest = Cursor(text.trim());
+    read_date(&mut rest).is_some() && rest.0.is_empty()
+}
+
 /// `date [T|space] time [am|pm] [offset]`, or a date alone, which is its midnight.
 fn read_civil(text: &str) -> Option<Moment> {
     let mut rest = Cursor(text);
@@ -215,16 +221,17 @@ impl Cursor<'_> {
         (len > 0).then_some(ms)
     }
 
+    /// `am` or `PM`; phones in other languages write `a.m.` and `p. m.`
     fn meridiem(&mut self) -> Option<Meridiem> {
-        let word = self.0.get(..2)?;
-        let meridiem = if word.eq_ignore_ascii_case("am") {
-            Meridiem::Am
-        } else if word.eq_ignore_ascii_case("pm") {
-            Meridiem::Pm
-        } else {
-            return None;
+        let meridiem = match self.0.bytes().next()? {
+            b'a' | b'A' => Meridiem::Am,
+            b'p' | b'P' => Meridiem::Pm,
+            _ => return None,
         };
-        self.0 = &self.0[2..];
+        let rest = &self.0[1..];
+        let dotted = rest.strip_prefix('.').map(str::trim_start);
+        let rest = dotted.unwrap_or(rest).strip_prefix(['m', 'M'])?;
+        self.0 = rest.strip_prefix('.').filter(|_| dotted.is_some()).unwrap_or(rest);
         Some(meridiem)
     }
 }

@@ -4,9 +4,9 @@ use std::cell::Cell;
 
 use serde_json::value::RawValue;
 
-use crate::domain::time::{MS_PER_MINUTE, Timestamp, UtcOffset, Zone};
+use crate::domain::time::{MS_PER_DAY, MS_PER_MINUTE, Timestamp, UtcOffset, Zone};
 use crate::vendors::json;
-use crate::vendors::timestamp::{Moment, TimeError, is_local};
+use crate::vendors::timestamp::{Moment, TimeError, is_day, is_local};
 
 /// What is known of it while an item is read.
 #[derive(Debug)]
@@ -27,6 +27,19 @@ impl<'d> Clock<'d> {
     /// Whether UTC stood in for it.
     pub(super) fn is_guessed(&self) -> bool {
         self.is_guessed.get()
+    }
+
+    /// Reads what calls something by its time. A day, told alone or as its midnight, is a name: the same one wherever
+    /// the user is, and wherever the user has travelled to since.
+    pub(super) fn read_name(&self, raw: &RawValue) -> Result<Moment, TimeError> {
+        if json::text(raw).is_ok_and(|text| is_day(&text)) {
+            return Moment::from_app(raw, self.received_at);
+        }
+        let moment = self.read(raw, None)?;
+        let offset_ms = moment.utc_offset.map_or(0, |offset| i64::from(offset.minutes()) * MS_PER_MINUTE);
+        let shown = moment.at.plus_ms(offset_ms);
+        let is_midnight = shown.as_ms().rem_euclid(MS_PER_DAY) == 0;
+        Ok(if is_midnight { Moment { at: shown, utc_offset: None } } else { moment })
     }
 
     /// Reads a time. One without an offset has the `offset` that stands beside it, else that of the user's zone.

@@ -110,7 +110,6 @@ fn times(members: &Members<'_>, item: &Item<'_>) -> Result<(Moment, Times), Refu
         let read = |raw| item.clock.read(raw, None).map_err(|error| refuse(at())(error.to_string()));
         raw.map(read).transpose()
     };
-    let date = moment("date")?;
     let end = match moment("sleepEnd")? {
         Some(end) => Some(end),
         None => moment("inBedEnd")?,
@@ -119,10 +118,15 @@ fn times(members: &Members<'_>, item: &Item<'_>) -> Result<(Moment, Times), Refu
         Some(start) => Some(start),
         None => moment("inBedStart")?,
     };
-    let date = date.or(end).ok_or_else(|| refuse("/date")("is missing"))?;
-    let end = end.unwrap_or(date);
+    let name = members.get("date").map_err(refuse("/date"))?;
+    let name = name.map(|raw| item.clock.read_name(raw)).transpose();
+    let name = name.map_err(|error| refuse("/date")(error.to_string()))?;
+    let end = match end {
+        Some(end) => end,
+        None => moment("date")?.ok_or_else(|| refuse("/date")("is missing"))?,
+    };
     let start = start.map_or(end.at, |start| start.at.min(end.at));
-    Ok((date, Times { start, end }))
+    Ok((name.unwrap_or(end), Times { start, end }))
 }
 
 /// A part of the night in milliseconds; none if it is absent or refused.

@@ -130,9 +130,10 @@ pub(super) fn accept(
     })
 }
 
-/// Names the unit, since that is what somebody must mend; the text is the sender's, so only plain characters.
+/// Names the unit, since that is what somebody must mend; the text is the sender's, so only what is plain to see.
 fn unknown_unit(unit: &str, kind: &QuantityType) -> String {
-    let shown: String = unit.chars().filter(|c| matches!(c, ' '..='~')).take(UNIT_SHOWN_CHARS).collect();
+    let is_plain = |c: &char| matches!(c, ' '..='~' | '°' | '·' | '⁻' | '℃' | '℉') || c.is_alphanumeric();
+    let shown: String = unit.chars().filter(is_plain).take(UNIT_SHOWN_CHARS).collect();
     let known: Vec<&str> = kind.unit_names().collect();
     format!("unknown unit `{shown}`: {} is accepted in {}", kind.metric_name(), known.join(", "))
 }

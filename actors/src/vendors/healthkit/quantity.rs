@@ -66,6 +66,10 @@ impl QuantityType {
         Self { method: Some(HrvMethod::Sdnn), ..self }
     }
 
+    pub(super) const fn rmssd(self) -> Self {
+        Self { method: Some(HrvMethod::Rmssd), ..self }
+    }
+
     /// The accepted units, for the sentence that refuses another.
     pub(super) fn unit_names(&self) -> impl Iterator<Item = &'static str> {
         let counted = self.counted.map(|_| COUNT);

@@ -72,6 +72,9 @@ quantities! {
         samples [b"heartratevariabilitysdnn"],
         exports [b"heartratevariability", b"heartratevariabilitysdnn"] =
         row("heartratevariabilitysdnn", Metric::Hrv).sdnn();
+    // Apple's second variability, since iOS 27.
+    HRV_RMSSD: samples [b"heartratevariabilityrmssd"], exports [b"heartratevariabilityrmssd"] =
+        row("heartratevariabilityrmssd", Metric::Hrv).rmssd();
     HEART_RATE_RECOVERY:
         samples [b"heartraterecoveryoneminute"],
         exports [b"cardiorecovery", b"heartraterecovery"] =
@@ -138,7 +141,8 @@ quantities! {
 /// The longest name of a type, without underscores.
 const NAME_MAX_BYTES: usize = 96;
 
-/// A name without regard to case, `_`, spaces and `-`, on the stack: each sample has at least one.
+/// A name without regard to case, `_`, spaces, `-`, `+` and `&` (older exports write `weight_&_body_mass`), on the stack:
+/// each sample has at least one.
 pub(super) struct Folded {
     bytes: [u8; NAME_MAX_BYTES],
     len: usize,
@@ -148,7 +152,7 @@ impl Folded {
     /// None for a name that is longer than any that we know.
     pub(super) fn of(name: &str) -> Option<Self> {
         let mut folded = Self { bytes: [0; NAME_MAX_BYTES], len: 0 };
-        for byte in name.bytes().filter(|byte| !matches!(byte, b'_' | b' ' | b'-')) {
+        for byte in name.bytes().filter(|byte| !matches!(byte, b'_' | b' ' | b'-' | b'+' | b'&')) {
             *folded.bytes.get_mut(folded.len)? = byte.to_ascii_lowercase();
             folded.len += 1;
         }

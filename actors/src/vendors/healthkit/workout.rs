@@ -100,6 +100,10 @@ pub(super) const OF_RATES: [(&str, &QuantityType); 2] = [("avg", &WORKOUT_AVERAG
 /// The member of a workout's samples.
 pub(super) const SERIES: &str = "heartRateData";
 
+/// What its samples are. The first version of Health Auto Export's workouts has them in `count`, which is by the minute.
+static BEATS: QuantityType =
+    QuantityType::new(HEART_RATE.name, HEART_RATE.metric).counted(HEART_RATE.metric.dimension().units()[0]);
+
 impl Total {
     fn unit_name_if_plain(&self) -> Option<Cow<'static, str>> {
         self.unit.map(|unit| Cow::Borrowed(unit.names[0]))
@@ -293,7 +297,7 @@ fn series(members: &Members<'_>, item: &mut Item<'_>) -> Result<(), Refusal> {
     let at = || refuse(format!("/{SERIES}"));
     let Some(raw) = members.get(SERIES).map_err(at())? else { return Ok(()) };
     let list = json::array(raw).map_err(at())?;
-    let taken = Taken { kind: &HEART_RATE, unit: None, context: Some(Context::Workout) };
+    let taken = Taken { kind: &BEATS, unit: None, context: Some(Context::Workout) };
     for (place, raw) in list.into_iter().enumerate() {
         if let Err(refusal) = export::point(raw, &taken, item) {
             item.refused.push(refusal.below(&format!("/{SERIES}/{place}")));

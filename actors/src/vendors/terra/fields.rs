@@ -182,8 +182,8 @@ pub(super) struct Series {
     /// The member with the time.
     pub(super) time: &'static str,
     pub(super) fields: &'static [Field],
-    /// Only samples whose `type` is this.
-    pub(super) only: Option<&'static str>,
+    /// Only samples whose `type` is one of these.
+    pub(super) only: Option<&'static [&'static str]>,
     /// Not if there are samples here: they are the same, in less detail.
     pub(super) unless: Option<&'static [&'static str]>,
 }
@@ -192,9 +192,9 @@ const fn series(at: &'static [&'static str], fields: &'static [Field]) -> Series
     Series { at, time: "timestamp", fields, only: None, unless: None }
 }
 
-/// Muscles have their own saturation, which is none of the blood's.
+/// Muscles have their own saturation (1, `SmO2`), which is none of the blood's.
 const SATURATION: Series = Series {
-    only: Some("SpO2"),
+    only: Some(&["0", "SpO2"]),
     ..series(
         &["oxygen_data", "saturation_samples"],
         &[Field::new("percentage", Metric::BloodOxygen).given_in(PERCENT)],

@@ -19,10 +19,11 @@ pub(super) fn readings(record: &mut Record<'_, '_>, series: &Series, times: &Tim
     let mut readings = Vec::with_capacity(samples.len());
     for (place, raw) in samples {
         let Some(mut sample) = record.inner(raw, &format!("{path}/{place}")) else { continue };
-        if let Some(only) = series.only
-            && !sample.text("type").is_some_and(|kind| kind.eq_ignore_ascii_case(only))
-        {
-            continue;
+        if let Some(only) = series.only {
+            let kind = sample.read("type", json::id).unwrap_or_default();
+            if !only.iter().any(|name| name.eq_ignore_ascii_case(&kind)) {
+                continue;
+            }
         }
         readings.extend(sample_readings(&mut sample, series, times));
     }

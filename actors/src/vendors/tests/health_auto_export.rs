@@ -1,11 +1,13 @@
 //! Health Auto Export: every name, shape and unit of its metrics, and windows that overlap.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::domain::admission::Version;
 use crate::domain::event::HrvMethod;
-use crate::domain::ids::Identity;
+use crate::domain::ids::{Identity, UserId};
+use crate::domain::time::Zone;
 
 fn body(metrics: &str) -> String {
     format!(r#"{{"user_id":"u","data":{{"metrics":[{metrics}]}}}}"#)
@@ -48,6 +50,8 @@ fn every_name_is_read_in_every_unit_of_the_users_choice() {
         ("step_count", "steps", "377", "steps", 377.0),
         ("walking_running_distance", "km", "1.2", "distance_meters", 1200.0),
         ("walking_running_distance", "mi", "2", "distance_meters", 3218.688),
+        ("walking_+_running_distance", "mi", "2", "distance_meters", 3218.688),
+        ("walking_&_running_distance", "km", "1.2", "distance_meters", 1200.0),
         ("active_energy", "kcal", "12.5", "active_calories", 12.5),
         ("active_energy", "kJ", "41.84", "active_calories", 10.0),
         ("basal_energy_burned", "kJ", "4184", "basal_calories", 1000.0),
@@ -60,6 +64,7 @@ fn every_name_is_read_in_every_unit_of_the_users_choice() {
         ("vo2_max", "ml/kg*min", "42.5", "vo2max", 42.5),
         ("weight_body_mass", "kg", "72.4", "weight", 72.4),
         ("weight_body_mass", "lb", "150", "weight", 68.0388555),
+        ("weight_&_body_mass", "lb", "150", "weight", 68.0388555),
         ("body_fat_percentage", "%", "19.2", "body_fat", 19.2),
         ("body_fat_percentage", "%", "0.192", "body_fat", 19.2),
         ("body_mass_index", "count", "22.1", "bmi", 22.1),
@@ -179,6 +184,37 @@ fn a_nights_totals_are_decimal_hours() {
     );
     let at = |point: usize, field: &str| (point, format!("/data/metrics/0/data/{point}{field}"));
     assert_eq!(refused(&bad), [at(0, "/deep"), at(1, "/totalSleep"), at(2, "/date")]);
+}
+
+#[test]
+fn a_night_called_by_its_day_alone_is_the_same_night_in_every_zone() {
+    let point = |date: &str| {
+        let rest = r#""totalSleep":7,"sleepEnd":"2026-09-10 06:30:00 +0200","source":"Watch""#;
+        metric("sleep_analysis", "hr", &format!(r#"{{"date":"{date}",{rest}}}"#))
+    };
+    let body = body(&point("2026-09-10"));
+    let device = healthkit_device();
+    let verified = verify(&device, &fields([("x-api-key", HEALTHKIT_KEY)]), &body).unwrap();
+    // Nobody has to be asked where the user is.
+    assert!(matches!(device.decode(&verified, NOW), Ok(Decoded::Events { .. })));
+    let night = |zone: Option<&str>| {
+        let zone = zone.map(|name| (UserId::parse("u").unwrap(), Zone::of_name(name).unwrap()));
+        let zones = Arc::new(zone.into_iter().collect());
+        facts(&events(device.decode(&verified.in_zones(zones), NOW)).0[0])[0].clone()
+    };
+    let untold = night(None);
+    assert_eq!(untold.reading.timestamp.to_string(), "2026-09-10T04:30:00Z");
+    for zone in ["Europe/Berlin", "America/Los_Angeles", "Pacific/Auckland"] {
+        assert_eq!(night(Some(zone)), untold, "{zone}");
+    }
+    // Told by its midnight it is that night too, and on a phone that has crossed an ocean since.
+    let called = |date: &str| read(&point(date))[0].identity;
+    for midnight in ["00:00:00 +0200", "00:00:00 -0400", "12:00:00\u{202f}AM +1300", "00:00:00"] {
+        assert_eq!(called(&format!("2026-09-10 {midnight}")), untold.identity, "{midnight}");
+    }
+    for other in ["2026-09-11", "2026-09-09 22:00:00 +0000", "2026-09-10 06:30:00 +0200"] {
+        assert_ne!(called(other), untold.identity, "{other}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::admission::Version;
+use crate::domain::event::HrvMethod;
 
 const AT: &str = r#""timestamp":"2026-09-10T06:42:11Z""#;
 const SPAN: &str = r#""startDate":"2026-09-10T06:00:00+02:00","endDate":"2026-09-10T06:15:00+02:00""#;
@@ -76,6 +77,25 @@ fn every_other_quantity_becomes_its_metric_in_every_unit() {
             assert_eq!(readings(&sample), [(metric, expected, event.to_owned())], "{sample}");
         }
     }
+}
+
+#[test]
+fn each_variability_has_its_own_method() {
+    let method = |name: &str| {
+        let sample = format!(r#"{{"type":"{name}","value":42,"unit":"ms",{AT}}}"#);
+        let (drafts, rejected) = decode(&format!(r#"{{"user_id":"u","samples":[{sample}]}}"#));
+        assert_eq!(rejected.total, 0, "{rejected:?}");
+        let reading = &facts(&drafts[0])[0].reading;
+        (reading.metric.name(), reading.value, reading.method.map(HrvMethod::name))
+    };
+    assert_eq!(method("HKQuantityTypeIdentifierHeartRateVariabilitySDNN"), ("hrv", 42.0, Some("sdnn")));
+    // Since iOS 27.
+    assert_eq!(method("HKQuantityTypeIdentifierHeartRateVariabilityRMSSD"), ("hrv", 42.0, Some("rmssd")));
+    // Nobody knows which of the two.
+    assert_eq!(
+        refused(&format!(r#"{{"type":"heartRateVariability","value":42,{AT}}}"#)),
+        [(0, "/samples/0/type".to_owned())]
+    );
 }
 
 #[test]

@@ -223,6 +223,26 @@ fn a_body_is_read_sample_by_sample() {
 }
 
 #[test]
+fn the_saturation_of_muscles_is_none_of_the_bloods_by_number_or_name() {
+    let body = |kind: Value| {
+        json!({
+            "metadata": {"start_time": "2026-09-10T00:00:00Z"},
+            "oxygen_data": {"saturation_samples": [{"timestamp": "2026-09-10T07:00:00Z", "percentage": 91, "type": kind}]},
+        })
+    };
+    for blood in [json!(0), json!("SpO2"), json!("spo2")] {
+        assert_eq!(told("body", &body(blood)), ["blood_oxygen 91 2026-09-10T07:00:00Z"]);
+    }
+    for other in [json!(1), json!("SmO2"), json!(2), json!("01"), Value::Null] {
+        let (drafts, rejected) = read("body", &body(other));
+        assert_eq!((drafts.len(), rejected.total), (0, 0));
+    }
+    let (drafts, rejected) = read("body", &body(json!([0])));
+    let place = "/data/0/oxygen_data/saturation_samples/0/type";
+    assert_eq!((drafts.len(), rejected.listed[0].path.as_str()), (0, place));
+}
+
+#[test]
 fn what_is_impossible_is_refused_by_its_place_and_nothing_else_with_it() {
     let good = json!({"metadata": {"start_time": "2026-09-09T00:00:00Z"}, "distance_data": {"steps": 10}});
     let bad = json!({

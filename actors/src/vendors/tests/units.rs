@@ -126,6 +126,8 @@ fn an_unknown_unit_is_refused_by_its_name() {
         ("ActiveEnergyBurned", "CAL", "CAL"),
         ("DistanceWalkingRunning", "M", "M"),
         ("OxygenSaturation", "fraction", "fraction"),
+        ("BodyTemperature", "℃", "℃"),
+        ("VO2Max", "mL·kg⁻¹", "mL·kg⁻¹"),
         ("BodyTemperature", "\u{1b}[31mk\u{202e}\n", "[31mk"),
         ("StepCount", "0123456789012345678901234567890123456789", "01234567890123456789012345678901"),
     ];
