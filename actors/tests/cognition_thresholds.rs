@@ -92,10 +92,16 @@ fn a_mistake_is_told_in_words_of_the_file_and_not_of_its_parser() {
             "hrv_drop_ms stands there twice at line 3, column 3",
         ),
         ("thresholds:\n  hrv_drop_ms: .inf\n", "expected a number that is not infinite at line 2, column 16"),
-        ("thresholds:\n  hrv_drop_ms: 1e400\n", "expected a number that is not infinite at line 2, column 16"),
+        (
+            "thresholds:\n  hrv_drop_ms: 1e400\n",
+            "expected a number that is not infinite at line 2, column 16",
+        ),
         ("thresholds: 5\n", "expected keys with values at line 1, column 13"),
         ("triggers: { metric: hrv }\n", "expected a list at line 1, column 11"),
-        ("thresholds: {}\n---\nthresholds: {}\n", "expected nothing more: one file is one document at line 3"),
+        (
+            "thresholds: {}\n---\nthresholds: {}\n",
+            "expected nothing more: one file is one document at line 3",
+        ),
     ];
     for (yaml, told) in cases {
         let error = Thresholds::parse(yaml).expect_err(yaml);

@@ -50,7 +50,9 @@ impl ThresholdsError {
 /// What is wrong where the parser speaks of itself: of its options, functions and events.
 fn in_words_of_the_file(error: &YamlError) -> Option<String> {
     let words = match error {
-        YamlError::DuplicateMappingKey { key: Some(key), .. } => return Some(format!("{key} stands there twice")),
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => {
+            return Some(format!("{key} stands there twice"));
+        }
         YamlError::DuplicateMappingKey { .. } => "this key stands there twice",
         YamlError::NonFiniteFloat { .. } => "expected a number that is not infinite",
         YamlError::MultipleDocuments { .. } => "expected nothing more: one file is one document",
