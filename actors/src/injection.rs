@@ -118,14 +118,21 @@ fn draft(
 }
 
 /// What serde says of a value of ours names fields and what was expected. It may quote a word of the body, so only
-/// what stands before the first quotation mark, and the place, are told.
+/// what stands before the first quotation mark is told; the name of a field that is missing is ours.
 fn shape(error: &serde_json::Error) -> String {
     let text = error.to_string();
+    if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        return format!("{field} is missing");
+    }
     let before_place = text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before);
     match before_place.find(['"', '`']) {
         None => before_place.to_owned(),
         Some(_) => {
             let expected = before_place.split(", expected ").nth(1);
+            let expected = expected.map(|expected| match expected.starts_with("struct ") {
+                true => "an object as on the topic",
+                false => expected,
+            });
             let known = expected.map_or_else(String::new, |expected| format!(": expected {expected}"));
             format!("does not fit{known}")
         }
@@ -147,6 +154,25 @@ mod tests {
             let error = decode(body.as_bytes(), Timestamp::from_ms(0));
             let expected = DecodeError::NotJson { what: "unexpected end", line, column };
             assert_eq!(error, Err(expected), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_by_its_field_and_without_a_word_of_the_body() {
+        let event = r#""device_type":"terra","user_id":"ada","timestamp":"2026-11-21T10:00:00Z""#;
+        let cases = [
+            ("{}".to_owned(), "device_type is missing"),
+            ("\"ada\"".to_owned(), "does not fit: expected an object as on the topic"),
+            (format!("{{{event}}}"), "/readings must hold at least one reading"),
+            (
+                format!(r#"{{{event},"readings":["ada"]}}"#),
+                "/readings/0 does not fit: expected an object as on the topic",
+            ),
+            (format!(r#"{{{event},"readings":[{{"metric":"hrv"}}]}}"#), "/readings/0 value is missing"),
+        ];
+        for (body, told) in cases {
+            let error = decode(body.as_bytes(), Timestamp::from_ms(0)).expect_err(&body);
+            assert_eq!(error.to_string(), format!("nothing usable in the record: {told}"), "{body}");
         }
     }
 }

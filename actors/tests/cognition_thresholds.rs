@@ -85,6 +85,31 @@ fn a_file_with_a_mistake_is_refused_whole_with_its_line() {
 }
 
 #[test]
+fn a_mistake_is_told_in_words_of_the_file_and_not_of_its_parser() {
+    let cases = [
+        (
+            "thresholds:\n  hrv_drop_ms: 20\n  hrv_drop_ms: 21\n",
+            "hrv_drop_ms stands there twice at line 3, column 3",
+        ),
+        ("thresholds:\n  hrv_drop_ms: .inf\n", "expected a number that is not infinite at line 2, column 16"),
+        (
+            "thresholds:\n  hrv_drop_ms: 1e400\n",
+            "expected a number that is not infinite at line 2, column 16",
+        ),
+        ("thresholds: 5\n", "expected keys with values at line 1, column 13"),
+        ("triggers: { metric: hrv }\n", "expected a list at line 1, column 11"),
+        (
+            "thresholds: {}\n---\nthresholds: {}\n",
+            "expected nothing more: one file is one document at line 3",
+        ),
+    ];
+    for (yaml, told) in cases {
+        let error = Thresholds::parse(yaml).expect_err(yaml);
+        assert!(error.to_string().starts_with(told), "{yaml}{error}");
+    }
+}
+
+#[test]
 fn a_users_own_values_stand_over_everybodys() {
     let thresholds = Thresholds::parse(
         "thresholds:\n  recovery_score_low: 30\n  stress_level_high: 0.6\nusers:\n  user-1:\n    thresholds:\n      \

@@ -208,5 +208,10 @@ pub enum DecodeError {
 }
 
 fn summary(rejected: &Rejections) -> String {
-    rejected.listed.iter().take(3).map(|r| format!("{} {}", r.path, r.detail)).collect::<Vec<_>>().join("; ")
+    let told = |path: &str, detail: &str| match path {
+        // The record itself.
+        "" => detail.to_owned(),
+        _ => format!("{path} {detail}"),
+    };
+    rejected.listed.iter().take(3).map(|r| told(&r.path, &r.detail)).collect::<Vec<_>>().join("; ")
 }

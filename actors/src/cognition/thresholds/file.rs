@@ -33,6 +33,10 @@ impl ThresholdsError {
         let mut read = yaml.lines().map(|line| line.split('#').next().unwrap_or_default());
         let may_name_users = read.any(|line| line.to_ascii_lowercase().contains("user"));
         let problem = match (may_name_users, line, column) {
+            (false, Some(line), Some(column)) => match in_words_of_the_file(error.without_snippet()) {
+                Some(words) => format!("{words} at line {line}, column {column}"),
+                None => error.without_snippet().to_string(),
+            },
             (false, ..) => error.without_snippet().to_string(),
             (true, Some(line), Some(column)) => {
                 format!("line {line} column {column}: {}", without_content(error))
@@ -41,6 +45,22 @@ impl ThresholdsError {
         };
         Self { line, column, problem }
     }
+}
+
+/// What is wrong where the parser speaks of itself: of its options, functions and events.
+fn in_words_of_the_file(error: &YamlError) -> Option<String> {
+    let words = match error {
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => {
+            return Some(format!("{key} stands there twice"));
+        }
+        YamlError::DuplicateMappingKey { .. } => "this key stands there twice",
+        YamlError::NonFiniteFloat { .. } => "expected a number that is not infinite",
+        YamlError::MultipleDocuments { .. } => "expected nothing more: one file is one document",
+        YamlError::Unexpected { expected: "mapping start", .. } => "expected keys with values",
+        YamlError::Unexpected { expected: "sequence start", .. } => "expected a list",
+        _ => return None,
+    };
+    Some(words.to_owned())
 }
 
 /// What is wrong, in words that hold nothing of the file.
