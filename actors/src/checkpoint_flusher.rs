@@ -3,6 +3,9 @@
 //! States, the switches and dead letters beside them, and the positions that they cover go in one transaction.
 //! Positions move only with a flush of everything dirty. If the process dies here, the log is read again from the
 //! stored positions, and each stored state knows how far it has come.
+//!
+//! What is urgent goes in two flushes at a time, of different users: while one is being committed, the next one waits in
+//! the store's queue, and goes with the commit after it. A flush of everything leaves it room between its transactions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::cognition::thresholds::Thresholds;
-use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES, Scope};
+use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES};
 use crate::domain::ids::UserId;
 use crate::domain::message::{Message, Topic};
 use crate::kafka_publisher::Outlet;
@@ -24,6 +27,8 @@ use crate::supervision::{idle, waiting};
 
 /// How often states that wait for their turn are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// One that is being committed, and one that waits for the next commit.
+const URGENT_AT_ONCE: usize = 2;
 
 /// What the flusher works with; all of it outlives the flusher.
 pub struct FlusherParts {
@@ -49,8 +54,10 @@ pub struct FlusherParts {
     pub dirty: parking_lot::Mutex<DirtyStates>,
     /// Woken when something should be flushed at once.
     pub wake: tokio::sync::Notify,
-    /// One flush at a time.
+    /// One flush of everything at a time.
     pub flushing: tokio::sync::Mutex<()>,
+    /// Shared by urgent flushes, whose users are different; whoever else saves has it alone.
+    pub saving: tokio::sync::RwLock<()>,
 }
 
 /// The one flusher of a bridge.
@@ -70,47 +77,59 @@ impl FlusherParts {
         let mut everything = tokio::time::interval(self.interval);
         everything.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         everything.tick().await;
-        let mut look = tokio::time::interval(TICK);
         loop {
-            let scope = idle(async {
-                tokio::select! {
-                    _ = everything.tick() => Scope::Everything,
-                    _ = look.tick() => Scope::Urgent,
-                    () = self.wake.notified() => Scope::Urgent,
-                }
-            })
-            .await;
-            if let Err(error) = self.flush(scope).await {
-                // What is dirty stays dirty, and goes with the next flush.
-                let error = error.to_string();
-                self.telemetry.emit(PipelineEvent::Retrying { actor: "flusher", error });
-                idle(tokio::time::sleep(TICK)).await;
+            idle(everything.tick()).await;
+            if let Err(error) = self.flush().await {
+                self.rest_after(&error).await;
             }
         }
     }
 
-    async fn flush(&self, scope: Scope) -> Result<(), StoreError> {
+    async fn run_urgent(self: Arc<Self>) {
+        loop {
+            // Also when nobody calls: a change becomes urgent with time.
+            let _ = idle(tokio::time::timeout(TICK, self.wake.notified())).await;
+            loop {
+                match self.flush_urgent().await {
+                    // What has come of the same users meanwhile, the other one has left to us.
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => self.rest_after(&error).await,
+                }
+            }
+        }
+    }
+
+    /// What is dirty stays dirty, and goes with the next flush.
+    async fn rest_after(&self, error: &StoreError) {
+        let error = error.to_string();
+        self.telemetry.emit(PipelineEvent::Retrying { actor: "flusher", error });
+        idle(tokio::time::sleep(TICK)).await;
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.flushing.lock().await;
         // Taken first: the states taken after it have come at least as far.
-        let positions = match scope {
-            Scope::Everything => self.positions_to_move().await?,
-            Scope::Urgent => Vec::new(),
-        };
-        let users = self.dirty.lock().users(scope);
+        let positions = self.positions_to_move().await?;
+        let users = self.dirty.lock().users();
         self.flush_users(&users, positions).await
+    }
+
+    /// Whether there was anything.
+    async fn flush_urgent(&self) -> Result<bool, StoreError> {
+        let _beside_others = self.saving.read().await;
+        let started = Instant::now();
+        let users = InHand::take(&self.dirty);
+        let has_dead_letters = self.dirty.lock().has_dead_letters();
+        for some_users in chunks(&users.0, has_dead_letters) {
+            self.flush_some(some_users, Vec::new()).await?;
+        }
+        self.tell_saved(users.0.len(), started);
+        Ok(!users.0.is_empty() || has_dead_letters)
     }
 
     /// Makes everything of these users durable, before they are put away.
     async fn settle(&self, users: &[UserId]) -> Result<(), StoreError> {
-        {
-            let mut dirty = self.dirty.lock();
-            // Nobody waits for a flush of all others: what it has taken of these would still be dirty.
-            if dirty.dirty_of(users).is_empty() {
-                dirty.forget(users);
-                return Ok(());
-            }
-        }
-        let _one_at_a_time = self.flushing.lock().await;
         let dirty = self.dirty.lock().dirty_of(users);
         if !dirty.is_empty() {
             self.flush_users(&dirty, Vec::new()).await?;
@@ -125,21 +144,24 @@ impl FlusherParts {
         positions: Vec<(PositionMove, i64)>,
     ) -> Result<(), StoreError> {
         let started = Instant::now();
-        let mut chunks: Vec<&[UserId]> = users.chunks(FLUSH_MAX_STATES).collect();
-        if chunks.is_empty() && (!positions.is_empty() || self.dirty.lock().has_dead_letters()) {
-            chunks.push(&[]);
-        }
+        let has_more = !positions.is_empty() || self.dirty.lock().has_dead_letters();
+        let chunks = chunks(users, has_more);
         // The positions go with the last states that they cover.
         let last = chunks.len().saturating_sub(1);
         for (index, some_users) in chunks.into_iter().enumerate() {
             let covered = if index == last { positions.clone() } else { Vec::new() };
+            let _alone = self.saving.write().await;
             self.flush_some(some_users, covered).await?;
         }
-        if !users.is_empty() {
-            let seconds = started.elapsed().as_secs_f64();
-            self.telemetry.emit(PipelineEvent::CheckpointsSaved { states: users.len(), seconds });
-        }
+        self.tell_saved(users.len(), started);
         Ok(())
+    }
+
+    fn tell_saved(&self, states: usize, started: Instant) {
+        if states > 0 {
+            let seconds = started.elapsed().as_secs_f64();
+            self.telemetry.emit(PipelineEvent::CheckpointsSaved { states, seconds });
+        }
     }
 
     async fn flush_some(
@@ -213,6 +235,29 @@ impl FlusherParts {
     }
 }
 
+/// Users whose states are in an urgent flush, so that no other one takes them. Also a flush that is given up lets them go.
+struct InHand<'a>(Vec<UserId>, &'a parking_lot::Mutex<DirtyStates>);
+
+impl<'a> InHand<'a> {
+    fn take(dirty: &'a parking_lot::Mutex<DirtyStates>) -> Self {
+        Self(dirty.lock().take_in_hand(), dirty)
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.1.lock().let_go(&self.0);
+    }
+}
+
+/// Users as transactions take them. If there is more to save than states, one at least.
+fn chunks(users: &[UserId], has_more: bool) -> Vec<&[UserId]> {
+    match users {
+        [] if has_more => vec![users],
+        users => users.chunks(FLUSH_MAX_STATES).collect(),
+    }
+}
+
 #[expect(
     clippy::expect_used,
     reason = "these types have string keys and finite numbers only, and a Vec takes all"
@@ -227,6 +272,9 @@ impl Actor for CheckpointFlusher {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.spawn(Arc::clone(&self.parts).run().into_actor(self));
+        for _ in 0..URGENT_AT_ONCE {
+            context.spawn(Arc::clone(&self.parts).run_urgent().into_actor(self));
+        }
     }
 }
 
@@ -269,7 +317,7 @@ impl Handler<FlushCheckpoints> for CheckpointFlusher {
 
     fn handle(&mut self, FlushCheckpoints: FlushCheckpoints, _: &mut Context<Self>) -> Self::Result {
         let parts = Arc::clone(&self.parts);
-        Box::pin(async move { parts.flush(Scope::Everything).await }.into_actor(self))
+        Box::pin(async move { parts.flush().await }.into_actor(self))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the flusher has still to make durable, and what it has made so.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,15 +17,6 @@ use crate::user_state::LiveState;
 pub const FLUSH_MAX_STATES: usize = 500;
 /// A significant change is not flushed sooner than this after the user's last flush; a mode switch is.
 const SIGNIFICANT_CHANGE_REST: Duration = Duration::from_secs(5);
-
-/// How much is flushed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// All that is dirty, and the positions that it covers.
-    Everything,
-    /// Only what should not wait for the interval.
-    Urgent,
-}
 
 /// What one transaction takes.
 #[derive(Default)]
@@ -51,8 +42,10 @@ pub struct DirtyStates {
     states: HashMap<UserId, Arc<LiveState>>,
     /// Users with a mode switch.
     switched: HashSet<UserId>,
-    /// Users with a significant change.
-    changed: HashSet<UserId>,
+    /// Users with a significant change, those first whose last flush is the longest ago.
+    changed: BTreeSet<(Option<Instant>, UserId)>,
+    /// Users whose states are in an urgent flush.
+    in_hand: HashSet<UserId>,
     switches: HashMap<UserId, Vec<ModeSwitch>>,
     dead_letters: BTreeMap<Arc<str>, DeadLetter>,
     saved: HashMap<UserId, Saved>,
@@ -78,7 +71,7 @@ impl DirtyStates {
             let first_seen = || Saved { vitals: Vitals::of(&live.state), at: None };
             let saved = self.saved.entry(user.clone()).or_insert_with(first_seen);
             if saved.vitals.differ_from(&live.state) {
-                self.changed.insert(user.clone());
+                self.changed.insert((saved.at, user.clone()));
             }
             self.states.insert(user.clone(), Arc::clone(live));
         }
@@ -99,34 +92,35 @@ impl DirtyStates {
             let held = self.next_offsets.entry(partition).or_insert(next_offset);
             *held = (*held).max(next_offset);
         }
-        !self.switched.is_empty() || changes.states.iter().any(|(user, _)| self.is_due(user))
+        self.urgent().next().is_some()
     }
 
-    /// Whether a significant change of this user has waited long enough.
-    fn is_due(&self, user: &UserId) -> bool {
-        self.changed.contains(user)
-            && self
-                .saved
-                .get(user)
-                .and_then(|saved| saved.at)
-                .is_none_or(|at| at.elapsed() >= SIGNIFICANT_CHANGE_REST)
+    /// Users whose states should not wait for the interval, and who are in no urgent flush.
+    fn urgent(&self) -> impl Iterator<Item = &UserId> {
+        let is_due = |at: &Option<Instant>| at.is_none_or(|at| at.elapsed() >= SIGNIFICANT_CHANGE_REST);
+        let due = self.changed.iter().take_while(move |(at, _)| is_due(at)).map(|(_, user)| user);
+        let changed = due.filter(|user| !self.switched.contains(user));
+        let is_free = |user: &&UserId| self.states.contains_key(*user) && !self.in_hand.contains(*user);
+        self.switched.iter().chain(changed).filter(is_free)
     }
 
-    /// Whose states a flush of this scope takes.
-    pub fn users(&self, scope: Scope) -> Vec<UserId> {
-        match scope {
-            Scope::Everything => self.states.keys().cloned().collect(),
-            Scope::Urgent => {
-                let changed =
-                    self.changed.iter().filter(|user| !self.switched.contains(user) && self.is_due(user));
-                self.switched
-                    .iter()
-                    .chain(changed)
-                    .filter(|user| self.states.contains_key(user))
-                    .cloned()
-                    .collect()
-            }
+    /// Takes all of those in hand for a flush.
+    pub fn take_in_hand(&mut self) -> Vec<UserId> {
+        let users: Vec<UserId> = self.urgent().cloned().collect();
+        self.in_hand.extend(users.iter().cloned());
+        users
+    }
+
+    /// The flush of these users has ended.
+    pub fn let_go(&mut self, users: &[UserId]) {
+        for user in users {
+            self.in_hand.remove(user);
         }
+    }
+
+    /// Everybody of whom something is dirty.
+    pub fn users(&self) -> Vec<UserId> {
+        self.states.keys().cloned().collect()
     }
 
     /// Takes these users' states, switches and all dead letters out for a transaction.
@@ -157,17 +151,19 @@ impl DirtyStates {
                 self.switches.remove(&user);
                 self.switched.remove(&user);
             }
-            self.changed.remove(&user);
-            if self.states.get(&user).is_some_and(|held| Arc::ptr_eq(held, &live)) {
-                self.states.remove(&user);
-            } else if let Some(held) = self.states.get(&user)
-                && Vitals::of(&live.state).differ_from(&held.state)
-            {
-                self.changed.insert(user.clone());
-            }
             // Absent only if the user's partition was given up during the flush.
-            if let Some(saved) = self.saved.get_mut(&user) {
-                *saved = Saved { vitals: Vitals::of(&live.state), at: Some(Instant::now()) };
+            let Some(saved) = self.saved.get_mut(&user) else { continue };
+            let now = Saved { vitals: Vitals::of(&live.state), at: Some(Instant::now()) };
+            let before = std::mem::replace(saved, now);
+            let key = (before.at, user);
+            self.changed.remove(&key);
+            let (_, user) = key;
+            match self.states.get(&user) {
+                Some(held) if Arc::ptr_eq(held, &live) => drop(self.states.remove(&user)),
+                Some(held) if saved.vitals.differ_from(&held.state) => {
+                    self.changed.insert((saved.at, user));
+                }
+                _ => {}
             }
         }
     }
@@ -207,7 +203,7 @@ impl DirtyStates {
         }
         self.states.retain(|user, _| !is_theirs(user));
         self.switched.retain(|user| !is_theirs(user));
-        self.changed.retain(|user| !is_theirs(user));
+        self.changed.retain(|(_, user)| !is_theirs(user));
         self.switches.retain(|user, _| !is_theirs(user));
         self.saved.retain(|user, _| !is_theirs(user));
         let is_of_them =

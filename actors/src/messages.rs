@@ -195,8 +195,8 @@ pub struct LoggedEvent {
 pub struct FoldEvents {
     /// Of this user alone.
     pub events: Arc<[LoggedEvent]>,
-    /// The first offset of the user's events in the batch that these belong to; none for what came past the log.
-    pub batch_from: Option<i64>,
+    /// The flusher knows of the user's switches before this offset: they are told no more.
+    pub told_before: i64,
 }
 
 /// What folding came to.
@@ -204,7 +204,7 @@ pub struct FoldEvents {
 pub struct Folded {
     /// The state after all of them.
     pub live: Arc<LiveState>,
-    /// The switches of the batch so far.
+    /// The switches of which the flusher may not know yet.
     pub switches: Vec<ModeSwitch>,
 }
 

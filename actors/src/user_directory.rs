@@ -130,6 +130,11 @@ impl UserDirectory {
         Some(entry.resident.clone())
     }
 
+    /// Whether the flusher may not know what this user's last call came to.
+    pub(crate) fn is_in_hand(&self, user: &UserId) -> bool {
+        self.residents.read().peek(user).is_some_and(|entry| entry.is_in_hand)
+    }
+
     /// What the last calls of these users came to is with the flusher.
     pub(crate) fn hand_on<'a>(&self, users: impl Iterator<Item = &'a UserId>) {
         let mut residents = self.residents.write();

@@ -171,8 +171,8 @@ impl RouterParts {
     ) -> Result<(UserId, Option<Folded>, Vec<DeadLetter>), ApplyError> {
         let UserEvents { user, events, records: places, .. } = user_events;
         let all: Arc<[LoggedEvent]> = events.into();
-        let batch_from = all.first().and_then(|logged| logged.offset);
-        match resident.child.ask(FoldEvents { events: Arc::clone(&all), batch_from }).await {
+        let told_before = records[places[0]].offset;
+        match resident.child.ask(FoldEvents { events: Arc::clone(&all), told_before }).await {
             Ok(folded) => {
                 self.tell_applied(&all, Some(&folded.live));
                 return Ok((user, Some(folded), Vec::new()));
@@ -189,7 +189,7 @@ impl RouterParts {
         let mut newest: Option<Folded> = None;
         for (logged, place) in all.iter().zip(places) {
             let alone: Arc<[LoggedEvent]> = Arc::new([logged.clone()]);
-            match resident.child.ask(FoldEvents { events: Arc::clone(&alone), batch_from }).await {
+            match resident.child.ask(FoldEvents { events: Arc::clone(&alone), told_before }).await {
                 Ok(folded) => {
                     self.tell_applied(&alone, Some(&folded.live));
                     newest = Some(folded);
@@ -261,12 +261,15 @@ impl RouterParts {
         if !self.places.get().contains_key(&partition) {
             return Err(ApplyError::Elsewhere);
         }
+        // Before this call, which takes him in hand: a batch may have failed of which the flusher knows nothing, and with
+        // this state it would make durable what that batch has come to.
+        let told_before = if self.directory.is_in_hand(&user) { i64::MIN } else { i64::MAX };
         let mut changes = Changes::default();
         let unreadable = self.bring_to_life(std::iter::once((&user, partition)), &mut changes).await?;
         let resident =
             self.directory.resident(&user).filter(|_| unreadable.is_empty()).ok_or(ApplyError::Unreadable)?;
         let events: Arc<[LoggedEvent]> = Arc::new([LoggedEvent { offset: None, event }]);
-        let folded = resident.child.ask(FoldEvents { events, batch_from: None }).await;
+        let folded = resident.child.ask(FoldEvents { events, told_before }).await;
         let folded = folded.map_err(|error| match error {
             AskError::Died { .. } => ApplyError::Crashed,
             _ => ApplyError::Stopped,

@@ -26,7 +26,8 @@ pub struct LiveState {
     pub state: UserState,
     /// The next offset of the user's partition that the state has not seen.
     pub next_offset: i64,
-    /// The switches of the batch in hand, with their offsets: a batch that is told again must answer the same.
+    /// The switches of which the flusher may not know yet, with the offsets that the state had come to: a batch that is
+    /// told again must answer the same.
     recent: Vec<(i64, ModeSwitch)>,
 }
 
@@ -58,14 +59,7 @@ impl UserStateActor {
         let started = Instant::now();
         let mut live = LiveState::clone(&self.cell.get());
         let thresholds = self.thresholds.load();
-        let first_offset = message.batch_from;
-        // What came past the log is no new batch: the one before it may still be told again.
-        live.recent.retain(|(offset, _)| first_offset.is_none_or(|first| *offset >= first));
-        let mut switches: Vec<ModeSwitch> = match first_offset {
-            Some(_) => live.recent.iter().map(|(_, switch)| switch.clone()).collect(),
-            None => Vec::new(),
-        };
-
+        live.recent.retain(|(offset, _)| *offset >= message.told_before);
         let mut applied = Vec::with_capacity(message.events.len());
         for logged in message.events.iter() {
             if logged.offset.is_some_and(|offset| offset < live.next_offset) {
@@ -77,8 +71,7 @@ impl UserStateActor {
             live.next_offset = logged.offset.map_or(live.next_offset, |offset| offset + 1);
             applied.push(folded.applied);
             if let Some(switch) = folded.switch {
-                live.recent.extend(logged.offset.map(|offset| (offset, switch.clone())));
-                switches.push(switch);
+                live.recent.push((live.next_offset - 1, switch));
             }
         }
         // Told once all are folded: a fold that kills its actor is tried again, and its neighbours with it.
@@ -88,6 +81,7 @@ impl UserStateActor {
                 false => PipelineEvent::Skipped(Skipped::Duplicate),
             });
         }
+        let switches = live.recent.iter().map(|(_, switch)| switch.clone()).collect();
         let live = Arc::new(live);
         self.cell.replace(Arc::clone(&live));
         let seconds = started.elapsed().as_secs_f64();

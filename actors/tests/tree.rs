@@ -13,6 +13,8 @@ mod deaths;
 mod dice;
 #[path = "tree/fetches.rs"]
 mod fetches;
+#[path = "tree/flushes.rs"]
+mod flushes;
 #[path = "tree/judge.rs"]
 mod judge;
 #[path = "tree/links.rs"]

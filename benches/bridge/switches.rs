@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actors::domain::message::Topic;
-use actors::ports::event_log::LogRecord;
 use actors::ports::{Clock as _, clock::SystemClock};
-use biometric_bridge::app::LogReader;
-use biometric_bridge::settings::{Settings, Sources};
+use biometric_bridge::adapters::sqlite_file::connect_to_read;
+use biometric_bridge::app::DataDir;
 use biometric_bridge::traffic::{End, Latencies, Pace, plain_client};
-use serde_json::{Value, json};
+use serde_json::json;
+use sqlx::SqliteConnection;
 
 use crate::family::Family;
 use crate::options::Options;
@@ -26,9 +26,8 @@ const SWITCHES_PER_SECOND: u32 = 100;
 const TIME_MIN: Duration = Duration::from_secs(20);
 /// Until the bridge is warm nothing is counted.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// How often both topics are looked at: so much at most is measured besides, or too little.
+/// How often the log is looked at: so much at most is measured besides, or too little.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-const PAGE: usize = 500;
 /// After the last event nothing takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -60,19 +59,37 @@ pub(crate) fn run(options: &Options, family: &Family, results: &mut Results) {
     bridge.stop();
 }
 
-async fn open(home: &Path, topic: Topic) -> LogReader {
-    let folder = ("DATA_DIR".to_owned(), home.join("data").display().to_string());
-    let settings = Settings::read(Sources::from_process().over([folder])).expect("the benchmark's settings");
-    let mut reader = LogReader::open(&settings, topic).await.expect("a log");
-    reader.begin((0..reader.partitions()).collect(), 0).await.expect("its beginning");
-    reader
+/// What those who switch have on the log, events and switches in one look: whoever measures shares the cores with whom
+/// he measures.
+struct Reader {
+    connection: SqliteConnection,
+    seen: i64,
+}
+
+impl Reader {
+    async fn open(home: &Path) -> Self {
+        let path = DataDir::database_in(&home.join("data"));
+        Self { connection: connect_to_read(&path).await.expect("a log"), seen: 0 }
+    }
+
+    /// Topics and users that have come since the last look.
+    async fn look(&mut self) -> Vec<(Option<Topic>, String)> {
+        let rows: Vec<(i64, String, String)> = sqlx::query_as(
+            "SELECT rowid, topic, key FROM log WHERE rowid > ? AND +key GLOB 'strained-*' ORDER BY rowid",
+        )
+        .bind(self.seen)
+        .fetch_all(&mut self.connection)
+        .await
+        .expect("the log");
+        self.seen = rows.last().map_or(self.seen, |(row, ..)| *row);
+        rows.into_iter().map(|(_, topic, user)| (Topic::from_name(&topic), user)).collect()
+    }
 }
 
 /// Makes users switch at a steady rate, and looks when each one's event and its switch come on the log. The latencies
 /// after the warm-up, and how many there should be.
 async fn follow(url: &str, home: &Path, time: Duration) -> (Latencies, u32) {
-    let (mut events, mut switches) =
-        (open(home, Topic::BiometricEvents).await, open(home, Topic::ModeSwitches).await);
+    let mut reader = Reader::open(home).await;
     let begins = Instant::now() + WARM_UP;
     let ends = begins + time;
     let sending = async {
@@ -91,28 +108,24 @@ async fn follow(url: &str, home: &Path, time: Duration) -> (Latencies, u32) {
         counted
     };
     let reading = async {
-        // By event: when it came on the log, or, if the switch was read first, that one.
-        let (mut on_log, mut early) = (HashMap::new(), HashMap::new());
+        // By user: when the event came on the log.
+        let mut on_log = HashMap::new();
         let mut latencies = Latencies::default();
         let mut last = Instant::now();
         while Instant::now() < ends || !on_log.is_empty() {
-            let page = events.page(PAGE).await.expect("the log");
+            let come = reader.look().await;
             let now = Instant::now();
-            for id in page.iter().filter(|record| is_strain(record)).filter_map(event_of) {
-                if early.remove(&id).is_some() {
-                    latencies.record(Duration::ZERO);
-                } else {
-                    on_log.insert(id, now);
-                }
-            }
-            let page = switches.page(PAGE).await.expect("the log");
-            let now = Instant::now();
-            for id in page.iter().filter_map(switched_by) {
-                last = now;
-                match on_log.remove(&id) {
-                    Some(at) if at >= begins => latencies.record(now.duration_since(at)),
-                    Some(_) => {}
-                    None => drop(early.insert(id, now)),
+            for (topic, user) in come {
+                match topic {
+                    Some(Topic::BiometricEvents) => drop(on_log.insert(user, now)),
+                    Some(Topic::ModeSwitches) => {
+                        last = now;
+                        let at = on_log.remove(&user).expect("the event that it comes from is before it");
+                        if at >= begins {
+                            latencies.record(now.duration_since(at));
+                        }
+                    }
+                    _ => {}
                 }
             }
             assert!(last.elapsed() < PATIENCE, "{} events have not switched", on_log.len());
@@ -126,27 +139,11 @@ async fn follow(url: &str, home: &Path, time: Duration) -> (Latencies, u32) {
 
 /// One reading of a user who is new, and so low that it is REFLEX without a baseline.
 async fn strain(http: reqwest::Client, url: String, number: usize) -> bool {
-    let body = json!({"user_id": format!("{STRAINED}{number}"), "samples": [{
+    let body = json!({"user_id": format!("strained-{number}"), "samples": [{
         "type": "heartRateVariabilitySDNN", "value": 12.0, "unit": "ms", "source": "Apple Watch",
         "timestamp": SystemClock.now().to_string(),
     }]});
     let request = http.post(format!("{url}/webhook/healthkit")).header("x-api-key", SECRET);
     let answer = request.header("content-type", "application/json").body(body.to_string()).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
-}
-
-const STRAINED: &str = "strained-";
-
-fn is_strain(record: &LogRecord) -> bool {
-    record.key.starts_with(STRAINED)
-}
-
-fn event_of(record: &LogRecord) -> Option<String> {
-    let (_, id) = record.headers.iter().find(|(name, _)| &**name == "event_id")?;
-    Some(String::from_utf8_lossy(id).into_owned())
-}
-
-fn switched_by(record: &LogRecord) -> Option<String> {
-    let switch: Value = serde_json::from_slice(&record.value).ok()?;
-    Some(switch["event_id"].as_str()?.to_owned()).filter(|_| is_strain(record))
 }

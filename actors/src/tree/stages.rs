@@ -157,6 +157,7 @@ impl Stages {
             dirty: parking_lot::Mutex::new(DirtyStates::default()),
             wake: tokio::sync::Notify::new(),
             flushing: tokio::sync::Mutex::new(()),
+            saving: tokio::sync::RwLock::new(()),
         });
         let spec = ChildSpec::new("flusher", "checkpoint_flusher", FLUSHER_MAILBOX, move || {
             CheckpointFlusher::new(Arc::clone(&parts))

@@ -1,21 +1,27 @@
 //! The way of the data, and every message that a test may send.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use actors::cognition::thresholds::Thresholds;
 use actors::domain::event::Event;
-use actors::domain::ids::EventId;
-use actors::domain::message::Topic;
+use actors::domain::ids::{EventId, RequestId};
+use actors::domain::message::{Message, Topic, partition_of};
+use actors::event_message;
 use actors::messages::{
     ApplyDirectly, ApplyRecords, Changes, CommitError, EventsCommitted, FlushCheckpoints, FoldEvents,
     LoggedEvent, Outcome, StatesChanged,
 };
-use actors::ports::store::{Committed, DeliveryStatus};
-use actors::supervision::NodeState;
+use actors::ports::event_log::LogRecord;
+use actors::ports::store::{Committed, DeliveryStatus, SwitchRow};
+use actors::ports::telemetry::{PipelineEvent, Skipped};
+use actors::supervision::{AskError, NodeState};
 use actors::user_router::SetAside;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bridge::*;
 use crate::judge::*;
+use crate::telemetry::striking;
 
 #[actix::test]
 async fn a_delivery_is_in_the_store_on_the_log_and_in_its_users_state_once() {
@@ -97,7 +103,7 @@ async fn every_actor_takes_its_typed_messages() {
         .resident(&user("a"))
         .unwrap()
         .child
-        .ask(FoldEvents { events, batch_from: None })
+        .ask(FoldEvents { events, told_before: i64::MAX })
         .await
         .unwrap();
     assert_eq!((folded.live.state.seq(), bridge.state_seq("a")), (3, 3));
@@ -136,20 +142,62 @@ async fn a_batch_that_is_told_again_answers_the_same_switches_also_after_it_went
     bridge.deliver(heart_rate("a", 1)).await;
     bridge.settle().await;
     let child = bridge.tree.users.resident(&user("a")).unwrap().child;
-    let drop_of_hrv = injected(serde_json::json!({
-        "event_id": "drop", "device_type": "oura_ring", "user_id": "a", "timestamp": taken_at(2).to_string(),
-        "readings": [{ "metric": "hrv", "value": 12.0, "unit": "ms", "timestamp": taken_at(2).to_string() }],
-    }));
-    let calm = injected(event("a", "calm", 70.0));
+    let (drop_of_hrv, calm) = (drop_of_hrv(), injected(event("a", "calm", 70.0)));
     let logged = |offset, event: &Event| LoggedEvent { offset: Some(offset), event: Arc::new(event.clone()) };
     let fold = async |events: Vec<LoggedEvent>| {
-        let folded = child.ask(FoldEvents { events: events.into(), batch_from: Some(1) }).await.unwrap();
+        let folded = child.ask(FoldEvents { events: events.into(), told_before: 1 }).await.unwrap();
         folded.switches.iter().map(|switch| Arc::clone(&switch.switch_id)).collect::<Vec<_>>()
     };
     let first = fold(vec![logged(1, &drop_of_hrv)]).await;
     assert_eq!(first.len(), 1, "the drop switches the mode");
     assert_eq!(fold(vec![logged(2, &calm)]).await, first, "the batch so far");
     assert_eq!(fold(vec![logged(1, &drop_of_hrv), logged(2, &calm)]).await, first, "the batch again");
+}
+
+#[actix::test]
+async fn what_comes_past_the_log_after_a_failed_batch_hides_none_of_its_switches() {
+    let strikes = AtomicUsize::new(0);
+    // One record cannot be applied. With what that comes to the router dies twice, its batch folded, and gives it up.
+    let bridge = Bridge::with(striking(move |told| match told {
+        PipelineEvent::Applied { event } => event.event_id.as_str() == "poison",
+        PipelineEvent::Skipped(Skipped::DeadLettered) => strikes.fetch_add(1, Ordering::SeqCst) < 2,
+        _ => false,
+    }));
+    let (calm, drop_of_hrv) = (injected(event("a", "calm", 70.0)), drop_of_hrv());
+    let records = vec![record(&injected(event("b", "poison", 70.0))), record(&drop_of_hrv)];
+    let batch = ApplyRecords { records: Arc::new(records) };
+    assert!(matches!(bridge.tree.router.ask(batch.clone()).await, Err(AskError::Died { .. })));
+
+    // The process may end here, and the next one takes the state to have seen that event.
+    let live = bridge.tree.router.ask(ApplyDirectly(Arc::new(calm))).await.unwrap().unwrap();
+    bridge.tree.flush().await.unwrap();
+    let switched_by = |bridge: &Bridge| {
+        bridge.store.read(|contents| {
+            assert_eq!(contents.checkpoints[&user("a")].next_offset, live.next_offset);
+            let value = |switch: &SwitchRow| serde_json::from_slice::<Value>(&switch.message.value).unwrap();
+            contents.switches.iter().map(|switch| value(switch)["event_id"].clone()).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!((live.next_offset, switched_by(&bridge)), (1, vec![json!("drop")]));
+
+    assert_eq!(bridge.tree.router.ask(batch).await.unwrap(), Ok(()));
+    bridge.tree.flush().await.unwrap();
+    assert_eq!(switched_by(&bridge), ["drop"], "told again, and kept once");
+}
+
+/// An event that sets REFLEX.
+fn drop_of_hrv() -> Event {
+    injected(json!({
+        "event_id": "drop", "device_type": "oura_ring", "user_id": "a", "timestamp": taken_at(2).to_string(),
+        "readings": [{ "metric": "hrv", "value": 12.0, "unit": "ms", "timestamp": taken_at(2).to_string() }],
+    }))
+}
+
+/// The event as the first record of its partition.
+fn record(event: &Event) -> LogRecord {
+    let message = event_message::encode(event, &RequestId::generate(), &Thresholds::default());
+    let Message { topic, key, value, headers } = message;
+    LogRecord { topic, partition: partition_of(&key, PARTITIONS), offset: 0, key, value, headers }
 }
 
 /// The event that injecting this makes.

@@ -128,6 +128,8 @@ impl SqliteFile {
                 .max_connections(connections_max)
                 .min_connections(0)
                 .acquire_timeout(BUSY_TIMEOUT)
+                // A file is not lost as a server is, and the test is one more journey to the connection's thread.
+                .test_before_acquire(false)
                 .connect_lazy_with(options(path).read_only(true))
         };
         let (readers, queries) = (pool(READERS_MAX), pool(QUERIES_MAX));

@@ -1,0 +1,76 @@
+//! Flushes beside each other: a switch waits for no other user's.
+
+use actors::dirty_states::FLUSH_MAX_STATES;
+use actors::memory::{Fate, Held, Moment, StoreCall};
+
+use crate::bridge::*;
+use crate::judge::*;
+
+/// The users whose switches are durable, in the order of their commits.
+fn switched(bridge: &Bridge) -> Vec<String> {
+    bridge
+        .store
+        .read(|contents| contents.switches.iter().map(|row| row.user_id.as_str().to_owned()).collect())
+}
+
+fn hold_next_flush(bridge: &Bridge) -> Held {
+    bridge.store.faults().hold(StoreCall::SaveCheckpoints, Moment::Before)
+}
+
+#[actix::test]
+async fn a_switch_does_not_wait_until_another_users_is_durable() {
+    let bridge = Bridge::start();
+    let mut held = hold_next_flush(&bridge);
+    bridge.deliver(hrv("a", 1, 12.0)).await;
+    within("a's flush", held.reached()).await;
+    bridge.deliver(hrv("b", 1, 12.0)).await;
+    bridge.until("b's switch is durable", |bridge| switched(bridge) == ["b"]).await;
+    held.release();
+    bridge.until("a's switch is durable", |bridge| switched(bridge) == ["b", "a"]).await;
+    bridge.tree.flush().await.unwrap();
+    assert_switches_are_those_of_plain_folds(&bridge);
+    assert_positions_are_covered(&bridge);
+}
+
+#[actix::test]
+async fn what_comes_of_a_user_during_his_flush_goes_after_it() {
+    let bridge = Bridge::start();
+    let mut held = hold_next_flush(&bridge);
+    bridge.deliver(hrv("a", 1, 12.0)).await;
+    within("a's flush", held.reached()).await;
+    bridge.deliver(hrv("a", 2, 60.0)).await;
+    bridge.settle().await;
+    // The flush of everything waits for the other one, and takes what that one has left.
+    let (flushed, ()) = tokio::join!(bridge.tree.flush(), async { held.release() });
+    flushed.unwrap();
+    let seqs = bridge.store.read(|contents| contents.checkpoints[&user("a")].state_seq);
+    assert_eq!((seqs, switched(&bridge)), (2, vec!["a".to_owned()]));
+    assert_positions_are_covered(&bridge);
+}
+
+#[actix::test]
+async fn a_switch_goes_between_the_transactions_of_a_flush_of_everything() {
+    let bridge = Bridge::start();
+    let names: Vec<String> = (0..=FLUSH_MAX_STATES).map(|number| format!("u{number}")).collect();
+    // Their first values are no change against a checkpoint: none of them is flushed by itself.
+    futures_util::future::join_all(names.iter().map(|name| bridge.deliver(heart_rate(name, 1)))).await;
+    bridge.settle().await;
+
+    let mut first = hold_next_flush(&bridge);
+    bridge.store.faults().script(StoreCall::SaveCheckpoints, [Fate::Pass]);
+    let mut last = hold_next_flush(&bridge);
+    let switching = async {
+        within("the first transaction", first.reached()).await;
+        bridge.deliver(hrv("b", 1, 12.0)).await;
+        bridge.settle().await;
+        first.release();
+        within("the last transaction", last.reached()).await;
+        assert_eq!(switched(&bridge), ["b"]);
+        last.release();
+    };
+    let (flushed, ()) = tokio::join!(bridge.tree.flush(), switching);
+    flushed.unwrap();
+    let saved = bridge.store.read(|contents| contents.checkpoints.len());
+    assert_eq!(saved, names.len() + 1);
+    assert_positions_are_covered(&bridge);
+}
