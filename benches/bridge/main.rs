@@ -29,6 +29,7 @@ mod report;
 mod services;
 mod states;
 mod switches;
+mod whatif;
 
 use family::Family;
 use options::{Options, Section};
@@ -60,6 +61,7 @@ fn main() {
             Section::States => states::run(&options, &Family::embedded(), &mut results),
             Section::Fetches => fetches::run(&Family::embedded(), &mut results),
             Section::Folds => folds::run(&mut results),
+            Section::Whatif => whatif::run(&Family::embedded(), &mut results),
             Section::SwitchLatency => switches::run(&options, &Family::embedded(), &mut results),
         }
     }

@@ -23,12 +23,14 @@ pub(crate) enum Section {
     Fetches,
     /// Folding alone.
     Folds,
+    /// A month replayed by other thresholds.
+    Whatif,
     /// From the log to the published switch.
     SwitchLatency,
 }
 
 impl Section {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Decode,
         Self::Floors,
         Self::Embedded,
@@ -38,6 +40,7 @@ impl Section {
         Self::States,
         Self::Fetches,
         Self::Folds,
+        Self::Whatif,
         Self::SwitchLatency,
     ];
 
@@ -53,6 +56,7 @@ impl Section {
             Self::States => "states",
             Self::Fetches => "fetches",
             Self::Folds => "folds",
+            Self::Whatif => "whatif",
             Self::SwitchLatency => "switch_latency",
         }
     }

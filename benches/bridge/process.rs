@@ -15,6 +15,8 @@ use crate::machine;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The bridge's program.
+pub(crate) const BRIDGE: &str = env!("CARGO_BIN_EXE_biometric-bridge");
 /// All its keys and secrets.
 pub(crate) const SECRET: &str = "benchmark-secret";
 /// What every server has.
@@ -44,6 +46,19 @@ pub(crate) fn folder() -> TempDir {
     TempDir::new().expect("a temporary folder")
 }
 
+/// `program` with `argument`, to be run in `folder`.
+pub(crate) fn command(
+    program: &Path,
+    argument: &str,
+    folder: &Path,
+    settings: &[(String, String)],
+) -> Command {
+    let mut command = Command::new(program);
+    command.arg(argument).current_dir(folder).env_clear().envs(SETTINGS);
+    command.envs(settings.iter().map(|(name, value)| (name, value)));
+    command
+}
+
 impl Server {
     /// Starts `program` with `arguments` in `folder`, and waits until it is ready.
     pub(crate) fn start(
@@ -53,9 +68,7 @@ impl Server {
         settings: &[(String, String)],
     ) -> Self {
         let lines = folder.join("log");
-        let mut command = Command::new(program);
-        command.arg(argument).current_dir(folder).env_clear().envs(SETTINGS);
-        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        let mut command = command(program, argument, folder, settings);
         let file = File::create(&lines).expect("a file for log lines");
         command.stdin(Stdio::null()).stderr(file.try_clone().expect("a file")).stdout(file);
         let child = command.spawn().expect("the program starts");
@@ -72,7 +85,7 @@ impl Server {
 
     /// The bridge itself.
     pub(crate) fn bridge(folder: &Path, settings: &[(String, String)]) -> Self {
-        Self::start(Path::new(env!("CARGO_BIN_EXE_biometric-bridge")), "serve", folder, settings)
+        Self::start(BRIDGE.as_ref(), "serve", folder, settings)
     }
 
     pub(crate) fn pid(&self) -> u32 {
