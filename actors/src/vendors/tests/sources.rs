@@ -1,6 +1,8 @@
 //! Every field that is listed as a source is read, and becomes what the list says; nothing becomes what is not listed.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -196,6 +198,24 @@ fn every_listed_source_is_read_and_nothing_else_comes_of_it() {
             assert!(is_listed, "{} makes {metric:?} of something, unlisted", source.vendor);
         }
     }
+}
+
+/// The modules of `vendors`, a folder or a file each, in which there is a device.
+fn modules_with_a_device() -> BTreeSet<String> {
+    let vendors = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/vendors");
+    let has_device = |module: &Path| {
+        let file = if module.is_dir() { module.join("mod.rs") } else { module.to_owned() };
+        fs::read_to_string(file).is_ok_and(|text| text.contains("\nimpl Device for "))
+    };
+    let modules = fs::read_dir(vendors).unwrap().map(|entry| entry.unwrap().path());
+    let named = |module: PathBuf| module.file_stem().unwrap().to_str().unwrap().to_owned();
+    modules.filter(|module| has_device(module)).map(named).collect()
+}
+
+#[test]
+fn every_vendor_with_a_device_has_its_sources_listed() {
+    let listed: BTreeSet<String> = sources::all().iter().map(|source| source.vendor.to_owned()).collect();
+    assert_eq!(modules_with_a_device(), listed);
 }
 
 #[test]
