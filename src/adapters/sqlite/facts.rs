@@ -182,7 +182,7 @@ impl FreshFacts {
             self.going = std::mem::take(&mut self.gathering);
             (self.going_upto, self.due) = (last, 0);
             // After a death in the middle there are more.
-            self.going_per_new = GONE_PER_NEW * self.going.len().div_ceil(self.gathered_max.max(1));
+            self.going_per_new = GONE_PER_NEW * (self.going.len() / self.gathered_max.max(1)).max(1);
         }
         self.due += new * self.going_per_new;
         let count = self.due - self.due % ROWS_MAX;
