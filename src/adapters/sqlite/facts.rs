@@ -255,7 +255,8 @@ mod tests {
         /// An event of `len` readings: each third a newer version of what is known.
         async fn store_event(&mut self, event_seq: i64, len: u32) {
             let fact = |place: u32| {
-                let number = (event_seq as u32 * 10_000 + place) / if place % 3 == 0 { 20_000 } else { 1 };
+                let number =
+                    (event_seq as u32 * 10_000 + place) / if place.is_multiple_of(3) { 20_000 } else { 1 };
                 let identity = Identity::of(&[&number.to_be_bytes()]);
                 (identity, Known { version: event_seq, event_seq, reading: Some(place) })
             };
