@@ -1,6 +1,6 @@
 //! Deliveries with their events and outbox entries, in one transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use actors::domain::admission::{EventDraft, Known};
@@ -9,9 +9,10 @@ use actors::domain::message::with_copies;
 use actors::ports::store::{Committed, DeliveryStatus, EncodeEvent, NewDelivery, StoreError, WrittenEvent};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use super::facts::{self, FreshFacts};
 use super::outlet::{Outlet, Sent};
 use super::{fetch_queue, latest};
-use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, Values, insert, push_list};
+use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, insert, push_list};
 use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error, undo};
 use crate::adapters::stored::fetch_queue::{QueueChange, columns};
 use crate::adapters::stored::newest::Newest;
@@ -28,27 +29,20 @@ static EVENTS: Insert = Insert {
     columns: 11,
     tail: "",
 };
-static FACTS: Insert = Insert {
-    into: "facts (identity, version, event_seq, reading)",
-    columns: 4,
-    tail: "ON CONFLICT (identity) DO UPDATE SET version = excluded.version, event_seq = excluded.event_seq, \
-           reading = excluded.reading",
-};
-
-static NEW_FACTS: Insert = Insert { tail: "ON CONFLICT (identity) DO NOTHING", ..FACTS };
 
 /// A batch's answers, and what it sends.
 type Batch = (Vec<Result<Committed, StoreError>>, Vec<Sent>);
 
 /// Commits a batch. When the engine refuses a row, the batch is undone and each delivery goes by itself, so that
-/// only the culprit is refused.
+/// only the culprit is refused. `fresh` is read anew where that is needed.
 pub(super) async fn commit_all(
     connection: &mut SqliteConnection,
     outlet: &Outlet,
     deliveries: &[Arc<NewDelivery>],
     encode: &EncodeEvent,
+    fresh: &mut FreshFacts,
 ) -> JobResult<Batch> {
-    match contain(write(connection, outlet, deliveries, encode)).await {
+    match contain(write(connection, outlet, deliveries, encode, fresh)).await {
         Ok((committed, sent)) => return Ok((committed.into_iter().map(Ok).collect(), vec![sent])),
         Err(StoreError::Refused(_)) => undo(connection).await?,
         Err(error) => return Err(error),
@@ -56,7 +50,7 @@ pub(super) async fn commit_all(
     let (mut results, mut all_sent) = (Vec::with_capacity(deliveries.len()), Vec::new());
     for delivery in deliveries.chunks(1) {
         execute(connection, "SAVEPOINT delivery").await?;
-        let result = contain(write(connection, outlet, delivery, encode)).await;
+        let result = contain(write(connection, outlet, delivery, encode, fresh)).await;
         let end = if result.is_ok() { "RELEASE delivery" } else { "ROLLBACK TO delivery; RELEASE delivery" };
         execute(connection, end).await?;
         match result {
@@ -77,13 +71,14 @@ async fn write(
     outlet: &Outlet,
     deliveries: &[Arc<NewDelivery>],
     encode: &EncodeEvent,
+    fresh: &mut FreshFacts,
 ) -> JobResult<(Vec<Committed>, Sent)> {
-    let (mut plan, new) = read_plan(connection, deliveries).await?;
+    let (mut plan, new) = read_plan(connection, deliveries, fresh).await?;
     let committed = deliveries
         .iter()
         .map(|delivery| plan.take(delivery, encode))
         .collect::<JobResult<Vec<Committed>>>()?;
-    let sent = write_plan(connection, outlet, &plan, &new).await?;
+    let sent = write_plan(connection, outlet, &plan, &new, fresh).await?;
     Ok((committed, sent))
 }
 
@@ -97,8 +92,9 @@ struct DeliveryRow {
 async fn read_plan(
     connection: &mut SqliteConnection,
     deliveries: &[Arc<NewDelivery>],
+    fresh: &mut FreshFacts,
 ) -> JobResult<(Plan, Vec<DeliveryRow>)> {
-    let found = look_up(connection, deliveries).await?;
+    let found = look_up(connection, deliveries, fresh).await?;
     let mut ids = HashSet::new();
     let drafts = || deliveries.iter().flat_map(|delivery| &delivery.drafts);
     for draft in drafts() {
@@ -108,7 +104,7 @@ async fn read_plan(
             ids.insert(event_id.clone());
         }
     }
-    let Found { mut deliveries_held, facts, last_delivery, last_event } = found;
+    let Found { mut deliveries_held, facts, last_delivery, last_event, .. } = found;
     let mut new = Vec::new();
     for delivery in deliveries {
         deliveries_held.entry(delivery.key).or_insert_with(|| {
@@ -133,19 +129,41 @@ struct Found {
     last_delivery: i64,
     /// The last number that an event got.
     last_event: i64,
+    /// The last number that a row of fresh facts got.
+    last_fresh: i64,
 }
 
 /// What was looked up, key, three numbers: as each of the parts of the statement has them.
 type FoundRow = (String, Vec<u8>, i64, i64, Option<u32>);
 
+/// What the tables hold of a batch. Fresh facts that are not those of the table are read anew.
+async fn look_up(
+    connection: &mut SqliteConnection,
+    deliveries: &[Arc<NewDelivery>],
+    fresh: &mut FreshFacts,
+) -> JobResult<Found> {
+    let found = look_up_beside(connection, deliveries, fresh).await?;
+    if fresh.is_read(found.last_fresh) {
+        return Ok(found);
+    }
+    fresh.read(connection, found.last_fresh).await?;
+    look_up_beside(connection, deliveries, fresh).await
+}
+
 /// All that is looked up of a batch, in one statement for a batch of the usual size.
-async fn look_up(connection: &mut SqliteConnection, deliveries: &[Arc<NewDelivery>]) -> JobResult<Found> {
+async fn look_up_beside(
+    connection: &mut SqliteConnection,
+    deliveries: &[Arc<NewDelivery>],
+    fresh: &FreshFacts,
+) -> JobResult<Found> {
     let keys: Vec<Vec<u8>> = deliveries.iter().map(|delivery| delivery.key.to_vec()).collect();
     let drafts = deliveries.iter().flat_map(|delivery| &delivery.drafts);
     // In the order of the index: a page of it is looked at once, however many of them it holds.
     let identities: BTreeSet<Identity> = drafts.flat_map(|draft| draft.identities()).collect();
-    let identities: Vec<Vec<u8>> = identities.iter().map(|identity| identity.as_bytes().to_vec()).collect();
     let mut found = Found::default();
+    found.facts.extend(identities.iter().filter_map(|identity| Some((*identity, fresh.get(identity)?))));
+    let elsewhere = identities.iter().filter(|identity| !found.facts.contains_key(identity));
+    let identities: Vec<Vec<u8>> = elsewhere.map(|identity| identity.as_bytes().to_vec()).collect();
     let (mut key_parts, mut identity_parts) = (keys.chunks(ROWS_MAX), identities.chunks(ROWS_MAX));
     loop {
         let (keys, identities) = (key_parts.next(), identity_parts.next());
@@ -172,6 +190,7 @@ impl Found {
         match what.as_str() {
             "deliveries" => self.last_delivery = first,
             "events" => self.last_event = first,
+            "fresh_facts" => self.last_fresh = first,
             "key" => {
                 let status = match second {
                     1 => DeliveryStatus::Quarantined,
@@ -196,6 +215,7 @@ async fn write_plan(
     outlet: &Outlet,
     plan: &Plan,
     new: &[DeliveryRow],
+    fresh: &mut FreshFacts,
 ) -> JobResult<Sent> {
     let headers = plan
         .events
@@ -203,8 +223,7 @@ async fn write_plan(
         .map(|row| encode_headers(&row.written.message.headers))
         .collect::<JobResult<Vec<_>>>()?;
     let events: Vec<(&EventRow, Vec<u8>)> = plan.events.iter().zip(headers).collect();
-    // As above.
-    let facts: Vec<(Identity, Known)> = plan.newest_facts().into_iter().collect();
+    let facts = fresh.rows_of(plan.facts());
     let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
     let newest = latest::candidates(&newest)?;
     let messages = with_copies(plan.events.iter().map(|row| &row.written.message));
@@ -213,7 +232,7 @@ async fn write_plan(
     let tables = [
         delivery_rows(new),
         event_rows(&events),
-        fact_rows(&facts),
+        facts::rows(&facts),
         latest::rows(&newest),
         outgoing.rows(),
         fetch_queue::rows(&fetches),
@@ -230,6 +249,7 @@ async fn write_plan(
             .map_err(store_error)?;
     }
     latest::hide_superseded(connection, &plan.superseded()).await?;
+    fresh.take_in(connection, &facts).await?;
     Ok(outgoing.sent())
 }
 
@@ -249,25 +269,6 @@ fn event_rows<'r>(events: &'r [(&'r EventRow, Vec<u8>)]) -> Rows<'r> {
         values.push(row.delivery_id).push(metrics_column(event)).push(!event.deleted);
         values.push(message.value.as_slice()).push(headers.as_slice());
     })
-}
-
-fn fact_rows(facts: &[(Identity, Known)]) -> Rows<'_> {
-    Rows::new(&FACTS, facts, fact_row)
-}
-
-fn fact_row((identity, known): &(Identity, Known), values: &mut Values) {
-    values.push(identity.as_bytes().as_slice());
-    values.push(known.version).push(known.event_seq).push(known.reading);
-}
-
-/// Takes in facts that are new; those that are known stay.
-pub(super) async fn know(
-    connection: &mut SqliteConnection,
-    facts: &BTreeMap<Identity, Known>,
-) -> JobResult<()> {
-    let facts: Vec<(Identity, Known)> = facts.iter().map(|(identity, known)| (*identity, *known)).collect();
-    let rows = Rows::new(&NEW_FACTS, &facts, fact_row);
-    insert(connection, &[rows]).await
 }
 
 /// Whether an event that was given with its id is one of ours that came back, from the topic for instance.

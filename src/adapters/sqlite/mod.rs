@@ -4,6 +4,7 @@ mod accounts;
 mod checkpoints;
 mod commit;
 mod dead_letters;
+mod facts;
 mod fetch_claims;
 mod fetch_queue;
 pub mod history;
@@ -27,6 +28,7 @@ use actors::ports::store::{
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use self::facts::FreshFacts;
 use self::outlet::{Outlet, Sent};
 use super::sqlite_file::log_table::LogTable;
 use super::sqlite_file::{SqliteFile, execute};
@@ -47,6 +49,8 @@ pub struct SqliteStore {
     file: SqliteFile,
     outlet: Outlet,
     outbox_depth: Arc<AtomicU64>,
+    /// As the last commit has left them; unread while one is at work, and after one that has failed.
+    fresh: Arc<parking_lot::Mutex<FreshFacts>>,
     last_check: Arc<Mutex<LastCheck>>,
 }
 
@@ -55,7 +59,13 @@ impl SqliteStore {
     pub async fn new(file: SqliteFile) -> Result<Self, StoreError> {
         let outbox_depth = Arc::new(AtomicU64::new(outbox::count(file.readers()).await?));
         fetch_queue::drop_all_leases(&file).await?;
-        Ok(Self { file, outlet: Outlet::Outbox, outbox_depth, last_check: Arc::default() })
+        Ok(Self {
+            file,
+            outlet: Outlet::Outbox,
+            outbox_depth,
+            fresh: Arc::default(),
+            last_check: Arc::default(),
+        })
     }
 
     /// A store in `file` beside the log of `table`: what it commits is on the log with the same commit.
@@ -114,15 +124,19 @@ impl Store for SqliteStore {
         encode: &EncodeEvent,
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
         let (deliveries, encode) = (deliveries.to_vec(), Arc::clone(encode));
-        let (outlet, store) = (self.outlet.clone(), self.clone());
+        let (outlet, shared, store) = (self.outlet.clone(), Arc::clone(&self.fresh), self.clone());
         self.file
             .write_then(
                 move |connection| {
-                    Box::pin(
-                        async move { commit::commit_all(connection, &outlet, &deliveries, &encode).await },
-                    )
+                    Box::pin(async move {
+                        let mut fresh = std::mem::take(&mut *shared.lock());
+                        let batch =
+                            commit::commit_all(connection, &outlet, &deliveries, &encode, &mut fresh).await?;
+                        Ok((batch, fresh))
+                    })
                 },
-                move |(results, all_sent)| {
+                move |((results, all_sent), fresh)| {
+                    *store.fresh.lock() = fresh;
                     all_sent.into_iter().for_each(|sent| store.account(sent));
                     results
                 },

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::outlet::{Outlet, Sent};
 use super::reads::hidden_places;
-use super::{commit, latest};
+use super::{facts, latest};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::damaged;
 use crate::adapters::stored::moves::{HeldEvent, choose, give, guards, newest};
@@ -46,7 +46,7 @@ pub(super) async fn move_events(
         Ok(HeldEvent { seq, hidden: hidden_places(hidden.as_deref())?, value, headers })
     };
     let moved = give(rows.into_iter().map(held).collect::<JobResult<_>>()?, to, encode)?;
-    commit::know(connection, &guards(&moved)).await?;
+    facts::know(connection, &guards(&moved)).await?;
     for event in &moved {
         sqlx::query("UPDATE events SET user_id = ?, value = ?, headers = ? WHERE seq = ?")
             .bind(to.as_str())

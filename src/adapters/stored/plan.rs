@@ -106,9 +106,14 @@ impl Plan {
         Ok(Committed::Stored(receipts))
     }
 
-    /// The facts to upsert, one row each, in order: within a batch the last one is the newest.
+    /// The facts of the new events: of one that comes more than once the last one is the newest.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &(Identity, Known)> {
+        self.events.iter().flat_map(|row| &row.facts)
+    }
+
+    /// The same to upsert, one row each, in order.
     pub(crate) fn newest_facts(&self) -> BTreeMap<Identity, Known> {
-        self.events.iter().flat_map(|row| row.facts.iter().copied()).collect()
+        self.facts().copied().collect()
     }
 
     /// Where older versions stand, to be hidden.

@@ -1,0 +1,2 @@
+-- Only for SQLite.
+SELECT 1;
