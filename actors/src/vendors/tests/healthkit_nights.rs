@@ -56,7 +56,7 @@ fn who_tells_more_of_a_night_counts_even_where_less_of_it_was_sleep() {
     let phone = vec![Slept("iPhone", 1, 60, 480)];
     let watch = [Slept("Watch", 3, 60, 300), Slept("Watch", 2, 360, 60), Slept("Watch", 4, 420, 120)];
     let whole: Vec<Slept> = phone.iter().copied().chain(watch).collect();
-    let expected = night(&[whole.clone()]);
+    let expected = night(std::slice::from_ref(&whole));
     assert_eq!((expected["total_sleep_minutes"], expected["awake_minutes"]), (420.0, 60.0));
     assert_eq!(night(&[phone.clone(), whole.clone()]), expected);
     assert_eq!(night(&[whole, phone]), expected);
@@ -117,7 +117,7 @@ proptest! {
 
     #[test]
     fn whoever_tells_a_night_whole_has_the_last_word((night, mut parts) in any_deliveries()) {
-        let expected = left_of(&[night.clone()]);
+        let expected = left_of(std::slice::from_ref(&night));
         for place in 0..=parts.len() {
             parts.insert(place, night.clone());
             prop_assert_eq!(&left_of(&parts), &expected);
