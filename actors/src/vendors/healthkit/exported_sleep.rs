@@ -9,7 +9,7 @@ use super::nights;
 use super::sleep::KIND;
 use super::types::NIGHT_PART;
 use crate::domain::metric::Metric;
-use crate::domain::time::MS_PER_MINUTE;
+use crate::domain::time::{MS_PER_MINUTE, Timestamp};
 use crate::domain::unit::{HOUR, Unit};
 use crate::vendors::json::{self, Members};
 use crate::vendors::timestamp::Moment;
@@ -78,7 +78,9 @@ pub(super) fn read(raw: &RawValue, unit: Option<&str>, item: &mut Item<'_>) -> R
     if told.iter().all(|(_, ms)| ms.is_none()) && item.refused.is_none() {
         return Err(refuse("/totalSleep")("is missing"));
     }
-    let version = nights::version(total, staged, in_bed.unwrap_or_default(), &parts.all());
+    let sums = [total, staged, in_bed.unwrap_or_default()].map(|ms| (ms, nights::SUM_BITS));
+    let when = [times.start, times.end.at].map(Timestamp::as_ms);
+    let version = nights::version(&sums, parts.all().iter().chain(&when));
     for (metric, ms) in told {
         let Some(ms) = ms else { continue };
         let value = metric.accept(ms as f64 / MS_PER_MINUTE as f64);

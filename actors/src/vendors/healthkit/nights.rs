@@ -24,6 +24,10 @@ const GAP_MAX_MS: i64 = 3 * MS_PER_HOUR;
 const INTERVAL_MAX_MS: i64 = MS_PER_DAY;
 /// The most intervals that wait for the rest of their night; then the nights that are behind are closed.
 const HELD_MAX: usize = 50_000;
+/// The bits of a sum of a night's seconds in a version …
+pub(super) const SUM_BITS: u32 = 17;
+/// … and of all that several devices tell of it.
+const TOLD_BITS: u32 = 20;
 /// The confidence in what is derived (contract §3).
 const CONFIDENCE: f64 = 0.8;
 /// The source of what is derived.
@@ -38,6 +42,9 @@ pub(super) const SUMS: [Metric; 6] = [
     Metric::AwakeMinutes,
     Metric::TimeInBedMinutes,
 ];
+
+/// What sleep is made of, where it is told exactly.
+const STAGES: [State; 3] = [State::Light, State::Deep, State::Rem];
 
 /// Some time in one state, as one device tells it.
 #[derive(Debug, Clone)]
@@ -71,7 +78,7 @@ pub(super) struct Nights {
 
 impl Nights {
     /// Takes in an interval. Where too many wait, the nights before the latest of each user are closed, and if these
-    /// are no fewer then, all: a night that goes on afterwards is summed up once more, and its larger sum counts.
+    /// are no fewer then, all: a night that goes on afterwards is summed up once more, and of the two its larger part counts.
     pub(super) fn add(&mut self, user: &UserId, interval: Interval, batch: &mut Batch) {
         if interval.length_ms() > INTERVAL_MAX_MS {
             return;
@@ -128,6 +135,8 @@ fn split(intervals: &[Interval]) -> Vec<&[Interval]> {
 /// How long a night was spent in each state.
 #[derive(Debug)]
 struct Night {
+    /// How much was told of it, by all devices together: whoever tells the same and something more tells more.
+    told_ms: i64,
     /// Noon of the first day to noon of this one, in days since 1970.
     day: i64,
     start: Timestamp,
@@ -136,6 +145,8 @@ struct Night {
     in_bed_ms: i64,
     /// By the code of the state.
     in_state_ms: [i64; 6],
+    /// The states of which anybody told, by their codes: one that another device leaves no time is told as none.
+    is_told: [bool; 6],
 }
 
 impl Night {
@@ -182,31 +193,37 @@ impl Night {
         };
         let utc_offset = intervals.iter().find_map(|interval| interval.utc_offset);
         let offset_ms = i64::from(utc_offset.map_or(0, UtcOffset::minutes)) * MS_PER_MINUTE;
+        let facts = asleep().map(|one| ((one.start, one.end, one.state, &one.source), one.length_ms()));
         Self {
+            told_ms: facts.collect::<BTreeMap<_, _>>().into_values().sum(),
             day: (intervals[0].start.as_ms() + offset_ms + MS_PER_DAY / 2).div_euclid(MS_PER_DAY),
             start: told(&|interval| interval.start, Timestamp::min),
             end: told(&|interval| interval.end, Timestamp::max),
             utc_offset,
             in_bed_ms,
             in_state_ms,
+            is_told: State::ALL.map(|state| intervals.iter().any(|interval| interval.state == state)),
         }
     }
 
     fn push(&self, user: &UserId, batch: &mut Batch) {
         let in_state = |state: State| self.in_state_ms[state as usize];
-        let staged_ms = in_state(State::Deep) + in_state(State::Light) + in_state(State::Rem);
-        let total_ms = staged_ms + in_state(State::Asleep);
-        let is_staged = staged_ms > 0;
+        let total_ms = STAGES.map(in_state).iter().sum::<i64>() + in_state(State::Asleep);
+        let is_told = |states: &[State]| states.iter().any(|state| self.is_told[*state as usize]);
+        let is_staged = is_told(&STAGES);
         // In the order of `SUMS`.
         let sums = [
-            (total_ms, total_ms > 0),
+            (total_ms, is_staged || is_told(&[State::Asleep])),
             (in_state(State::Deep), is_staged),
             (in_state(State::Light), is_staged),
             (in_state(State::Rem), is_staged),
-            (in_state(State::Awake), is_staged || in_state(State::Awake) > 0),
-            (self.in_bed_ms, self.in_bed_ms > 0),
+            (in_state(State::Awake), is_staged || is_told(&[State::Awake])),
+            (self.in_bed_ms, is_told(&[State::InBed])),
         ];
-        let version = version(total_ms, staged_ms, self.in_bed_ms, &self.in_state_ms);
+        let times = [self.start, self.end].map(Timestamp::as_ms);
+        let offset = self.utc_offset.map_or(i64::MIN, |offset| offset.minutes().into());
+        let rest = self.in_state_ms.iter().chain(&times).chain([&offset]);
+        let version = version(&[(self.told_ms, TOLD_BITS), (self.in_bed_ms, SUM_BITS)], rest);
         for (metric, (ms, is_told)) in SUMS.into_iter().zip(sums) {
             let Some(minutes) = metric.accept(ms as f64 / MS_PER_MINUTE as f64).ok().filter(|_| is_told)
             else {
@@ -230,16 +247,19 @@ impl Night {
     }
 }
 
-/// The version of a night: of two the one with more sleep is newer, then the one that tells more of it. The last bits
-/// tell others apart, so that the order of arrival decides nothing.
-pub(super) fn version(total_ms: i64, staged_ms: i64, in_bed_ms: i64, all: &[i64]) -> Version {
-    const BITS: u32 = 17;
-    const REST_BITS: u32 = 10;
-    let seconds = |ms: i64| (ms / MS_PER_SECOND).clamp(0, (1 << BITS) - 1);
-    let mix = |mixed: u64, ms: &i64| (mixed ^ *ms as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    let rest = (all.iter().fold(0, mix) & ((1 << REST_BITS) - 1)) as i64;
-    let sums = [total_ms, staged_ms, in_bed_ms].into_iter().map(seconds);
-    Version::Given((sums.fold(0, |sum, next| (sum << BITS) | next) << REST_BITS) | rest)
+/// The version of a night: of two the one with the larger first sum is newer, then that with the larger second one … Each
+/// takes so many bits, in seconds. What is left tells others apart by all that they say, so that the order of arrival decides
+/// nothing.
+pub(super) fn version<'a>(sums: &[(i64, u32)], rest: impl Iterator<Item = &'a i64>) -> Version {
+    let (mut version, mut left) = (0, i64::BITS - 1);
+    for &(ms, bits) in sums {
+        version = (version << bits) | (ms / MS_PER_SECOND).clamp(0, (1 << bits) - 1);
+        left -= bits;
+    }
+    let mix =
+        |mixed: u64, said: &i64| (mixed ^ *said as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let rest = (rest.fold(0, mix) & ((1 << left) - 1)) as i64;
+    Version::Given((version << left) | rest)
 }
 
 /// Within one device, asleep in general gives way to anything that says more.
@@ -261,7 +281,7 @@ fn rank(intervals: &[Interval]) -> HashMap<Option<Arc<str>>, usize> {
             confidence: 0.0,
             asleep_ms: 0,
         });
-        device.has_stages |= matches!(interval.state, State::Light | State::Deep | State::Rem);
+        device.has_stages |= STAGES.contains(&interval.state);
         device.confidence = device.confidence.max(interval.confidence);
         device.asleep_ms += if interval.state == State::Awake { 0 } else { interval.length_ms() };
     }

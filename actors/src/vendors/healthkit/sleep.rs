@@ -28,6 +28,10 @@ pub(super) enum State {
 }
 
 impl State {
+    /// Every state, in the order of the codes.
+    pub(super) const ALL: [Self; 6] =
+        [Self::InBed, Self::Asleep, Self::Light, Self::Deep, Self::Rem, Self::Awake];
+
     /// Its name, as the reading's label.
     pub(super) const fn name(self) -> &'static str {
         match self {

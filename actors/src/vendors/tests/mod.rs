@@ -18,6 +18,7 @@ mod fetches;
 mod health_auto_export;
 mod healthkit;
 mod healthkit_clocks;
+mod healthkit_nights;
 mod healthkit_sleep;
 mod healthkit_types;
 mod healthkit_workouts;
