@@ -91,6 +91,9 @@ pub enum ApiError {
         /// Who has given it.
         vendor: Vendor,
     },
+    /// The address that it has given was good for a while only, and the answer says that this is over.
+    #[error("the address that it has given has expired")]
+    Expired,
     /// It has answered, and there is no memory for its answer beside others: nobody is to blame.
     #[error("there is no memory for the answer now")]
     Crowded,

@@ -92,7 +92,8 @@ impl Job {
         let known_as = if link.is_none() { self.owner_of(&token).await? } else { None };
         // Not before: a link is made with its tokens.
         let offset = self.target(&account).await?.offset;
-        let (answer, permit) = self.ask(&account, offset, token).await?;
+        let asked = self.ask(&account, offset, token).await;
+        let (answer, permit) = asked.map_err(|setback| self.or_expired(setback))?;
         // Not before: whose the account is now, when its data is stored, and not when it was asked.
         let target = self.target(&account).await?;
         let owner = match known_as {
@@ -255,6 +256,10 @@ impl Job {
             error @ ApiError::Refused { status: 403 } => {
                 permit.succeeded();
                 Err(Asked::Setback(Setback::Failed(error.to_string())))
+            }
+            ApiError::Expired => {
+                permit.succeeded();
+                Err(Asked::Setback(self.expired()))
             }
             error @ (ApiError::Refused { .. } | ApiError::Elsewhere { .. }) => {
                 permit.succeeded();

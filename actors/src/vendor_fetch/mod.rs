@@ -5,6 +5,7 @@
 //! end, and whoever claims next goes on; a new life of the actor takes them back at once.
 
 mod job;
+mod link;
 mod pace;
 mod reading;
 mod recent;

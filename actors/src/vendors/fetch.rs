@@ -21,6 +21,20 @@ pub fn request(fetch: &Fetch, zone: UtcOffset) -> ApiRequest {
     }
 }
 
+/// What to do instead of a fetch whose address was good for a while only, if by its own words that is over at `now`.
+pub fn expired(fetch: &Fetch, now: Timestamp) -> Option<&'static str> {
+    let Fetch::Terra(link) = fetch else { return None };
+    terra::good_until(link).filter(|until| *until < now).and(instead(fetch))
+}
+
+/// What to do instead of a fetch whose address is good no longer; none if it has no address of its own.
+pub const fn instead(fetch: &Fetch) -> Option<&'static str> {
+    match fetch {
+        Fetch::Oura(_) | Fetch::Whoop(_) => None,
+        Fetch::Terra(_) => Some(terra::EXPIRED),
+    }
+}
+
 /// Reads the answer to a fetch: 200, and this body. Fields that are wrong are refused one by one.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::domain::account::{Account, Vendor, VendorUserId};
-use actors::domain::fetch::{Fetch, OuraDataType, OuraFetch, WhoopFetch, Whose};
+use actors::domain::fetch::{Fetch, OuraDataType, OuraFetch, TerraFetch, WhoopFetch, Whose};
 use actors::domain::ids::RequestId;
 use actors::domain::rate_budget::RateLimit;
 use actors::memory::{
@@ -222,6 +222,47 @@ async fn after_the_last_attempt_a_fetch_is_a_dead_letter() {
     assert!(dead[0].error_message.contains("tried 3 times") && dead[0].error_message.contains("503"));
     assert_eq!(dead[0].attempts, 3);
     assert_eq!(cloud.api.calls(), 3);
+}
+
+#[actix::test]
+async fn an_address_that_has_expired_is_a_dead_letter_at_once_that_says_what_to_do() {
+    let (api, oauth) = (Arc::<MemoryVendorApi>::default(), Arc::new(MemoryOAuth::new(MS)));
+    let rate_limits = [(Vendor::Terra, Vec::new())].into();
+    let setup = Setup { vendor_retry: QUICK, api: Arc::clone(&api), rate_limits, ..Setup::default() };
+    let cloud = Cloud { bridge: Bridge::with(setup), api, oauth };
+    let address =
+        |name: &str, signed: &str| format!("/{name}?X-Amz-Date={signed}&X-Amz-Expires=300&X-Amz-Signature=s");
+    let day = |steps: u32| {
+        let metadata = serde_json::json!({"start_time": "2026-02-01T00:00:00Z"});
+        let data = serde_json::json!([{"metadata": metadata, "distance_data": {"steps": steps}}]);
+        let user = serde_json::json!({"user_id": "t", "reference_id": "ann"});
+        Reply::with(serde_json::json!({"type": "daily", "user": user, "data": data}).to_string())
+    };
+    let denied = || ApiError::Refused { status: 403 };
+    let [over, gone, told, good] = [
+        address("over", "20200101T000000Z"),
+        address("gone", "20200101T000000Z"),
+        address("told", "20990101T000000Z"),
+        address("good", "20990101T000000Z"),
+    ];
+    cloud.api.put(&over, denied().into());
+    cloud.api.put(&told, ApiError::Expired.into());
+    // Denied, too, is what its storage has not taken up yet.
+    cloud.api.script(&good, [denied().into(), ApiError::Missing.into()]);
+    cloud.api.put(&good, day(9));
+    for address in [over, gone, told, good] {
+        cloud.notify(vec![cloud.asked_of("payload", TerraFetch::Payload { address })]).await;
+    }
+    cloud.until_events("ann", 1).await;
+    cloud.until_done(Vendor::Terra).await;
+    let dead = cloud.bridge.store.dead_fetches(None, 10).await.unwrap();
+    assert_eq!((dead.len(), cloud.api.calls()), (3, 6));
+    for letter in dead {
+        assert_eq!((letter.error_type.as_str(), letter.attempts), ("wearable_api_error", 0));
+        let message = letter.error_message;
+        assert!(message.contains("has expired") && message.contains("to_webhook=true"), "{message}");
+        assert!(!message.contains("X-Amz"), "{message}");
+    }
 }
 
 #[actix::test]

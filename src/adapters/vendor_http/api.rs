@@ -10,7 +10,7 @@ use actors::ports::vendor_api::{ApiAnswer, ApiError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use tokio::sync::OwnedSemaphorePermit;
 use zeroize::Zeroizing;
 
@@ -19,6 +19,9 @@ use super::slots::{SMALL_MAX_BYTES, Slots};
 
 /// The longest answer: the samples of some days' heart rate take a few MiB.
 const ANSWER_MAX_BYTES: usize = 8 << 20;
+
+/// How much is read of why a storage refuses an address.
+const REFUSAL_MAX_BYTES: usize = 4 << 10;
 
 /// The APIs of vendors. Refreshes of tokens are not among the requests that it counts: a fetch may be waiting for one.
 pub struct HttpVendorApi {
@@ -53,7 +56,10 @@ impl HttpVendorApi {
         let question = http.get(url);
         let question = if request.is_link { question } else { question.header(AUTHORIZATION, bearer) };
         let mut response = send(question).await.map_err(unavailable)?;
-        check(response.status(), response.headers())?;
+        if let Err(error) = check(response.status(), response.headers()) {
+            let is_over = request.is_link && says_expired(&mut response).await;
+            return Err(if is_over { ApiError::Expired } else { error });
+        }
         let rest = rest(response.headers());
         let (mut body, mut place) = (Vec::new(), None);
         if !read_on(&mut response, &mut body, SMALL_MAX_BYTES).await.map_err(unavailable)? {
@@ -129,6 +135,19 @@ fn check(status: StatusCode, headers: &HeaderMap) -> Result<(), ApiError> {
             None => Err(ApiError::Unavailable(format!("it answers {}", status.as_u16()))),
         },
     }
+}
+
+/// Whether a storage refuses an address because it, or the key that it was signed with, was good for a while only: S3 says
+/// `AccessDenied` of the one, of the other `ExpiredToken`, and the first of much else as well.
+async fn says_expired(response: &mut Response) -> bool {
+    if !matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN) {
+        return false;
+    }
+    let mut body = Vec::new();
+    // What came before the connection broke may say it all the same.
+    let _ = read_on(response, &mut body, REFUSAL_MAX_BYTES).await;
+    let said = String::from_utf8_lossy(&body);
+    said.contains("<Code>ExpiredToken</Code>") || said.contains("<Message>Request has expired</Message>")
 }
 
 /// How long nothing more is taken, if this was the last request of a window (vendors.md §3, Limits).

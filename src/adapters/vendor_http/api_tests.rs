@@ -277,6 +277,35 @@ async fn an_address_of_the_vendors_making_is_asked_on_the_configured_host_and_on
 }
 
 #[actix_web::test]
+async fn a_storage_tells_that_an_address_was_good_for_a_while_only() {
+    let told = async |status: &str, code: &str, message: &str, request: ApiRequest| {
+        let xml = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
+        let body = format!("{xml}\n<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+        let (url, served) = server(answer(status, "", &body)).await;
+        let told = HttpVendorApi::new([(Vendor::Terra, url)], 1).get(Vendor::Terra, &request, &token()).await;
+        served.await.unwrap();
+        told.unwrap_err()
+    };
+    let link = || ApiRequest::link("/a?X-Amz-Signature=b");
+    let refused = |status| ApiError::Refused { status };
+    let (denied, over) = ("AccessDenied", "Request has expired");
+    for (status, code, message, error) in [
+        ("403 Forbidden", denied, over, ApiError::Expired),
+        ("400 Bad Request", "ExpiredToken", "The provided token has expired.", ApiError::Expired),
+        // What is not there is denied, too, to whoever may not list what is.
+        ("403 Forbidden", denied, "Access Denied", refused(403)),
+        ("403 Forbidden", "SignatureDoesNotMatch", "Check your key and signing method.", refused(403)),
+        ("404 Not Found", "NoSuchKey", over, ApiError::Missing),
+        ("503 Slow Down", "SlowDown", over, ApiError::Unavailable("it answers 503".to_owned())),
+    ] {
+        assert_eq!(told(status, code, message, link()).await, error, "{status} {code} {message}");
+    }
+    let long = format!("{}Request has expired", " ".repeat(1 << 20));
+    assert_eq!(told("403 Forbidden", denied, &long, link()).await, refused(403));
+    assert_eq!(told("403 Forbidden", denied, over, record()).await, refused(403), "it was no link");
+}
+
+#[actix_web::test]
 async fn no_more_requests_than_allowed_are_under_way_over_all_vendors() {
     let mut gate = Gate::open().await;
     let bases = [(Vendor::Oura, gate.url.clone()), (Vendor::Whoop, gate.url.clone())];

@@ -22,7 +22,7 @@ use crate::domain::event::DeviceType;
 use crate::domain::time::{MS_PER_DAY, MS_PER_SECOND, Timestamp};
 
 pub(super) use convert::list;
-pub(super) use payload::{read, request};
+pub(super) use payload::{EXPIRED, good_until, read, request};
 
 const NAME: &str = "terra";
 const DEVICE_TYPE: DeviceType = DeviceType::Terra;

@@ -10,13 +10,16 @@ use crate::domain::api_request::ApiRequest;
 use crate::domain::delivery::{DecodeError, Decoded};
 use crate::domain::fetch::{FetchPlan, TerraFetch, Whose};
 use crate::domain::ids::UserId;
-use crate::domain::time::Zone;
+use crate::domain::time::{MS_PER_SECOND, Timestamp, Zone};
 use crate::vendors::json::{self, Members};
 use crate::vendors::record::{Fetched, Owner};
 use crate::vendors::verified::SenderTold;
 
 /// The longest address; those that a storage signs have one or two thousand characters.
 const ADDRESS_MAX_BYTES: usize = 8 << 10;
+/// What there is to do about an address that was good for a while only.
+pub(in crate::vendors) const EXPIRED: &str = "the address of the data has expired: ask Terra to send these days again, by a \
+    request of historical data (its dashboard, or GET /v2/{type} of its API with to_webhook=true)";
 /// Stands for whose it is until it has been read: the webhook does not tell.
 const NOBODY: &str = "payload";
 
@@ -65,6 +68,21 @@ pub(in crate::vendors) fn request(fetch: &TerraFetch) -> ApiRequest {
     match fetch {
         TerraFetch::Payload { address } => ApiRequest::link(address),
     }
+}
+
+/// When an address ends, if that stands in it: S3 signs it with `X-Amz-Date` and the seconds from then on in `X-Amz-Expires`,
+/// or, as it did before, with `Expires` in unix time.
+pub(in crate::vendors) fn good_until(fetch: &TerraFetch) -> Option<Timestamp> {
+    let TerraFetch::Payload { address } = fetch;
+    let (_, query) = address.split_once('?')?;
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let seconds = |name| value(name)?.parse::<u32>().ok().map(i64::from);
+    let Some(signed) = value("X-Amz-Date") else {
+        return seconds("Expires").map(|at| Timestamp::from_ms(at * MS_PER_SECOND));
+    };
+    let signed: jiff::Timestamp = signed.parse().ok()?;
+    let lasts_ms = seconds("X-Amz-Expires")? * MS_PER_SECOND;
+    Some(Timestamp::from_ms(signed.as_millisecond()).plus_ms(lasts_ms))
 }
 
 /// Reads a message that was laid down: the same words as in a webhook, in the order of the webhook that told of it.

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::admission::Version;
 use crate::domain::fetch::TerraFetch;
 use crate::domain::time::UtcOffset;
-use crate::vendors::fetch::{read, request};
+use crate::vendors::fetch::{expired, read, request};
 use crate::vendors::terra::{Terra, TerraConfig};
 use crate::vendors::{Owner, delivery_key};
 
@@ -234,6 +234,33 @@ fn of_a_payload_on_the_configured_host_the_path_is_asked_for_and_of_any_other_th
     let body = r#"{"type":"s3_payload","url":"https://payloads.example:8443/a"}"#;
     let whole = asked(nowhere.decode(&verified_with(&[], body), NOW));
     assert_eq!(whole, "https://payloads.example:8443/a");
+}
+
+#[test]
+fn an_address_that_tells_when_it_ends_has_expired_after_that() {
+    // Five minutes before now, to the second.
+    for (query, is_told) in [
+        (
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260910T115500Z&X-Amz-Expires=300&X-Amz-Signature=0",
+            true,
+        ),
+        ("X-Amz-Expires=299&X-Amz-Date=20260910T115501Z", true),
+        ("AWSAccessKeyId=A&Expires=1789041600&Signature=x%3D", true),
+        ("X-Amz-Date=20260910T115500Z", false),
+        ("X-Amz-Date=20260910T115500Z&Expires=1", false),
+        ("X-Amz-Date=yesterday&X-Amz-Expires=300", false),
+        ("X-Amz-Date=20260910T115500Z&X-Amz-Expires=-300", false),
+        ("X-Amz-Date=20260910T115500Z&X-Amz-Expires=99999999999999999999", false),
+        ("Expires=soon", false),
+        ("NotExpires=1", false),
+        ("", false),
+    ] {
+        let fetch = TerraFetch::Payload { address: format!("/a?{query}") }.into();
+        assert_eq!(expired(&fetch, NOW), None, "{query}");
+        assert_eq!(expired(&fetch, NOW.plus_ms(1)).is_some(), is_told, "{query}");
+    }
+    let fetch = TerraFetch::Payload { address: "/Expires=1".to_owned() }.into();
+    assert_eq!(expired(&fetch, NOW), None);
 }
 
 #[test]
