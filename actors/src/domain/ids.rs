@@ -184,11 +184,15 @@ impl Identity {
     /// The identity of `parts`, each length-prefixed so that no two lists collide by concatenation.
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
+        parts.iter().for_each(|part| add_part(&mut hash, part));
         Self::from_digest(hash)
+    }
+
+    /// What all identities have in common of which these parts are the first.
+    pub fn beginning_with(parts: &[&[u8]]) -> IdentityBeginning {
+        let mut hash = Sha256::new();
+        parts.iter().for_each(|part| add_part(&mut hash, part));
+        IdentityBeginning(hash)
     }
 
     /// The identity behind a `record_id` as it stands in events: itself for a UUID, else derived from the text.
@@ -229,6 +233,24 @@ impl Identity {
     pub fn to_text(self) -> Arc<str> {
         self.0.to_string().into()
     }
+}
+
+/// The first parts of many identities, hashed once.
+#[derive(Clone)]
+pub struct IdentityBeginning(Sha256);
+
+impl IdentityBeginning {
+    /// The identity of those parts and this last one: as [`Identity::of`] makes it of all.
+    pub fn and(&self, last: &[u8]) -> Identity {
+        let mut hash = self.0.clone();
+        add_part(&mut hash, last);
+        Identity::from_digest(hash)
+    }
+}
+
+fn add_part(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_be_bytes());
+    hash.update(part);
 }
 
 impl EventId {

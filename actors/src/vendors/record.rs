@@ -6,6 +6,7 @@ mod list;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -17,7 +18,7 @@ use crate::domain::admission::{EventDraft, Facts, Version};
 use crate::domain::delivery::Rejections;
 use crate::domain::event::{DeviceType, Reading};
 use crate::domain::fetch::Fetch;
-use crate::domain::ids::{Identity, UserId};
+use crate::domain::ids::{Identity, IdentityBeginning, UserId};
 use crate::domain::time::{Timestamp, Zone};
 
 pub(super) use field::{Field, Section, Stamp, value};
@@ -101,12 +102,16 @@ pub(super) struct Kind {
 impl Kind {
     /// The identity of one record (vendors.md §14): of the vendor's account, whatever user it is linked to.
     pub(super) fn identity(&self, account: &str, id: &str) -> Identity {
-        Identity::of(&[
+        self.identities(account).and(id.as_bytes())
+    }
+
+    /// The beginning of the identities of all records of one account.
+    pub(super) fn identities(&self, account: &str) -> IdentityBeginning {
+        Identity::beginning_with(&[
             self.vendor.as_bytes(),
             account.as_bytes(),
             b"record",
             self.record.as_bytes(),
-            id.as_bytes(),
         ])
     }
 
@@ -157,9 +162,32 @@ impl Kind {
 pub(super) struct Record<'a, 'r> {
     members: Members<'a>,
     index: usize,
-    /// JSON Pointer to the record.
-    at: String,
+    at: Place<'r>,
     rejected: &'r mut Rejections,
+    /// Objects of it that were opened: many tables look into the same ones, and some of them are long.
+    opened: Vec<(&'a RawValue, Rc<Members<'a>>)>,
+}
+
+/// Where a record is, as a JSON Pointer: written only when something is refused, since few are of many.
+enum Place<'r> {
+    /// There.
+    At(String),
+    /// In this place of the list that is there.
+    InList(&'r str, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(at) => f.write_str(at),
+            Self::InList(list, place) => write!(f, "{list}/{place}"),
+        }
+    }
+}
+
+/// The JSON Pointer to which these members lead.
+fn pointer(names: &[&str]) -> String {
+    names.iter().flat_map(|name| ["/", name]).collect()
 }
 
 impl<'a, 'r> Record<'a, 'r> {
@@ -169,10 +197,18 @@ impl<'a, 'r> Record<'a, 'r> {
         (index, at): (usize, String),
         rejected: &'r mut Rejections,
     ) -> Option<Self> {
+        Self::open_at(raw, (index, Place::At(at)), rejected)
+    }
+
+    fn open_at(
+        raw: &'a RawValue,
+        (index, at): (usize, Place<'r>),
+        rejected: &'r mut Rejections,
+    ) -> Option<Self> {
         match json::members(raw) {
-            Ok(members) => Some(Self { members, index, at, rejected }),
+            Ok(members) => Some(Self { members, index, at, rejected, opened: Vec::new() }),
             Err(detail) => {
-                rejected.push(index, at, detail);
+                rejected.push(index, at.to_string(), detail);
                 None
             }
         }
@@ -224,25 +260,31 @@ impl<'a, 'r> Record<'a, 'r> {
     }
 
     /// The object to which these members lead, if there is one.
-    fn section(&mut self, at: &[&str]) -> Option<(Members<'a>, String)> {
-        let (mut path, mut members) = (String::new(), None);
-        for name in at {
-            let found = match &members {
-                None => self.members.get(name),
-                Some(section) => Members::get(section, name),
-            };
-            path.push('/');
-            path.push_str(name);
-            match found.and_then(|raw| raw.map(json::members).transpose()) {
-                Ok(Some(section)) => members = Some(section),
+    fn section(&mut self, at: &[&str]) -> Option<Rc<Members<'a>>> {
+        let mut section: Option<Rc<Members<'a>>> = None;
+        for (depth, name) in at.iter().enumerate() {
+            let found = section.as_deref().unwrap_or(&self.members).get(name);
+            match found.and_then(|raw| raw.map(|raw| self.object(raw)).transpose()) {
+                Ok(Some(found)) => section = Some(found),
                 Ok(None) => return None,
                 Err(detail) => {
-                    self.refuse(&path, detail);
+                    self.refuse(&pointer(&at[..=depth]), detail);
                     return None;
                 }
             }
         }
-        members.map(|members| (members, path))
+        section
+    }
+
+    /// The members of an object of the record.
+    fn object(&mut self, raw: &'a RawValue) -> Result<Rc<Members<'a>>, &'static str> {
+        let is_it = |(opened, _): &&(&'a RawValue, _)| std::ptr::eq(*opened, raw);
+        if let Some((_, members)) = self.opened.iter().find(is_it) {
+            return Ok(Rc::clone(members));
+        }
+        let members = Rc::new(json::members(raw)?);
+        self.opened.push((raw, Rc::clone(&members)));
+        Ok(members)
     }
 
     /// The value of one of the record's own fields; none if it is absent or refused.
@@ -252,31 +294,30 @@ impl<'a, 'r> Record<'a, 'r> {
 
     /// The readings of a section's fields.
     pub(super) fn readings(&mut self, section: &Section, stamp: &Stamp) -> Vec<Reading> {
-        let values = self.values(section);
-        let reading = |(field, value): (&Field, Option<f64>)| Some(stamp.reading(field, value?));
-        section.fields.iter().zip(values).filter_map(reading).collect()
+        let mut readings = Vec::new();
+        self.values(section, |field, value| readings.push(stamp.reading(field, value)));
+        readings
     }
 
-    /// The values of a section's fields, in their order; none for a field that is absent or refused.
-    pub(super) fn values(&mut self, section: &Section) -> Vec<Option<f64>> {
-        let (nested, path) = match section.at {
-            [] => (None, String::new()),
+    /// Gives the values of a section's fields, in their order; not of one that is absent or refused.
+    pub(super) fn values(&mut self, section: &Section, mut give: impl FnMut(&'static Field, f64)) {
+        let nested = match section.at {
+            [] => None,
             at => match self.section(at) {
-                Some((members, path)) => (Some(members), path),
-                None => return vec![None; section.fields.len()],
+                Some(members) => Some(members),
+                None => return,
             },
         };
-        let mut values = Vec::with_capacity(section.fields.len());
         for field in section.fields {
-            let raw = nested.as_ref().unwrap_or(&self.members).get(field.name());
+            let raw = nested.as_deref().unwrap_or(&self.members).get(field.name());
             let value =
                 raw.map_err(Cow::Borrowed).and_then(|raw| raw.map_or(Ok(None), |raw| value(raw, field)));
-            values.push(value.unwrap_or_else(|detail| {
-                self.refuse(&format!("{path}/{}", field.name()), detail);
-                None
-            }));
+            match value {
+                Ok(Some(value)) => give(field, value),
+                Ok(None) => {}
+                Err(detail) => self.refuse(&format!("{}/{}", pointer(section.at), field.name()), detail),
+            }
         }
-        values
     }
 }
 

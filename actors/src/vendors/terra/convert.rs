@@ -232,39 +232,50 @@ impl<'d> Reader<'d> {
         held.readings.truncate(READINGS_MAX * EVENTS_MAX);
     }
 
-    pub(super) fn finish(self) -> (Vec<EventDraft>, Rejections) {
+    pub(super) fn finish(mut self) -> (Vec<EventDraft>, Rejections) {
         let mut drafts = Vec::new();
-        for found in &self.found {
+        for found in std::mem::take(&mut self.found) {
+            let enrichment = self.enrichment_draft(&found);
             self.record_drafts(found, &mut drafts);
-            drafts.extend(self.enrichment_draft(found));
+            drafts.extend(enrichment);
         }
         (drafts, self.rejected)
     }
 
     /// The record and its parts. One without a reading tells nothing: later copies tell more, not less.
-    fn record_drafts(&self, found: &Found, drafts: &mut Vec<EventDraft>) {
-        let Self { owner, version, .. } = self;
-        let (kind, id) = (self.data_type.kind(), &found.id);
-        let readings: &[Reading] = if found.is_deleted { &[] } else { &found.readings };
-        if readings.is_empty() && !found.is_deleted {
+    fn record_drafts(&self, found: Found, drafts: &mut Vec<EventDraft>) {
+        let Found { id, is_deleted, mut readings, .. } = found;
+        if is_deleted {
+            readings.clear();
+        } else if readings.is_empty() {
             return;
         }
-        let (first, rest) = readings.split_at(readings.len().min(READINGS_MAX));
-        let draft = |readings: &[Reading]| {
+        let (owner, version, kind) = (self.owner, self.version, self.data_type.kind());
+        let newest = |readings: &[Reading]| {
             let newest = readings.iter().map(|reading| reading.timestamp).max();
-            kind.draft(owner, id, *version, newest.unwrap_or(owner.changed_at), readings.to_vec())
+            newest.unwrap_or(owner.changed_at)
         };
-        drafts.push(EventDraft { deleted: found.is_deleted, ..draft(first) });
-        let mut rest = rest.chunks(READINGS_MAX);
+        // Of the twenty drafts, which differ in little, most have no readings.
+        let identities = kind.identities(&owner.account);
+        let whole = identities.and(id.as_bytes());
+        let nothing = kind.draft(owner, &id, version, owner.changed_at, Vec::new());
+        let mut rest = readings.split_off(readings.len().min(READINGS_MAX)).into_iter();
+        drafts.reserve(EVENTS_MAX);
+        drafts.push(EventDraft {
+            timestamp: newest(&readings),
+            deleted: is_deleted,
+            facts: Facts::Record { identity: whole, also: None, version, readings },
+            ..nothing.clone()
+        });
         for number in 1..EVENTS_MAX {
-            let readings = rest.next().unwrap_or_default();
-            let facts = Facts::Part {
-                whole: kind.identity(&owner.account, id),
-                identity: kind.identity(&owner.account, &format!("{id}{SEPARATOR}{number}")),
-                version: *version,
-                readings: readings.to_vec(),
-            };
-            drafts.push(EventDraft { deleted: readings.is_empty(), facts, ..draft(readings) });
+            let readings: Vec<Reading> = rest.by_ref().take(READINGS_MAX).collect();
+            let identity = identities.and(format!("{id}{SEPARATOR}{number}").as_bytes());
+            drafts.push(EventDraft {
+                timestamp: newest(&readings),
+                deleted: readings.is_empty(),
+                facts: Facts::Part { whole, identity, version, readings },
+                ..nothing.clone()
+            });
         }
     }
 

@@ -12,44 +12,50 @@ use crate::vendors::record::{Field, Record, Section, Stamp};
 
 /// The readings of a record's samples.
 pub(super) fn readings(record: &mut Record<'_, '_>, series: &Series, times: &Times<'_>) -> Vec<Reading> {
-    if series.unless.is_some_and(|other| !record.list(other).0.is_empty()) {
+    if series.unless.is_some_and(|other| record.list(other).0.next().is_some()) {
         return Vec::new();
     }
-    let (samples, path) = record.list(series.at);
-    let mut readings = Vec::with_capacity(samples.len());
-    for (place, raw) in samples {
-        let Some(mut sample) = record.inner(raw, &format!("{path}/{place}")) else { continue };
+    let (samples, list) = record.list(series.at);
+    let mut readings = Vec::with_capacity(samples.size_hint().1.unwrap_or_default());
+    let mut values = Vec::with_capacity(series.fields.len());
+    for sample in samples {
+        let Some(mut sample) = record.element(sample, &list) else { continue };
         if let Some(only) = series.only
             && !sample.text("type").is_some_and(|kind| kind.eq_ignore_ascii_case(only))
         {
             continue;
         }
-        readings.extend(sample_readings(&mut sample, series, times));
+        values.clear();
+        sample
+            .values(&Section { at: &[], fields: series.fields }, |field, value| values.push((field, value)));
+        add_readings(&mut sample, &values, series.time, times, &mut readings);
     }
     readings
 }
 
 /// None without a value: then it does not matter when it was.
-fn sample_readings(sample: &mut Record<'_, '_>, series: &Series, times: &Times<'_>) -> Vec<Reading> {
-    let values = sample.values(&Section { at: &[], fields: series.fields });
-    if values.iter().all(Option::is_none) {
-        return Vec::new();
+fn add_readings(
+    sample: &mut Record<'_, '_>,
+    values: &[(&Field, f64)],
+    time: &str,
+    times: &Times<'_>,
+    readings: &mut Vec<Reading>,
+) {
+    if values.is_empty() {
+        return;
     }
-    let when = sample.require(series.time, |sample, name| times.of_member(sample, name));
-    let Some(moment) = when else { return Vec::new() };
+    let when = sample.require(time, |sample, name| times.of_member(sample, name));
+    let Some(moment) = when else { return };
+    if is_turned_around(values) {
+        return sample.refuse("", "the diastolic pressure is not below the systolic one");
+    }
     let stamp = Stamp { at: moment.at, utc_offset: moment.utc_offset, start: None };
-    let reading = |(field, value): (&Field, Option<f64>)| Some(stamp.reading(field, value?));
-    let readings: Vec<Reading> = series.fields.iter().zip(values).filter_map(reading).collect();
-    if is_turned_around(&readings) {
-        sample.refuse("", "the diastolic pressure is not below the systolic one");
-        return Vec::new();
-    }
-    readings
+    readings.extend(values.iter().map(|(field, value)| stamp.reading(field, *value)));
 }
 
 /// Whether a blood pressure's two numbers cannot belong together.
-fn is_turned_around(readings: &[Reading]) -> bool {
-    let value = |metric| readings.iter().find(|reading| reading.metric == metric).map(|found| found.value);
+fn is_turned_around(values: &[(&Field, f64)]) -> bool {
+    let value = |metric| values.iter().find(|(field, _)| field.metric() == metric).map(|(_, value)| *value);
     let pair = value(Metric::BloodPressureSystolic).zip(value(Metric::BloodPressureDiastolic));
     pair.is_some_and(|(systolic, diastolic)| diastolic >= systolic)
 }
@@ -73,10 +79,10 @@ pub(super) fn sleep_states(
     times: &Times<'_>,
     end: Option<Timestamp>,
 ) -> Vec<Reading> {
-    let (samples, path) = record.list(HYPNOGRAM.at);
-    let mut levels = Vec::with_capacity(samples.len());
-    for (place, raw) in samples {
-        let Some(mut sample) = record.inner(raw, &format!("{path}/{place}")) else { continue };
+    let (samples, list) = record.list(HYPNOGRAM.at);
+    let mut levels = Vec::new();
+    for sample in samples {
+        let Some(mut sample) = record.element(sample, &list) else { continue };
         let Some(level) = sample.read("level", level) else { continue };
         let Some(at) = sample.require("timestamp", |sample, name| times.of_member(sample, name)) else {
             continue;
