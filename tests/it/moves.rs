@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::aftermath::assert_unharmed;
 use crate::answers::{Past, events, log_read, refused};
 use crate::bridge::{ADMIN_KEY, Bridge, answer};
+use crate::family::LOGS_WITH_THE_COMMIT;
 
 fn link(bridge: &Bridge, account: &str, user: &str) -> RequestBuilder {
     let request = bridge.request(Method::PUT, &format!("/admin/links/{account}")).bearer_auth(ADMIN_KEY);
@@ -119,7 +120,9 @@ async fn a_move_that_was_killed_is_ended_by_the_next_request() {
     let of = |user: &str| -> BTreeSet<&String> {
         told.iter().filter(|(key, ..)| key == user).map(|(_, id, _)| id).collect()
     };
-    assert_eq!(told.len(), 2 * COUNT, "each event once for the account and once for the user");
     assert_eq!((of("ada").len(), of("ada") == of("oura:A1")), (COUNT, true));
+    if LOGS_WITH_THE_COMMIT {
+        assert_eq!(told.len(), 2 * COUNT, "each event once for the account and once for the user");
+    }
     assert_unharmed(bridge).await;
 }

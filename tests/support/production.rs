@@ -15,6 +15,9 @@ use crate::redis_server::RedisServer;
 use crate::services::{Service, optional};
 
 const PARTITIONS_DEFAULT: u32 = 12;
+/// Whether what is committed is on the log with the same commit: here a kill between the two may bring a run of events
+/// twice.
+pub(crate) const LOGS_WITH_THE_COMMIT: bool = false;
 
 /// What a bridge in `folder` is told of its engines: each folder has a schema and a cluster of its own, which its next
 /// process finds again.
