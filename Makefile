@@ -27,8 +27,8 @@ soak:
 	@.ci/soak
 
 # What the bridge takes in, beside two floors, and what it costs (docs/benchmarks.md): floors, embedded,
-# production, batches, states, fetches, folds, whatif. ONLY=embedded,batches runs a part, BENCH_SECONDS (8) is how long
-# each load lasts.
+# production, batches, states, known, fetches, folds, whatif. ONLY=embedded,batches runs a part, BENCH_SECONDS (8) is how
+# long each load lasts.
 bench:
 	@cargo bench --locked --bench bridge
 

@@ -15,6 +15,7 @@ mod fetches;
 mod floors;
 mod folds;
 mod intake;
+mod known;
 mod long_bodies;
 mod machine;
 mod no_store;
@@ -59,6 +60,7 @@ fn main() {
             Section::Batches => intake::batches(&options, &Family::embedded(), &mut results),
             Section::HealthKitMillion => long_bodies::run(&Family::embedded(), &mut results),
             Section::States => states::run(&options, &Family::embedded(), &mut results),
+            Section::Known => known::run(&options, &Family::embedded(), &mut results),
             Section::Fetches => fetches::run(&Family::embedded(), &mut results),
             Section::Folds => folds::run(&mut results),
             Section::Whatif => whatif::run(&Family::embedded(), &mut results),

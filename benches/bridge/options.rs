@@ -19,6 +19,8 @@ pub(crate) enum Section {
     HealthKitMillion,
     /// Many live users.
     States,
+    /// Many more users known than live.
+    Known,
     /// What notifications tell of, from a vendor cloud.
     Fetches,
     /// Folding alone.
@@ -30,7 +32,7 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Decode,
         Self::Floors,
         Self::Embedded,
@@ -38,6 +40,7 @@ impl Section {
         Self::Batches,
         Self::HealthKitMillion,
         Self::States,
+        Self::Known,
         Self::Fetches,
         Self::Folds,
         Self::Whatif,
@@ -54,6 +57,7 @@ impl Section {
             Self::Batches => "batches",
             Self::HealthKitMillion => "healthkit_million",
             Self::States => "states",
+            Self::Known => "known",
             Self::Fetches => "fetches",
             Self::Folds => "folds",
             Self::Whatif => "whatif",
@@ -66,13 +70,16 @@ impl Section {
 pub(crate) struct Options {
     /// `BENCH_SECONDS`: how long each load lasts.
     pub(crate) seconds: Duration,
-    /// `BENCH_USERS`: how many users are live in `states`.
+    /// `BENCH_USERS`: how many users are live in `states` and `known`.
     pub(crate) users: usize,
+    /// `BENCH_KNOWN`: how many are known in `known`; at least twice as many.
+    pub(crate) known: usize,
     only: Vec<Section>,
 }
 
 const DEFAULT_SECONDS: u64 = 8;
 const DEFAULT_USERS: usize = 100_000;
+const DEFAULT_KNOWN: usize = 1_000_000;
 
 impl Options {
     /// Ends the program with 2 at a mistake.
@@ -92,6 +99,7 @@ impl Options {
             only: only.collect(),
             seconds: Duration::from_secs(number("BENCH_SECONDS", DEFAULT_SECONDS)),
             users: number("BENCH_USERS", DEFAULT_USERS as u64) as usize,
+            known: number("BENCH_KNOWN", DEFAULT_KNOWN as u64) as usize,
         }
     }
 

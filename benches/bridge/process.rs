@@ -101,6 +101,11 @@ impl Server {
         })
     }
 
+    /// Runs what talks to it in its own way.
+    pub(crate) fn block_on<T>(&self, talk: impl Future<Output = T>) -> T {
+        self.runtime.block_on(talk)
+    }
+
     /// The sum of a metric over all its labels that `labels` is a part of.
     pub(crate) fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = self.get("/metrics").expect("metrics");

@@ -29,6 +29,13 @@ pub struct Plan {
     pub sample_every_ms: i64,
 }
 
+impl Plan {
+    /// The id of a user, counted from 0.
+    pub fn user_id(&self, user: u64) -> String {
+        format!("sim-{:x}-{user}", self.seed)
+    }
+}
+
 /// One webhook to send.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Delivery {
@@ -93,7 +100,7 @@ struct Moment<'a> {
 
 impl Moment<'_> {
     fn user_id(&self) -> String {
-        format!("sim-{:x}-{}", self.plan.seed, self.user)
+        self.plan.user_id(self.user)
     }
 
     /// A value between `low` and `high`, in quarters: their decimal text is exact.
