@@ -17,6 +17,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
+use self::checkpointer::Checkpointer;
+
+mod checkpointer;
 pub(crate) mod log_rows;
 pub mod log_table;
 pub mod migrations;
@@ -32,7 +35,7 @@ const READERS_MAX: u32 = 2;
 const QUERIES_MAX: u32 = 4;
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pages in the write-ahead log before it is moved into the file.
+/// Pages in the write-ahead log before a command's own commit moves it into the file; the engine has a checkpointer.
 const WAL_AUTOCHECKPOINT_PAGES: &str = "4000";
 /// Prepared statements that a connection keeps: each of ours in each of its sizes.
 const STATEMENTS_MAX: usize = 256;
@@ -133,8 +136,9 @@ impl SqliteFile {
                 .connect_lazy_with(options(path).read_only(true))
         };
         let (readers, queries) = (pool(READERS_MAX), pool(QUERIES_MAX));
+        let checkpointer = Checkpointer::start(connect(path).await?, &mut connection).await;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let writer = tokio::spawn(write_groups(connection, queue));
+        let writer = tokio::spawn(write_groups(connection, queue, checkpointer.map_err(store_error)?));
         Ok(Self { readers, queries, jobs, writer: Arc::new(parking_lot::Mutex::new(Some(writer))) })
     }
 
@@ -216,7 +220,11 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-async fn write_groups(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Item>) {
+async fn write_groups(
+    mut connection: SqliteConnection,
+    mut queue: mpsc::Receiver<Item>,
+    checkpointer: Checkpointer,
+) {
     let mut items = Vec::with_capacity(GROUP_MAX);
     while queue.recv_many(&mut items, GROUP_MAX).await > 0 {
         let mut group = Vec::with_capacity(items.len());
@@ -228,8 +236,10 @@ async fn write_groups(mut connection: SqliteConnection, mut queue: mpsc::Receive
         }
         if !group.is_empty() {
             write_group(&mut connection, group).await;
+            checkpointer.committed(&mut connection).await;
         }
     }
+    checkpointer.stop().await;
     // What fails here is done by the next start.
     let _ = connection.close().await;
 }

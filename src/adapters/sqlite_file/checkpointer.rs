@@ -1,0 +1,159 @@
+//! Moves the write-ahead log into the file, beside the writer.
+//!
+//! To move a few thousand pages and to sync the file takes as long as many commits, and left to itself SQLite does it
+//! within one of them, for which everybody waits. So a connection of its own does it, while the writer goes on. Under a
+//! load that never rests more has come by the time it has done, and SQLite begins its log anew only where nothing is
+//! left: once the log is long, the writer moves that little rest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Between two times, at least.
+const REST: Duration = Duration::from_millis(500);
+/// A log of so many pages is to begin anew: 64 MB.
+const LONG_PAGES: i64 = 16_000;
+/// At so many the writer does all of it within a commit, as without this: 256 MB.
+const BOUND: &str = "PRAGMA wal_autocheckpoint = 64000";
+
+/// The task, and what the writer and it tell each other.
+pub(super) struct Checkpointer {
+    shared: Arc<Shared>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    has_committed: Notify,
+    /// The writer is to move what is left.
+    is_long: AtomicBool,
+}
+
+impl Checkpointer {
+    /// Begins on the caller's runtime, with a connection of its own, beside this writer's.
+    pub(super) async fn start(
+        connection: SqliteConnection,
+        writer: &mut SqliteConnection,
+    ) -> Result<Self, sqlx::Error> {
+        sqlx::query(BOUND).execute(writer).await?;
+        let (shared, (stop, stopped)) = (Arc::<Shared>::default(), oneshot::channel());
+        let task = tokio::spawn(run(connection, Arc::clone(&shared), stopped));
+        Ok(Self { shared, stop, task })
+    }
+
+    /// The writer has committed, and answered.
+    pub(super) async fn committed(&self, writer: &mut SqliteConnection) {
+        if self.shared.is_long.swap(false, Ordering::Relaxed) {
+            move_pages(writer).await;
+        }
+        self.shared.has_committed.notify_one();
+    }
+
+    /// Ends it, so that the writer's is the last connection to be closed.
+    pub(super) async fn stop(self) {
+        drop(self.stop);
+        let _ = self.task.await;
+    }
+}
+
+async fn run(mut connection: SqliteConnection, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
+    loop {
+        tokio::select! {
+            () = shared.has_committed.notified() => {}
+            _ = &mut stopped => break,
+        }
+        if move_pages(&mut connection).await >= LONG_PAGES {
+            // What has come meanwhile: the less is left for the writer.
+            move_pages(&mut connection).await;
+            shared.is_long.store(true, Ordering::Relaxed);
+        }
+        if timeout(REST, &mut stopped).await.is_ok() {
+            break;
+        }
+    }
+    let _ = connection.close().await;
+}
+
+/// Moves what nobody reads any more, without making anybody wait, and tells how long the log is. What fails here fails
+/// in a commit too, which tells somebody.
+async fn move_pages(connection: &mut SqliteConnection) -> i64 {
+    let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await;
+    let (_is_busy, pages, _moved): (i64, i64, i64) = moved.unwrap_or_default();
+    pages
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Instant;
+
+    use tempfile::TempDir;
+
+    use crate::adapters::sqlite_file::{SqliteFile, store_error};
+
+    const PAGE_BYTES: u64 = 4_096;
+    const BLOB_PAGES: u64 = 250;
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+    async fn open(home: &TempDir) -> SqliteFile {
+        let file = SqliteFile::open(&home.path().join("file")).await.unwrap();
+        file.write(|connection| {
+            Box::pin(async move {
+                let table = sqlx::query("CREATE TABLE blobs (blob BLOB)").execute(connection);
+                table.await.map(drop).map_err(store_error)
+            })
+        })
+        .await
+        .unwrap();
+        file
+    }
+
+    async fn write(file: &SqliteFile, blobs: u64) {
+        for _ in 0..blobs {
+            file.write(|connection| {
+                Box::pin(async move {
+                    let blob = sqlx::query("INSERT INTO blobs VALUES (zeroblob(?))");
+                    let blob = blob.bind((BLOB_PAGES * PAGE_BYTES) as i64).execute(connection);
+                    blob.await.map(drop).map_err(store_error)
+                })
+            })
+            .await
+            .unwrap();
+        }
+    }
+
+    fn pages(path: &Path) -> u64 {
+        path.metadata().unwrap().len() / PAGE_BYTES
+    }
+
+    #[actix_web::test]
+    async fn what_is_committed_goes_into_the_file_without_another_commit() {
+        let home = TempDir::new().unwrap();
+        let file = open(&home).await;
+        write(&file, 10).await;
+        let started = Instant::now();
+        while pages(&home.path().join("file")) < 10 * BLOB_PAGES {
+            assert!(started.elapsed() < PATIENCE, "nobody moves it");
+            tokio::task::yield_now().await;
+        }
+        file.close().await;
+        assert!(!home.path().join("file-wal").exists(), "the last connection has moved the rest");
+    }
+
+    #[actix_web::test]
+    async fn a_load_that_never_rests_does_not_lengthen_the_log_without_end() {
+        let home = TempDir::new().unwrap();
+        let file = open(&home).await;
+        write(&file, 500).await;
+        let log = pages(&home.path().join("file-wal"));
+        assert!(log < 70_000, "{log} of 125,000 pages");
+        file.close().await;
+        assert!(pages(&home.path().join("file")) > 500 * BLOB_PAGES);
+    }
+}
