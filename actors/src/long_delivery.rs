@@ -28,7 +28,7 @@ use crate::vendors::{Device, Verified};
 
 /// Readings in one part: every other commit waits for no more of them than that, times the long bodies that are taken in
 /// at once.
-pub const PART_MAX_READINGS: usize = 5_000;
+pub const PART_MAX_READINGS: usize = 2_500;
 /// How often a reader that panics is started.
 const TRIES: usize = 2;
 /// Parts that wait for the writer, besides the one in its hands.

@@ -20,7 +20,7 @@ use crate::adapters::sqlite_file::{JobResult, store_error};
 /// Bytes of an identity.
 const IDENTITY_BYTES: usize = 16;
 /// So many gather before they go into `facts`. One takes some 60 bytes of memory, and while they go, half as many gather.
-const GATHERED_MAX: usize = 100_000;
+const GATHERED_MAX: usize = 50_000;
 /// How many go for each one that comes.
 const GONE_PER_NEW: usize = 2;
 
