@@ -27,8 +27,7 @@ use crate::vendors::long::{LongBodies, LongError, Source, Surveyed};
 use crate::vendors::{Device, Verified};
 
 /// Readings in one part, a whole number of full events: every other commit waits for no more of them than that, times the
-/// long bodies that are taken in
-/// at once.
+/// long bodies that are taken in at once.
 pub const PART_MAX_READINGS: usize = 3_000;
 /// How often a reader that panics is started.
 const TRIES: usize = 2;
