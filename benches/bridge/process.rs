@@ -73,7 +73,9 @@ impl Server {
         command.stdin(Stdio::null()).stderr(file.try_clone().expect("a file")).stdout(file);
         let child = command.spawn().expect("the program starts");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let client = biometric_bridge::traffic::plain_client().build().expect("a client");
+        // No connection is kept: nobody looks whether the server has closed it while this program sends.
+        let client = biometric_bridge::traffic::plain_client().pool_max_idle_per_host(0);
+        let client = client.build().expect("a client");
         let mut server = Self { url: String::new(), child, client, runtime };
         server.until("listening", |server| {
             server.url = address(&lines).map(|address| format!("http://{address}")).unwrap_or_default();
