@@ -20,6 +20,8 @@ struct InProcess {
     running: Running,
     target: Target,
     home: TempDir,
+    /// What probes tell is as old as this, less some.
+    began_ms: i64,
 }
 
 impl InProcess {
@@ -31,7 +33,7 @@ impl InProcess {
             Settings::read(Sources::from_pairs(SETTINGS.into_iter().chain(own))).expect("settings");
         let running = Running::start(settings, Instant::now()).await.expect("it starts");
         let target = Target::new(&format!("http://{}", running.address));
-        Self { running, target, home }
+        Self { running, target, home, began_ms: now_ms() }
     }
 
     fn node(&self, path: &str) -> NodeSnapshot {
@@ -59,9 +61,19 @@ impl InProcess {
         node
     }
 
+    /// Waits until the root has dealt with every death.
+    async fn until_settled(&self) {
+        let settling = async {
+            while self.running.doors.tree.root.is_recovering() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, settling).await.expect("the root is done");
+    }
+
     /// Sends one event of a user of its own, and waits until it is applied: by then every stage has gone on.
     async fn probe(&self, number: u64) {
-        let sample = json!({"type": "respiratoryRate", "value": 14, "timestamp": now_ms() - 1_000_000 + number as i64});
+        let sample = json!({"type": "respiratoryRate", "value": 14, "timestamp": self.began_ms - 1_000_000 + number as i64});
         let body = json!({"user_id": "probe", "samples": [sample]}).to_string();
         let request = self.target.client.post(format!("{}/webhook/healthkit", self.target.url));
         let response = request.bearer_auth(HEALTHKIT_KEY).body(body).send().await.expect("an answer");
@@ -183,13 +195,14 @@ async fn a_stage_that_keeps_failing_ends_the_bridge_in_order_and_loses_nothing()
             traffic.end();
         };
         join(load.run(&bridge.target, &traffic, &[500, 503]), failing).await;
+        let reason = bridge.running.wait().await;
+        assert_eq!(reason, Reason::Escalation, "{stage}");
+        bridge.until_settled().await;
         let ready = bridge.target.client.get(format!("{}/ready", bridge.target.url)).send().await;
         let ready = ready.expect("an answer");
         assert_eq!(ready.status(), 503, "{stage}");
         let ready: Value = serde_json::from_slice(&ready.bytes().await.expect("a body")).expect("JSON");
         assert_eq!(ready["reasons"], json!(["the supervision tree is failing"]), "{stage}");
-        let reason = bridge.running.wait().await;
-        assert_eq!(reason, Reason::Escalation, "{stage}");
         let (ending, home) = bridge.stop(reason).await;
         assert_eq!(ending, Ending::Escalated, "{stage}");
 
