@@ -3,8 +3,11 @@
 //! To move a few thousand pages and to sync the file takes as long as many commits, and left to itself SQLite does it
 //! within one of them, for which everybody waits. So a connection of its own does it, while the writer goes on. Under a
 //! load that never rests more has come by the time it has done, and SQLite begins its log anew only where nothing is
-//! left: once the log is long, the writer moves that little rest.
+//! left: once the log is long, the writer moves that little rest. Only with that rest does SQLite sync the file, all that
+//! has been moved since the last time, so the file is synced here before.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,6 +28,8 @@ const BOUND: &str = "PRAGMA wal_autocheckpoint = 64000";
 pub(super) struct Checkpointer {
     shared: Arc<Shared>,
     stop: oneshot::Sender<()>,
+    /// To close any handle of a file takes the locks that the process has on it: this one is closed last.
+    file: Arc<File>,
     task: JoinHandle<()>,
 }
 
@@ -38,13 +43,15 @@ struct Shared {
 impl Checkpointer {
     /// Begins on the caller's runtime, with a connection of its own, beside this writer's.
     pub(super) async fn start(
+        path: &Path,
         connection: SqliteConnection,
         writer: &mut SqliteConnection,
     ) -> Result<Self, sqlx::Error> {
         sqlx::query(BOUND).execute(writer).await?;
         let (shared, (stop, stopped)) = (Arc::<Shared>::default(), oneshot::channel());
-        let task = tokio::spawn(run(connection, Arc::clone(&shared), stopped));
-        Ok(Self { shared, stop, task })
+        let file = Arc::new(File::open(path)?);
+        let task = tokio::spawn(run(connection, Arc::clone(&file), Arc::clone(&shared), stopped));
+        Ok(Self { shared, stop, file, task })
     }
 
     /// The writer has committed, and answered.
@@ -55,22 +62,31 @@ impl Checkpointer {
         self.shared.has_committed.notify_one();
     }
 
-    /// Ends it, so that the writer's is the last connection to be closed.
-    pub(super) async fn stop(self) {
+    /// Ends it, so that the writer's is the last connection to be closed, and after it what is given back.
+    pub(super) async fn stop(self) -> Arc<File> {
         drop(self.stop);
         let _ = self.task.await;
+        self.file
     }
 }
 
-async fn run(mut connection: SqliteConnection, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
+async fn run(
+    mut connection: SqliteConnection,
+    file: Arc<File>,
+    shared: Arc<Shared>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     loop {
         tokio::select! {
             () = shared.has_committed.notified() => {}
             _ = &mut stopped => break,
         }
-        if move_pages(&mut connection).await >= LONG_PAGES {
+        let pages = move_pages(&mut connection).await;
+        sync(&file).await;
+        if pages >= LONG_PAGES {
             // What has come meanwhile: the less is left for the writer.
             move_pages(&mut connection).await;
+            sync(&file).await;
             shared.is_long.store(true, Ordering::Relaxed);
         }
         if timeout(REST, &mut stopped).await.is_ok() {
@@ -86,6 +102,12 @@ async fn move_pages(connection: &mut SqliteConnection) -> i64 {
     let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await;
     let (_is_busy, pages, _moved): (i64, i64, i64) = moved.unwrap_or_default();
     pages
+}
+
+/// What fails here fails with the writer's own sync too.
+async fn sync(file: &Arc<File>) {
+    let file = Arc::clone(file);
+    let _ = tokio::task::spawn_blocking(move || file.sync_data()).await;
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ impl SqliteFile {
                 .connect_lazy_with(options(path).read_only(true))
         };
         let (readers, queries) = (pool(READERS_MAX), pool(QUERIES_MAX));
-        let checkpointer = Checkpointer::start(connect(path).await?, &mut connection).await;
+        let checkpointer = Checkpointer::start(path, connect(path).await?, &mut connection).await;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let writer = tokio::spawn(write_groups(connection, queue, checkpointer.map_err(store_error)?));
         Ok(Self { readers, queries, jobs, writer: Arc::new(parking_lot::Mutex::new(Some(writer))) })
@@ -239,9 +239,10 @@ async fn write_groups(
             checkpointer.committed(&mut connection).await;
         }
     }
-    checkpointer.stop().await;
+    let file = checkpointer.stop().await;
     // What fails here is done by the next start.
     let _ = connection.close().await;
+    drop(file);
 }
 
 async fn write_group(connection: &mut SqliteConnection, group: Vec<Box<dyn Job>>) {
