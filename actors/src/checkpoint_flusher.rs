@@ -4,8 +4,10 @@
 //! Positions move only with a flush of everything dirty. If the process dies here, the log is read again from the
 //! stored positions, and each stored state knows how far it has come.
 //!
-//! What is urgent goes in two flushes at a time, of different users: while one is being committed, the next one waits in
-//! the store's queue, and goes with the commit after it. A flush of everything leaves it room between its transactions.
+//! What is urgent goes in flushes of its own, at the same time and of different users. Mode switches have two of them:
+//! while one is being committed, the next one waits in the store's queue, and goes with the commit after it. Other
+//! changes have a third one, small enough to hold no switch up. A flush of everything leaves them room between its
+//! transactions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::cognition::thresholds::Thresholds;
-use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES};
+use crate::dirty_states::{DirtyStates, FLUSH_MAX_STATES, Urgency};
 use crate::domain::ids::UserId;
 use crate::domain::message::{Message, Topic};
 use crate::kafka_publisher::Outlet;
@@ -27,8 +29,8 @@ use crate::supervision::{idle, waiting};
 
 /// How often states that wait for their turn are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// One that is being committed, and one that waits for the next commit.
-const URGENT_AT_ONCE: usize = 2;
+/// Of switches one that is being committed, and one that waits for the next commit.
+const URGENT_AT_ONCE: [Urgency; 3] = [Urgency::Switched, Urgency::Switched, Urgency::Changed];
 
 /// What the flusher works with; all of it outlives the flusher.
 pub struct FlusherParts {
@@ -52,8 +54,10 @@ pub struct FlusherParts {
     pub interval: Duration,
     /// What is dirty: kept outside the actor, so that its death forgets nothing.
     pub dirty: parking_lot::Mutex<DirtyStates>,
-    /// Woken when something should be flushed at once.
-    pub wake: tokio::sync::Notify,
+    /// Woken when switches should be flushed.
+    pub switched: tokio::sync::Notify,
+    /// Woken when significant changes should be flushed.
+    pub changed: tokio::sync::Notify,
     /// One flush of everything at a time.
     pub flushing: tokio::sync::Mutex<()>,
     /// Shared by urgent flushes, whose users are different; whoever else saves has it alone.
@@ -85,17 +89,27 @@ impl FlusherParts {
         }
     }
 
-    async fn run_urgent(self: Arc<Self>) {
+    async fn run_urgent(self: Arc<Self>, urgency: Urgency) {
+        let wake = match urgency {
+            Urgency::Switched => &self.switched,
+            Urgency::Changed => &self.changed,
+        };
         loop {
             // Also when nobody calls: a change becomes urgent with time.
-            let _ = idle(tokio::time::timeout(TICK, self.wake.notified())).await;
-            loop {
-                match self.flush_urgent().await {
-                    // What has come of the same users meanwhile, the other one has left to us.
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => self.rest_after(&error).await,
-                }
+            let _ = idle(tokio::time::timeout(TICK, wake.notified())).await;
+            if let Err(error) = self.flush_urgent(urgency).await {
+                self.rest_after(&error).await;
+            }
+            // What has come of the same users meanwhile was left to us.
+            self.wake_urgent();
+        }
+    }
+
+    fn wake_urgent(&self) {
+        let dirty = self.dirty.lock();
+        for (urgency, wake) in [(Urgency::Switched, &self.switched), (Urgency::Changed, &self.changed)] {
+            if dirty.is_urgent(urgency) {
+                wake.notify_one();
             }
         }
     }
@@ -115,17 +129,16 @@ impl FlusherParts {
         self.flush_users(&users, positions).await
     }
 
-    /// Whether there was anything.
-    async fn flush_urgent(&self) -> Result<bool, StoreError> {
+    async fn flush_urgent(&self, urgency: Urgency) -> Result<(), StoreError> {
         let _beside_others = self.saving.read().await;
         let started = Instant::now();
-        let users = InHand::take(&self.dirty);
-        let has_dead_letters = self.dirty.lock().has_dead_letters();
-        for some_users in chunks(&users.0, has_dead_letters) {
-            self.flush_some(some_users, Vec::new()).await?;
+        let users = InHand::take(&self.dirty, urgency);
+        let has_dead_letters = urgency == Urgency::Changed && self.dirty.lock().has_dead_letters();
+        if !users.0.is_empty() || has_dead_letters {
+            self.flush_some(&users.0, Vec::new()).await?;
         }
         self.tell_saved(users.0.len(), started);
-        Ok(!users.0.is_empty() || has_dead_letters)
+        Ok(())
     }
 
     /// Makes everything of these users durable, before they are put away.
@@ -239,8 +252,8 @@ impl FlusherParts {
 struct InHand<'a>(Vec<UserId>, &'a parking_lot::Mutex<DirtyStates>);
 
 impl<'a> InHand<'a> {
-    fn take(dirty: &'a parking_lot::Mutex<DirtyStates>) -> Self {
-        Self(dirty.lock().take_in_hand(), dirty)
+    fn take(dirty: &'a parking_lot::Mutex<DirtyStates>, urgency: Urgency) -> Self {
+        Self(dirty.lock().take_in_hand(urgency), dirty)
     }
 }
 
@@ -272,8 +285,8 @@ impl Actor for CheckpointFlusher {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.spawn(Arc::clone(&self.parts).run().into_actor(self));
-        for _ in 0..URGENT_AT_ONCE {
-            context.spawn(Arc::clone(&self.parts).run_urgent().into_actor(self));
+        for urgency in URGENT_AT_ONCE {
+            context.spawn(Arc::clone(&self.parts).run_urgent(urgency).into_actor(self));
         }
     }
 }
@@ -282,10 +295,8 @@ impl Handler<StatesChanged> for CheckpointFlusher {
     type Result = MessageResult<StatesChanged>;
 
     fn handle(&mut self, StatesChanged(changes): StatesChanged, _: &mut Context<Self>) -> Self::Result {
-        let is_urgent = self.parts.dirty.lock().take_in(&changes);
-        if is_urgent {
-            self.parts.wake.notify_one();
-        }
+        self.parts.dirty.lock().take_in(&changes);
+        self.parts.wake_urgent();
         MessageResult(())
     }
 }

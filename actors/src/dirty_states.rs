@@ -14,9 +14,21 @@ use crate::ports::store::{Claim, DeadLetter, PositionMove};
 use crate::user_state::LiveState;
 
 /// States in one transaction: large enough for speed, small enough to let webhooks' commits in between.
-pub const FLUSH_MAX_STATES: usize = 500;
+pub const FLUSH_MAX_STATES: usize = 200;
 /// A significant change is not flushed sooner than this after the user's last flush; a mode switch is.
 const SIGNIFICANT_CHANGE_REST: Duration = Duration::from_secs(5);
+
+/// Significant changes in one transaction: few, so that a mode switch behind it waits for little.
+const CHANGED_AT_ONCE: usize = 16;
+
+/// Why states do not wait for the interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// A mode switch.
+    Switched,
+    /// A significant change of readings.
+    Changed,
+}
 
 /// What one transaction takes.
 #[derive(Default)]
@@ -62,8 +74,8 @@ struct Claimed {
 }
 
 impl DirtyStates {
-    /// Takes changes in; `true` if something should be flushed at once.
-    pub fn take_in(&mut self, changes: &Changes) -> bool {
+    /// Takes changes in.
+    pub fn take_in(&mut self, changes: &Changes) {
         for (user, vitals) in &changes.restored {
             self.saved.entry(user.clone()).or_insert(Saved { vitals: *vitals, at: None });
         }
@@ -92,21 +104,32 @@ impl DirtyStates {
             let held = self.next_offsets.entry(partition).or_insert(next_offset);
             *held = (*held).max(next_offset);
         }
-        self.urgent().next().is_some()
     }
 
     /// Users whose states should not wait for the interval, and who are in no urgent flush.
-    fn urgent(&self) -> impl Iterator<Item = &UserId> {
+    fn urgent(&self, urgency: Urgency) -> impl Iterator<Item = &UserId> {
         let is_due = |at: &Option<Instant>| at.is_none_or(|at| at.elapsed() >= SIGNIFICANT_CHANGE_REST);
         let due = self.changed.iter().take_while(move |(at, _)| is_due(at)).map(|(_, user)| user);
-        let changed = due.filter(|user| !self.switched.contains(user));
+        let (switched, changed) = match urgency {
+            Urgency::Switched => (Some(&self.switched), None),
+            Urgency::Changed => (None, Some(due.filter(|user| !self.switched.contains(*user)))),
+        };
         let is_free = |user: &&UserId| self.states.contains_key(*user) && !self.in_hand.contains(*user);
-        self.switched.iter().chain(changed).filter(is_free)
+        switched.into_iter().flatten().chain(changed.into_iter().flatten()).filter(is_free)
     }
 
-    /// Takes all of those in hand for a flush.
-    pub fn take_in_hand(&mut self) -> Vec<UserId> {
-        let users: Vec<UserId> = self.urgent().cloned().collect();
+    /// Whether something should be flushed at once.
+    pub fn is_urgent(&self, urgency: Urgency) -> bool {
+        self.urgent(urgency).next().is_some()
+    }
+
+    /// Takes those in hand whom the next flush is to take.
+    pub fn take_in_hand(&mut self, urgency: Urgency) -> Vec<UserId> {
+        let users_max = match urgency {
+            Urgency::Switched => FLUSH_MAX_STATES,
+            Urgency::Changed => CHANGED_AT_ONCE,
+        };
+        let users: Vec<UserId> = self.urgent(urgency).take(users_max).cloned().collect();
         self.in_hand.extend(users.iter().cloned());
         users
     }

@@ -155,7 +155,8 @@ impl Stages {
             fenced: self.fenced.clone(),
             interval: limits.checkpoint_interval,
             dirty: parking_lot::Mutex::new(DirtyStates::default()),
-            wake: tokio::sync::Notify::new(),
+            switched: tokio::sync::Notify::new(),
+            changed: tokio::sync::Notify::new(),
             flushing: tokio::sync::Mutex::new(()),
             saving: tokio::sync::RwLock::new(()),
         });

@@ -33,6 +33,33 @@ async fn a_switch_does_not_wait_until_another_users_is_durable() {
 }
 
 #[actix::test]
+async fn a_switch_waits_for_no_change_and_changes_go_a_few_at_a_time() {
+    let bridge = Bridge::start();
+    let names: Vec<String> = (0..40).map(|number| format!("u{number}")).collect();
+    futures_util::future::join_all(names.iter().map(|name| bridge.deliver(heart_rate(name, 1)))).await;
+    bridge.settle().await;
+    let saved = |bridge: &Bridge| bridge.store.read(|contents| contents.checkpoints.len());
+    assert_eq!(saved(&bridge), 0, "first values are no change");
+
+    let (mut first, mut switch) = (hold_next_flush(&bridge), hold_next_flush(&bridge));
+    futures_util::future::join_all(names.iter().map(|name| bridge.deliver(heart_rate(name, 31)))).await;
+    bridge.settle().await;
+    within("a flush of changes", first.reached()).await;
+    bridge.deliver(hrv("b", 1, 12.0)).await;
+    within("the switch's flush", switch.reached()).await;
+    switch.release();
+    bridge.until("b's switch is durable", |bridge| switched(bridge) == ["b"]).await;
+    assert_eq!(saved(&bridge), 1, "the changes are still being saved");
+
+    let mut second = hold_next_flush(&bridge);
+    first.release();
+    within("another flush of changes", second.reached()).await;
+    assert!(saved(&bridge) < names.len(), "all of them in one transaction");
+    second.release();
+    bridge.until("all changes are durable", |bridge| saved(bridge) == names.len() + 1).await;
+}
+
+#[actix::test]
 async fn what_comes_of_a_user_during_his_flush_goes_after_it() {
     let bridge = Bridge::start();
     let mut held = hold_next_flush(&bridge);
