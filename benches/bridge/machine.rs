@@ -53,6 +53,29 @@ pub(crate) fn cpu(pid: u32) -> Duration {
     Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND)
 }
 
+/// What other machines on the same hardware have taken of the processors' time, in ticks since this one was started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stolen {
+    ticks: u64,
+    of: u64,
+}
+
+impl Stolen {
+    pub(crate) fn now() -> Self {
+        let text = fs::read_to_string("/proc/stat").expect("a Linux");
+        // proc(5): user, nice, system, idle, iowait, irq, softirq, steal.
+        let line = text.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
+        let ticks: Vec<u64> = line.filter_map(|ticks| ticks.parse().ok()).collect();
+        Self { ticks: ticks.get(7).copied().unwrap_or_default(), of: ticks.iter().sum() }
+    }
+
+    /// Their part since then, in percent: latencies follow it.
+    pub(crate) fn percent_since(self) -> f64 {
+        let now = Self::now();
+        100.0 * (now.ticks - self.ticks) as f64 / (now.of - self.of).max(1) as f64
+    }
+}
+
 /// The processor time of this process alone: its children are the bridges.
 pub(crate) fn own_cpu() -> Duration {
     let stat = Stat::of(std::process::id()).expect("this process lives");

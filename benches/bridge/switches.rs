@@ -14,6 +14,7 @@ use serde_json::json;
 use sqlx::SqliteConnection;
 
 use crate::family::Family;
+use crate::machine::Stolen;
 use crate::options::Options;
 use crate::process::{SECRET, Server, folder, plan};
 use crate::report::{Results, Row};
@@ -36,6 +37,7 @@ pub(crate) fn run(options: &Options, family: &Family, results: &mut Results) {
     let home = folder();
     let bridge = Server::bridge(home.path(), &family.settings);
     let time = options.seconds.max(TIME_MIN);
+    let stolen = Stolen::now();
     let load = Pace::Open { per_second: EVENTS_PER_SECOND };
     let (report, (latencies, switches)) = thread::scope(|scope| {
         let following = scope.spawn(|| {
@@ -55,6 +57,10 @@ pub(crate) fn run(options: &Options, family: &Family, results: &mut Results) {
     results.figure(
         "switch_latency: switches that were followed".to_owned(),
         format!("{} of {switches}", latencies.len()),
+    );
+    results.figure(
+        "switch_latency: processor time that other machines took meanwhile".to_owned(),
+        format!("{:.1} %", stolen.percent_since()),
     );
     bridge.stop();
 }

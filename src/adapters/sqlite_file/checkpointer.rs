@@ -174,7 +174,8 @@ mod tests {
         let file = open(&home).await;
         write(&file, 500).await;
         let log = pages(&home.path().join("file-wal"));
-        assert!(log < 70_000, "{log} of 125,000 pages");
+        // The bound, and what has come while the connection beside was at it, when the writer cannot.
+        assert!(log < 100_000, "{log} of 125,000 pages");
         file.close().await;
         assert!(pages(&home.path().join("file")) > 500 * BLOB_PAGES);
     }
