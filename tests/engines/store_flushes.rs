@@ -21,7 +21,7 @@ on_every_store! {
     of_two_states_of_one_user_in_a_flush_the_newer_is_kept
     a_flush_sends_switches_states_and_dead_letters_in_this_order_and_once
     what_is_set_aside_may_hold_any_bytes
-    thousands_of_states_are_one_flush
+    thousands_of_states_and_switches_are_one_flush
 }
 
 async fn outbox_entries_are_read_in_order_of_commit_and_leave_when_deleted(stores: &Handles) {
@@ -244,18 +244,24 @@ async fn what_is_set_aside_may_hold_any_bytes(stores: &Handles) {
     assert_eq!(stores.one.dead_letters_len().await.unwrap(), 1);
 }
 
-async fn thousands_of_states_are_one_flush(stores: &Handles) {
+async fn thousands_of_states_and_switches_are_one_flush(stores: &Handles) {
     let ids: Vec<String> = (0..5_000).map(|number| format!("user {number}")).collect();
     let rows: Vec<(&str, u64, i64)> = ids.iter().map(|id| (id.as_str(), 1, 1)).collect();
-    let batch = CheckpointBatch {
+    let mut batch = CheckpointBatch {
         consumer: "c".into(),
         checkpoints: states(&rows),
         positions: vec![PositionMove { partition: 1, from: 0, to: 5_000 }],
         states: ids.iter().map(|id| message(id, "{}")).collect(),
+        switches: ids[..1_300].iter().map(|id| switch(id)).collect(),
         ..CheckpointBatch::default()
     };
     stores.one.save_checkpoints(&batch).await.unwrap();
     let users: Vec<_> = ids.iter().map(|id| user(id)).collect();
     assert_eq!(stores.two.load_checkpoints(&users).await.unwrap().len(), 5_000);
-    assert_eq!((waiting(&stores.one).await.len(), stores.one.outbox_depth()), (5_000, 5_000));
+    assert_eq!((waiting(&stores.one).await.len(), stores.one.outbox_depth()), (6_300, 6_300));
+    // Once more, with a few that are new.
+    (batch.positions, batch.states) = (Vec::new(), Vec::new());
+    batch.switches.extend(ids[1_300..1_307].iter().map(|id| switch(id)));
+    stores.one.save_checkpoints(&batch).await.unwrap();
+    assert_eq!((waiting(&stores.one).await.len(), stores.one.outbox_depth()), (6_307, 6_307));
 }

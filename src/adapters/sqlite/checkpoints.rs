@@ -1,15 +1,17 @@
 //! States, positions, switches and what is published of them: one transaction a flush.
 
+use std::collections::HashSet;
+
 use actors::domain::ids::UserId;
 use actors::domain::message::Message;
 use actors::ports::event_log::Places;
 use actors::ports::store::{
     Checkpoint, CheckpointBatch, Claim, DeadLetter, PositionMove, StoreError, SwitchRow,
 };
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 
 use super::outlet::{Outlet, Sent};
-use crate::adapters::sqlite_file::rows::{Insert, Rows, insert, select_in};
+use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, insert, push_list, select_in};
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::{damaged, encode_headers};
 
@@ -35,21 +37,34 @@ pub(super) async fn claim(
     Ok(claims)
 }
 
-/// Refuses what rests on a claim that is no longer the newest.
-async fn check_claims(
+/// Refuses what rests on a claim that is no longer the newest. Gives back the flush's switches that are not known yet.
+async fn check<'b>(
     connection: &mut SqliteConnection,
-    consumer: &str,
-    claims: &[(u32, i64)],
-) -> JobResult<()> {
-    let held: Vec<(u32, i64)> = sqlx::query_as("SELECT partition, epoch FROM positions WHERE consumer = ?")
-        .bind(consumer)
-        .fetch_all(connection)
-        .await
-        .map_err(store_error)?;
-    match claims.iter().find(|claim| !held.contains(claim)) {
-        None => Ok(()),
-        Some((partition, _)) => Err(StoreError::Fenced(format!("partition {partition} has a new owner"))),
+    batch: &'b CheckpointBatch,
+) -> JobResult<Vec<&'b SwitchRow>> {
+    let ids: Vec<String> = batch.switches.iter().map(|switch| switch.switch_id.to_string()).collect();
+    let (some_ids, more_ids) = ids.split_at(ids.len().min(ROWS_MAX));
+    let mut sql = QueryBuilder::<Sqlite>::new("SELECT '', partition, epoch FROM positions WHERE consumer = ");
+    sql.push_bind(&*batch.consumer);
+    sql.push(" UNION ALL SELECT switch_id, 0, 0 FROM mode_switches WHERE switch_id IN ");
+    push_list(&mut sql, some_ids);
+    let rows: Vec<(String, u32, i64)> =
+        sql.build_query_as().fetch_all(&mut *connection).await.map_err(store_error)?;
+    let (mut held, mut known) = (Vec::new(), HashSet::new());
+    for (switch_id, partition, epoch) in rows {
+        match switch_id.is_empty() {
+            true => held.push((partition, epoch)),
+            false => drop(known.insert(switch_id)),
+        }
     }
+    if let Some((partition, _)) = batch.claims.iter().find(|claim| !held.contains(claim)) {
+        return Err(StoreError::Fenced(format!("partition {partition} has a new owner")));
+    }
+    let head = "SELECT switch_id FROM mode_switches WHERE switch_id IN ";
+    let more: Vec<(String,)> = select_in(connection, head, more_ids).await?;
+    known.extend(more.into_iter().map(|(switch_id,)| switch_id));
+    // Also one that the flush has twice is new once.
+    Ok(batch.switches.iter().filter(|switch| known.insert(switch.switch_id.to_string())).collect())
 }
 
 pub(super) async fn positions(readers: &SqlitePool, consumer: &str, partitions: &[u32]) -> JobResult<Places> {
@@ -87,17 +102,11 @@ pub(super) async fn save(
     outlet: &Outlet,
     batch: &CheckpointBatch,
 ) -> JobResult<(usize, Sent)> {
-    check_claims(connection, &batch.consumer, &batch.claims).await?;
+    let switches = check(connection, batch).await?;
     for position in &batch.positions {
         move_position(connection, &batch.consumer, position).await?;
     }
-    save_states(connection, &batch.checkpoints).await?;
-    let mut messages: Vec<&Message> = Vec::new();
-    for switch in &batch.switches {
-        if save_switch(connection, switch).await? {
-            messages.push(&switch.message);
-        }
-    }
+    let mut messages: Vec<&Message> = switches.iter().map(|switch| &switch.message).collect();
     messages.extend(&batch.states);
     let mut dead = Vec::new();
     for letter in &batch.dead_letters {
@@ -106,8 +115,9 @@ pub(super) async fn save(
         }
     }
     messages.extend(&dead);
-    let sent = outlet.send(connection, messages.iter().copied()).await?;
-    Ok((messages.len(), sent))
+    let outgoing = outlet.place(connection, messages.iter().copied()).await?;
+    insert(connection, &[state_rows(&batch.checkpoints), switch_rows(&switches), outgoing.rows()]).await?;
+    Ok((messages.len(), outgoing.sent()))
 }
 
 /// Moves a position, if it is where the caller read it: whoever lost its partition must not overwrite.
@@ -142,28 +152,22 @@ static CHECKPOINTS: Insert = Insert {
            state = excluded.state WHERE (excluded.state_seq, excluded.next_offset) >= (state_seq, next_offset)",
 };
 
-async fn save_states(connection: &mut SqliteConnection, checkpoints: &[Checkpoint]) -> JobResult<()> {
-    let rows = Rows::new(&CHECKPOINTS, checkpoints, |checkpoint, values| {
+fn state_rows(checkpoints: &[Checkpoint]) -> Rows<'_> {
+    Rows::new(&CHECKPOINTS, checkpoints, |checkpoint, values| {
         values.push(checkpoint.user_id.as_str());
         values.push(i64::try_from(checkpoint.state_seq).unwrap_or(i64::MAX));
         values.push(checkpoint.next_offset).push(checkpoint.state.as_slice());
-    });
-    insert(connection, &[rows]).await
+    })
 }
 
-async fn save_switch(connection: &mut SqliteConnection, switch: &SwitchRow) -> JobResult<bool> {
-    sqlx::query(
-        "INSERT INTO mode_switches (switch_id, user_id, timestamp, value) VALUES (?, ?, ?, ?) \
-         ON CONFLICT (switch_id) DO NOTHING",
-    )
-    .bind(&*switch.switch_id)
-    .bind(switch.user_id.as_str())
-    .bind(switch.timestamp.as_ms())
-    .bind(&switch.message.value)
-    .execute(connection)
-    .await
-    .map(|done| done.rows_affected() > 0)
-    .map_err(store_error)
+static SWITCHES: Insert =
+    Insert { into: "mode_switches (switch_id, user_id, timestamp, value)", columns: 4, tail: "" };
+
+fn switch_rows<'r>(switches: &'r [&SwitchRow]) -> Rows<'r> {
+    Rows::new(&SWITCHES, switches, |switch, values| {
+        values.push(&*switch.switch_id).push(switch.user_id.as_str());
+        values.push(switch.timestamp.as_ms()).push(switch.message.value.as_slice());
+    })
 }
 
 pub(super) async fn save_dead_letter(
