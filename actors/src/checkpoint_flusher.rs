@@ -133,9 +133,12 @@ impl FlusherParts {
         let _beside_others = self.saving.read().await;
         let started = Instant::now();
         let users = InHand::take(&self.dirty, urgency);
-        let has_dead_letters = urgency == Urgency::Changed && self.dirty.lock().has_dead_letters();
-        if !users.0.is_empty() || has_dead_letters {
-            self.flush_some(&users.0, Vec::new()).await?;
+        // What is left is for those who rest.
+        self.wake_urgent();
+        // Switches wait for no dead letter.
+        let with_dead_letters = urgency == Urgency::Changed && self.dirty.lock().has_dead_letters();
+        if !users.0.is_empty() || with_dead_letters {
+            self.flush_some(&users.0, Vec::new(), with_dead_letters).await?;
         }
         self.tell_saved(users.0.len(), started);
         Ok(())
@@ -164,7 +167,7 @@ impl FlusherParts {
         for (index, some_users) in chunks.into_iter().enumerate() {
             let covered = if index == last { positions.clone() } else { Vec::new() };
             let _alone = self.saving.write().await;
-            self.flush_some(some_users, covered).await?;
+            self.flush_some(some_users, covered, true).await?;
         }
         self.tell_saved(users.len(), started);
         Ok(())
@@ -181,6 +184,7 @@ impl FlusherParts {
         &self,
         users: &[UserId],
         positions: Vec<(PositionMove, i64)>,
+        with_dead_letters: bool,
     ) -> Result<(), StoreError> {
         let (taken, claims, positions) = {
             let mut dirty = self.dirty.lock();
@@ -192,7 +196,7 @@ impl FlusherParts {
                 positions.into_iter().filter(is_ours).map(|(position, _)| position).collect();
             // Should this life end in the middle, nobody knows whether they have moved.
             dirty.doubt_positions(&positions);
-            (dirty.take(users), dirty.claims(), positions)
+            (dirty.take(users, with_dead_letters), dirty.claims(), positions)
         };
         let batch = CheckpointBatch { claims, positions: positions.clone(), ..self.batch(&taken) };
         let saved = waiting(self.store.save_checkpoints(&batch)).await;

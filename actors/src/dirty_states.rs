@@ -18,7 +18,8 @@ pub const FLUSH_MAX_STATES: usize = 200;
 /// A significant change is not flushed sooner than this after the user's last flush; a mode switch is.
 const SIGNIFICANT_CHANGE_REST: Duration = Duration::from_secs(5);
 
-/// Significant changes in one transaction: few, so that a mode switch behind it waits for little.
+/// Significant changes in one transaction: few, so that a mode switch behind it waits for little, unless more are due than
+/// a transaction may hold.
 const CHANGED_AT_ONCE: usize = 16;
 
 /// Why states do not wait for the interval.
@@ -125,11 +126,10 @@ impl DirtyStates {
 
     /// Takes those in hand whom the next flush is to take.
     pub fn take_in_hand(&mut self, urgency: Urgency) -> Vec<UserId> {
-        let users_max = match urgency {
-            Urgency::Switched => FLUSH_MAX_STATES,
-            Urgency::Changed => CHANGED_AT_ONCE,
-        };
-        let users: Vec<UserId> = self.urgent(urgency).take(users_max).cloned().collect();
+        let mut users: Vec<UserId> = self.urgent(urgency).take(FLUSH_MAX_STATES).cloned().collect();
+        if urgency == Urgency::Changed && users.len() < FLUSH_MAX_STATES {
+            users.truncate(CHANGED_AT_ONCE);
+        }
         self.in_hand.extend(users.iter().cloned());
         users
     }
@@ -146,8 +146,8 @@ impl DirtyStates {
         self.states.keys().cloned().collect()
     }
 
-    /// Takes these users' states, switches and all dead letters out for a transaction.
-    pub fn take(&mut self, users: &[UserId]) -> Taken {
+    /// Takes these users' states and switches out for a transaction, and all dead letters if it is to have them.
+    pub fn take(&mut self, users: &[UserId], with_dead_letters: bool) -> Taken {
         let mut taken = Taken::default();
         for user in users {
             if let Some(live) = self.states.get(user) {
@@ -155,7 +155,9 @@ impl DirtyStates {
             }
             taken.switches.extend(self.switches.get(user).into_iter().flatten().cloned());
         }
-        taken.dead_letters.extend(self.dead_letters.values().cloned());
+        if with_dead_letters {
+            taken.dead_letters.extend(self.dead_letters.values().cloned());
+        }
         taken
     }
 

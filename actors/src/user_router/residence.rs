@@ -13,12 +13,14 @@ use tokio::time::Instant;
 
 use super::{FOLDING_MAX, RouterParts};
 use crate::cognition::state::{UserState, Vitals};
-use crate::dirty_states::FLUSH_MAX_STATES;
 use crate::domain::ids::UserId;
 use crate::messages::{ApplyError, Changes, SettleUsers};
 use crate::supervision::{StateCell, waiting};
 use crate::user_directory::Resident;
 use crate::user_state::{LiveState, UserStateActor};
+
+/// Users who are put away together, so that newcomers wait for few commits.
+const PUT_AWAY_MAX: usize = 500;
 
 impl RouterParts {
     /// Starts the actors of users that have none, from their checkpoints, and notes what those were. Gives back the
@@ -75,7 +77,7 @@ impl RouterParts {
     async fn make_room(&self, newcomers: usize) -> Result<(), ApplyError> {
         let stay = self.residence.live_max.saturating_sub(newcomers);
         loop {
-            let users = self.directory.beyond(stay, FLUSH_MAX_STATES);
+            let users = self.directory.beyond(stay, PUT_AWAY_MAX);
             if users.is_empty() {
                 return Ok(());
             }
@@ -83,14 +85,14 @@ impl RouterParts {
         }
     }
 
-    /// Puts away users who have been idle for long, as many as one transaction takes; `true` if there may be more.
+    /// Puts away users who have been idle for long, some at a time; `true` if there may be more.
     pub(super) async fn put_away_idle(&self) -> Result<bool, ApplyError> {
         let Some(moment) = Instant::now().checked_sub(self.residence.idle_after) else { return Ok(false) };
-        let users = self.directory.not_called_since(moment, FLUSH_MAX_STATES);
+        let users = self.directory.not_called_since(moment, PUT_AWAY_MAX);
         if !users.is_empty() {
             self.put_away(&users).await?;
         }
-        Ok(users.len() == FLUSH_MAX_STATES)
+        Ok(users.len() == PUT_AWAY_MAX)
     }
 
     /// Puts these users away, once everything of them is durable.

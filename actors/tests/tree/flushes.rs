@@ -1,10 +1,12 @@
 //! Flushes beside each other: a switch waits for no other user's.
 
 use actors::dirty_states::FLUSH_MAX_STATES;
+use actors::event_message::SCHEMA;
 use actors::memory::{Fate, Held, Moment, StoreCall};
 
 use crate::bridge::*;
 use crate::judge::*;
+use crate::outages::put_on_log;
 
 /// The users whose switches are durable, in the order of their commits.
 fn switched(bridge: &Bridge) -> Vec<String> {
@@ -57,6 +59,43 @@ async fn a_switch_waits_for_no_change_and_changes_go_a_few_at_a_time() {
     assert!(saved(&bridge) < names.len(), "all of them in one transaction");
     second.release();
     bridge.until("all changes are durable", |bridge| saved(bridge) == names.len() + 1).await;
+}
+
+#[actix::test]
+async fn more_changes_than_a_transaction_holds_go_by_full_transactions() {
+    let bridge = Bridge::start();
+    let names: Vec<String> = (0..FLUSH_MAX_STATES + 40).map(|number| format!("u{number}")).collect();
+    futures_util::future::join_all(names.iter().map(|name| bridge.deliver(heart_rate(name, 1)))).await;
+    bridge.settle().await;
+    let saved = |bridge: &Bridge| bridge.store.read(|contents| contents.checkpoints.len());
+
+    let mut few = hold_next_flush(&bridge);
+    futures_util::future::join_all(names.iter().map(|name| bridge.deliver(heart_rate(name, 31)))).await;
+    bridge.settle().await;
+    within("a flush of a few", few.reached()).await;
+    let (mut many, mut rest) = (hold_next_flush(&bridge), hold_next_flush(&bridge));
+    few.release();
+    within("a flush of many", many.reached()).await;
+    let before = saved(&bridge);
+    many.release();
+    within("a flush of the rest", rest.reached()).await;
+    assert_eq!(saved(&bridge) - before, FLUSH_MAX_STATES);
+    rest.release();
+    bridge.until("all changes are durable", |bridge| saved(bridge) == names.len()).await;
+}
+
+#[actix::test]
+async fn a_switch_takes_no_dead_letter_along() {
+    let bridge = Bridge::start();
+    let mut held = hold_next_flush(&bridge);
+    put_on_log(&bridge, "a", Vec::new(), vec![("schema".into(), SCHEMA.as_bytes().to_vec())]).await;
+    within("the dead letter's flush", held.reached()).await;
+    bridge.deliver(hrv("b", 1, 12.0)).await;
+    bridge.until("b's switch is durable", |bridge| switched(bridge) == ["b"]).await;
+    let dead_letters = |bridge: &Bridge| bridge.store.read(|contents| contents.dead_letters.len());
+    assert_eq!(dead_letters(&bridge), 0);
+    held.release();
+    bridge.until("the dead letter is durable", |bridge| dead_letters(bridge) == 1).await;
 }
 
 #[actix::test]

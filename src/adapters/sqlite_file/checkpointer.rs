@@ -96,15 +96,16 @@ async fn run(
     let _ = connection.close().await;
 }
 
-/// Moves what nobody reads any more, without making anybody wait, and tells how long the log is. What fails here fails
-/// in a commit too, which tells somebody.
+/// Moves what nobody reads any more, without making anybody wait, and tells how long the log is. What cannot be
+/// written, on a full disk for instance, stays in the log for the next time, and commits fail too, which tells somebody.
 async fn move_pages(connection: &mut SqliteConnection) -> i64 {
     let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await;
     let (_is_busy, pages, _moved): (i64, i64, i64) = moved.unwrap_or_default();
     pages
 }
 
-/// What fails here fails with the writer's own sync too.
+/// An error is dropped, as SQLite drops that of its own sync in a commit's checkpoint: of a disk that loses what it has
+/// taken nobody is told here.
 async fn sync(file: &Arc<File>) {
     let file = Arc::clone(file);
     let _ = tokio::task::spawn_blocking(move || file.sync_data()).await;

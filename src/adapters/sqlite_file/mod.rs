@@ -138,7 +138,7 @@ impl SqliteFile {
         let (readers, queries) = (pool(READERS_MAX), pool(QUERIES_MAX));
         let checkpointer = Checkpointer::start(path, connect(path).await?, &mut connection).await;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let writer = tokio::spawn(write_groups(connection, queue, checkpointer.map_err(store_error)?));
+        let writer = tokio::spawn(write_groups(checkpointer.map_err(store_error)?, queue, connection));
         Ok(Self { readers, queries, jobs, writer: Arc::new(parking_lot::Mutex::new(Some(writer))) })
     }
 
@@ -220,10 +220,11 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+// Who is dropped in the middle drops the last of these first: the file of the checkpointer is to be the last to close.
 async fn write_groups(
-    mut connection: SqliteConnection,
-    mut queue: mpsc::Receiver<Item>,
     checkpointer: Checkpointer,
+    mut queue: mpsc::Receiver<Item>,
+    mut connection: SqliteConnection,
 ) {
     let mut items = Vec::with_capacity(GROUP_MAX);
     while queue.recv_many(&mut items, GROUP_MAX).await > 0 {
