@@ -6,8 +6,8 @@
 //!
 //! What is urgent goes in flushes of its own, at the same time and of different users. Mode switches have two of them:
 //! while one is being committed, the next one waits in the store's queue, and goes with the commit after it. Other
-//! changes have a third one, small enough to hold no switch up. A flush of everything leaves them room between its
-//! transactions.
+//! changes have a third one, small unless many are due, and dead letters go with those. A flush of everything leaves them
+//! room between its transactions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

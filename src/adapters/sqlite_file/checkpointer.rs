@@ -104,8 +104,8 @@ async fn move_pages(connection: &mut SqliteConnection) -> i64 {
     pages
 }
 
-/// An error is dropped, as SQLite drops that of its own sync in a commit's checkpoint: of a disk that loses what it has
-/// taken nobody is told here.
+/// An error is dropped. Pages of a log that was moved in part count as moved by then, so of a disk that loses what it has
+/// taken nobody is told, and they are not moved again. (Where all is moved at once, SQLite syncs before it counts.)
 async fn sync(file: &Arc<File>) {
     let file = Arc::clone(file);
     let _ = tokio::task::spawn_blocking(move || file.sync_data()).await;
