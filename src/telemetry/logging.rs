@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal, stderr, stdout};
 use std::os::fd::AsFd;
 
+use parking_lot::Mutex;
+use tracing::{Level, event};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -13,9 +15,26 @@ use tracing_subscriber::{Layer, fmt};
 /// What is written to the sink at once.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// The thread that writes lines out. Here, so that whoever ends the process can wait for the last ones.
+static WRITING: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
 /// Writes out what is buffered when it goes.
 #[must_use = "log lines are lost when this goes too early"]
-pub struct LogGuard(#[expect(dead_code, reason = "kept for its Drop")] WorkerGuard);
+pub struct LogGuard(());
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        drop(WRITING.lock().take());
+    }
+}
+
+/// Says why, and ends the process with 1 here and now: nothing is finished, closed or dropped. For when to go on would
+/// lose what is safe as long as it is not touched.
+pub fn end_process(reason: &str) -> ! {
+    event!(Level::ERROR, request_id = "none", "{reason}");
+    drop(WRITING.lock().take());
+    std::process::exit(1)
+}
 
 /// Where log lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +74,8 @@ pub fn init(level: &str, sink: Sink) -> LogGuard {
         lines.with_ansi(false).json().flatten_event(true).boxed()
     };
     super::events::tell_panics();
-    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
-    LogGuard(guard)
+    if tracing_subscriber::registry().with(lines.with_filter(targets)).try_init().is_ok() {
+        *WRITING.lock() = Some(guard);
+    }
+    LogGuard(())
 }

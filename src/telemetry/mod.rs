@@ -6,6 +6,6 @@ mod metrics;
 mod readers;
 
 pub use events::{Delivery, DeliveryEnd, Teller};
-pub use logging::{LogGuard, Sink, init as init_logging};
+pub use logging::{LogGuard, Sink, end_process, init as init_logging};
 pub use metrics::{Gauges, Metrics, SlotCounts};
 pub use readers::{ReaderEnd, Transport};

@@ -1,5 +1,6 @@
-//! A disk that takes no more.
+//! A disk that takes no more, and one that loses what it has taken.
 
+use std::path::Path;
 use std::process::Command;
 
 use futures_util::future::join;
@@ -75,4 +76,41 @@ async fn a_long_body_that_the_disk_has_no_room_for_is_wanted_again_later() {
     assert_eq!(again.status(), 200);
     let answer: Value = again.json().await.expect("an answer");
     assert_eq!((&answer["status"], &answer["readings"]), (&"processed".into(), &0.into()), "{answer}");
+}
+
+/// A `serve` whose database lies on a disk that loses what it takes while there is a file `while_there`.
+fn serve_on_a_lossy_disk(home: &Path, while_there: &Path) -> Command {
+    let library = home.join("lossy_disk.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/lossy_disk.c");
+    let compiler = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+    assert!(compiler.expect("the C compiler that SQLite was built with").success(), "see its messages above");
+    let mut command = program(home, &["serve"], &[]);
+    command.env("LD_PRELOAD", library).env("LOSSY_WHILE", while_there);
+    command.env("LOSSY_FILE", home.join("data/bridge.sqlite3"));
+    command
+}
+
+#[actix_web::test]
+async fn a_disk_that_loses_what_it_has_taken_ends_the_bridge_and_the_next_start_writes_it_again() {
+    for seed in seeds(&[91, 92]) {
+        let (load, home) = (Load::new(seed, 5), TempDir::new().expect("a temporary folder"));
+        let home = home.path().canonicalize().expect("the folder's own name");
+        let while_there = home.join("lossy");
+        let mut bridge = Bridge::start_by(serve_on_a_lossy_disk(&home, &while_there), "", &home, &[]).await;
+        let (target, traffic) = (Target::new(&bridge.url), Traffic::new());
+        let loses = async {
+            traffic.answered(300).await;
+            std::fs::write(&while_there, "").expect("a file");
+        };
+        // It ends when the connections break.
+        join(load.run(&target, &traffic, &[]), loses).await;
+        let (status, lines) = bridge.wait();
+        assert_eq!(status.code(), Some(1), "{status}");
+        let told = lines.last().expect("a line");
+        assert!(told.contains("ERROR") && told.contains("start again"), "the last line: {told}");
+        assert!(load.count(Answer::Processed) > 100, "most of it was acknowledged");
+        // The next disk keeps what it takes.
+        let bridge = bridge.restart().await;
+        judge(&load, &Target::new(&bridge.url), &bridge.folder).await;
+    }
 }

@@ -5,6 +5,10 @@
 //! load that never rests more has come by the time it has done, and SQLite begins its log anew only where nothing is
 //! left: once the log is long, the writer moves that little rest. Only with that rest does SQLite sync the file, all that
 //! has been moved since the last time, so the file is synced here before.
+//!
+//! A disk may lose pages that it has taken, and says so once, to the next sync. Where the log is moved in parts SQLite
+//! counts each as moved without a sync, so it would not move those pages again, and overwrite them in the log. Whoever
+//! opens the file next with nobody beside moves the whole log again: so the process ends, and leaves the file as it is.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,10 +21,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::telemetry::end_process;
+
 /// Between two times, at least.
 const REST: Duration = Duration::from_millis(500);
 /// A log of so many pages is to begin anew: 64 MB.
 const LONG_PAGES: i64 = 16_000;
+/// SQLite's SQLITE_IOERR_FSYNC, as text.
+const IOERR_FSYNC: &str = "1034";
 /// At so many the writer does all of it within a commit, as without this: 256 MB.
 const BOUND: &str = "PRAGMA wal_autocheckpoint = 64000";
 
@@ -100,15 +108,30 @@ async fn run(
 /// written, on a full disk for instance, stays in the log for the next time, and commits fail too, which tells somebody.
 async fn move_pages(connection: &mut SqliteConnection) -> i64 {
     let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await;
+    if let Err(sqlx::Error::Database(error)) = &moved
+        && error.code().as_deref() == Some(IOERR_FSYNC)
+    {
+        end_of_disk(error.message());
+    }
     let (_is_busy, pages, _moved): (i64, i64, i64) = moved.unwrap_or_default();
     pages
 }
 
-/// An error is dropped. Pages of a log that was moved in part count as moved by then, so of a disk that loses what it has
-/// taken nobody is told, and they are not moved again. (Where all is moved at once, SQLite syncs before it counts.)
 async fn sync(file: &Arc<File>) {
     let file = Arc::clone(file);
-    let _ = tokio::task::spawn_blocking(move || file.sync_data()).await;
+    // The task that does it fails only where the runtime ends.
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || file.sync_data()).await {
+        end_of_disk(&error.to_string());
+    }
+}
+
+/// Ends the process, as is told above.
+fn end_of_disk(error: &str) -> ! {
+    end_process(&format!(
+        "the disk has not kept what was written to the database ({error}): the bridge ends at once and leaves the file \
+         as it is, because its write-ahead log still has everything; look at the disk under DATA_DIR (space, the \
+         kernel's messages) and start again, which writes it once more"
+    ))
 }
 
 #[cfg(test)]
