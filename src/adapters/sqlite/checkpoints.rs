@@ -11,7 +11,8 @@ use actors::ports::store::{
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 
 use super::outlet::{Outlet, Sent};
-use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, insert, push_list, select_in};
+use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, push_list, select_in};
+use crate::adapters::sqlite_file::writer::Writer;
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::{damaged, encode_headers};
 
@@ -38,18 +39,14 @@ pub(super) async fn claim(
 }
 
 /// Refuses what rests on a claim that is no longer the newest. Gives back the flush's switches that are not known yet.
-async fn check<'b>(
-    connection: &mut SqliteConnection,
-    batch: &'b CheckpointBatch,
-) -> JobResult<Vec<&'b SwitchRow>> {
+async fn check<'b>(writer: &mut Writer, batch: &'b CheckpointBatch) -> JobResult<Vec<&'b SwitchRow>> {
     let ids: Vec<String> = batch.switches.iter().map(|switch| switch.switch_id.to_string()).collect();
     let (some_ids, more_ids) = ids.split_at(ids.len().min(ROWS_MAX));
     let mut sql = QueryBuilder::<Sqlite>::new("SELECT '', partition, epoch FROM positions WHERE consumer = ");
     sql.push_bind(&*batch.consumer);
     sql.push(" UNION ALL SELECT switch_id, 0, 0 FROM mode_switches WHERE switch_id IN ");
     push_list(&mut sql, some_ids);
-    let rows: Vec<(String, u32, i64)> =
-        sql.build_query_as().fetch_all(&mut *connection).await.map_err(store_error)?;
+    let rows: Vec<(String, u32, i64)> = writer.fetch_all(sql).await?;
     let (mut held, mut known) = (Vec::new(), HashSet::new());
     for (switch_id, partition, epoch) in rows {
         match switch_id.is_empty() {
@@ -61,7 +58,7 @@ async fn check<'b>(
         return Err(StoreError::Fenced(format!("partition {partition} has a new owner")));
     }
     let head = "SELECT switch_id FROM mode_switches WHERE switch_id IN ";
-    let more: Vec<(String,)> = select_in(connection, head, more_ids).await?;
+    let more: Vec<(String,)> = select_in(writer.begun().await?, head, more_ids).await?;
     known.extend(more.into_iter().map(|(switch_id,)| switch_id));
     // Also one that the flush has twice is new once.
     Ok(batch.switches.iter().filter(|switch| known.insert(switch.switch_id.to_string())).collect())
@@ -98,11 +95,12 @@ pub(super) async fn load(readers: &SqlitePool, users: &[UserId]) -> JobResult<Ve
 
 /// Saves one flush and gives back how many messages go out with it.
 pub(super) async fn save(
-    connection: &mut SqliteConnection,
+    writer: &mut Writer,
     outlet: &Outlet,
     batch: &CheckpointBatch,
 ) -> JobResult<(usize, Sent)> {
-    let switches = check(connection, batch).await?;
+    let switches = check(writer, batch).await?;
+    let connection = writer.begun().await?;
     for position in &batch.positions {
         move_position(connection, &batch.consumer, position).await?;
     }
@@ -116,7 +114,9 @@ pub(super) async fn save(
     }
     messages.extend(&dead);
     let outgoing = outlet.place(connection, messages.iter().copied()).await?;
-    insert(connection, &[state_rows(&batch.checkpoints), switch_rows(&switches), outgoing.rows()]).await?;
+    let tables = [state_rows(&batch.checkpoints), switch_rows(&switches), outgoing.rows()];
+    writer.insert_last(&tables).await?;
+    drop(tables);
     Ok((messages.len(), outgoing.sent()))
 }
 

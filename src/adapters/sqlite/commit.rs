@@ -13,6 +13,7 @@ use super::facts::{self, FreshFacts};
 use super::outlet::{Outlet, Sent};
 use super::{fetch_queue, latest};
 use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, insert, push_list};
+use crate::adapters::sqlite_file::writer::Writer;
 use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error, undo};
 use crate::adapters::stored::fetch_queue::{QueueChange, columns};
 use crate::adapters::stored::newest::Newest;
@@ -36,23 +37,23 @@ type Batch = (Vec<Result<Committed, StoreError>>, Vec<Sent>);
 /// Commits a batch. When the engine refuses a row, the batch is undone and each delivery goes by itself, so that
 /// only the culprit is refused. `fresh` is read anew where that is needed.
 pub(super) async fn commit_all(
-    connection: &mut SqliteConnection,
+    writer: &mut Writer,
     outlet: &Outlet,
     deliveries: &[Arc<NewDelivery>],
     encode: &EncodeEvent,
     fresh: &mut FreshFacts,
 ) -> JobResult<Batch> {
-    match contain(write(connection, outlet, deliveries, encode, fresh)).await {
+    match contain(write(writer, outlet, deliveries, encode, fresh, Extent::Job)).await {
         Ok((committed, sent)) => return Ok((committed.into_iter().map(Ok).collect(), vec![sent])),
-        Err(StoreError::Refused(_)) => undo(connection).await?,
+        Err(StoreError::Refused(_)) => undo(writer.begun().await?).await?,
         Err(error) => return Err(error),
     }
     let (mut results, mut all_sent) = (Vec::with_capacity(deliveries.len()), Vec::new());
     for delivery in deliveries.chunks(1) {
-        execute(connection, "SAVEPOINT delivery").await?;
-        let result = contain(write(connection, outlet, delivery, encode, fresh)).await;
+        execute(writer.begun().await?, "SAVEPOINT delivery").await?;
+        let result = contain(write(writer, outlet, delivery, encode, fresh, Extent::Part)).await;
         let end = if result.is_ok() { "RELEASE delivery" } else { "ROLLBACK TO delivery; RELEASE delivery" };
-        execute(connection, end).await?;
+        execute(writer.begun().await?, end).await?;
         match result {
             Ok((committed, sent)) => {
                 results.extend(committed.into_iter().map(Ok));
@@ -65,20 +66,28 @@ pub(super) async fn commit_all(
     Ok((results, all_sent))
 }
 
+/// How much of its job a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Job,
+    Part,
+}
+
 /// All of `deliveries`, or nothing.
 async fn write(
-    connection: &mut SqliteConnection,
+    writer: &mut Writer,
     outlet: &Outlet,
     deliveries: &[Arc<NewDelivery>],
     encode: &EncodeEvent,
     fresh: &mut FreshFacts,
+    extent: Extent,
 ) -> JobResult<(Vec<Committed>, Sent)> {
-    let (mut plan, new) = read_plan(connection, deliveries, fresh).await?;
+    let (mut plan, new) = read_plan(writer, deliveries, fresh).await?;
     let committed = deliveries
         .iter()
         .map(|delivery| plan.take(delivery, encode))
         .collect::<JobResult<Vec<Committed>>>()?;
-    let sent = write_plan(connection, outlet, &plan, &new, fresh).await?;
+    let sent = write_plan(writer, outlet, &plan, &new, fresh, extent).await?;
     Ok((committed, sent))
 }
 
@@ -90,16 +99,16 @@ struct DeliveryRow {
 
 /// What must be known to decide on a batch, and the rows of its new deliveries.
 async fn read_plan(
-    connection: &mut SqliteConnection,
+    writer: &mut Writer,
     deliveries: &[Arc<NewDelivery>],
     fresh: &mut FreshFacts,
 ) -> JobResult<(Plan, Vec<DeliveryRow>)> {
-    let found = look_up(connection, deliveries, fresh).await?;
+    let found = look_up(writer, deliveries, fresh).await?;
     let mut ids = HashSet::new();
     let drafts = || deliveries.iter().flat_map(|delivery| &delivery.drafts);
     for draft in drafts() {
         if let Some(event_id) = &draft.event_id
-            && is_stored(connection, draft, event_id).await?
+            && is_stored(writer.begun().await?, draft, event_id).await?
         {
             ids.insert(event_id.clone());
         }
@@ -138,21 +147,21 @@ type FoundRow = (String, Vec<u8>, i64, i64, Option<u32>);
 
 /// What the tables hold of a batch. Fresh facts that are not those of the table are read anew.
 async fn look_up(
-    connection: &mut SqliteConnection,
+    writer: &mut Writer,
     deliveries: &[Arc<NewDelivery>],
     fresh: &mut FreshFacts,
 ) -> JobResult<Found> {
-    let found = look_up_beside(connection, deliveries, fresh).await?;
+    let found = look_up_beside(writer, deliveries, fresh).await?;
     if fresh.is_read(found.last_fresh) {
         return Ok(found);
     }
-    fresh.read(connection, found.last_fresh).await?;
-    look_up_beside(connection, deliveries, fresh).await
+    fresh.read(writer.begun().await?, found.last_fresh).await?;
+    look_up_beside(writer, deliveries, fresh).await
 }
 
 /// All that is looked up of a batch, in one statement for a batch of the usual size.
 async fn look_up_beside(
-    connection: &mut SqliteConnection,
+    writer: &mut Writer,
     deliveries: &[Arc<NewDelivery>],
     fresh: &FreshFacts,
 ) -> JobResult<Found> {
@@ -179,8 +188,7 @@ async fn look_up_beside(
             " UNION ALL SELECT 'fact', identity, version, event_seq, reading FROM facts WHERE identity IN ",
         );
         push_list(&mut sql, identities.unwrap_or_default());
-        let rows: Vec<FoundRow> =
-            sql.build_query_as().fetch_all(&mut *connection).await.map_err(store_error)?;
+        let rows: Vec<FoundRow> = writer.fetch_all(sql).await?;
         rows.into_iter().for_each(|row| found.take_in(row));
     }
 }
@@ -211,11 +219,12 @@ impl Found {
 }
 
 async fn write_plan(
-    connection: &mut SqliteConnection,
+    writer: &mut Writer,
     outlet: &Outlet,
     plan: &Plan,
     new: &[DeliveryRow],
     fresh: &mut FreshFacts,
+    extent: Extent,
 ) -> JobResult<Sent> {
     let headers = plan
         .events
@@ -227,7 +236,7 @@ async fn write_plan(
     let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
     let newest = latest::candidates(&newest)?;
     let messages = with_copies(plan.events.iter().map(|row| &row.written.message));
-    let outgoing = outlet.place(connection, messages.iter().map(AsRef::as_ref)).await?;
+    let outgoing = outlet.place(writer.begun().await?, messages.iter().map(AsRef::as_ref)).await?;
     let fetches = columns(&plan.queue.fetches)?;
     let tables = [
         delivery_rows(new),
@@ -237,20 +246,33 @@ async fn write_plan(
         outgoing.rows(),
         fetch_queue::rows(&fetches),
     ];
-    insert(connection, &tables).await?;
-    drop(tables);
-    fetch_queue::end(connection, &plan.queue.ends).await?;
-    for (id, status) in &plan.moved_on {
-        sqlx::query("UPDATE deliveries SET status = ? WHERE id = ?")
-            .bind(status.name())
-            .bind(id)
-            .execute(&mut *connection)
-            .await
-            .map_err(store_error)?;
+    let (gone, superseded) = (fresh.take_in(&facts), plan.superseded());
+    let is_all = gone.is_empty()
+        && superseded.is_empty()
+        && plan.moved_on.is_empty()
+        && plan.queue.ends.is_empty()
+        && extent == Extent::Job;
+    if is_all {
+        writer.insert_last(&tables).await?;
+    } else {
+        let connection = writer.begun().await?;
+        insert(connection, &tables).await?;
+        fetch_queue::end(connection, &plan.queue.ends).await?;
+        move_on(connection, &plan.moved_on).await?;
+        latest::hide_superseded(connection, &superseded).await?;
+        fresh.let_go(connection, &gone).await?;
     }
-    latest::hide_superseded(connection, &plan.superseded()).await?;
-    fresh.take_in(connection, &facts).await?;
+    drop(tables);
     Ok(outgoing.sent())
+}
+
+async fn move_on(connection: &mut SqliteConnection, moved_on: &[(i64, DeliveryStatus)]) -> JobResult<()> {
+    for (id, status) in moved_on {
+        let update = sqlx::query("UPDATE deliveries SET status = ? WHERE id = ?");
+        let update = update.bind(status.name()).bind(id).execute(&mut *connection);
+        update.await.map_err(store_error)?;
+    }
+    Ok(())
 }
 
 fn delivery_rows(new: &[DeliveryRow]) -> Rows<'_> {

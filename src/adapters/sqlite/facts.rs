@@ -146,22 +146,28 @@ impl FreshFacts {
         rows
     }
 
-    /// Takes in rows that are written, and lets go what is due into `facts`.
-    pub(super) async fn take_in(
-        &mut self,
-        connection: &mut SqliteConnection,
-        rows: &[FreshRow],
-    ) -> JobResult<()> {
-        let Some(last) = rows.last().map(|row| row.id) else { return Ok(()) };
-        // What ends in the middle is read anew.
-        self.last = UNREAD;
+    /// Takes in rows that are written in this transaction: what is to go into `facts` now, for [`Self::let_go`]. If that is
+    /// undone, all is read anew, as its last number is not the table's.
+    pub(super) fn take_in(&mut self, rows: &[FreshRow]) -> Vec<(Identity, Known)> {
+        let Some(last) = rows.last().map(|row| row.id) else { return Vec::new() };
+        self.last = last;
         let mut new = 0;
         for row in rows {
             new += row.identities.len() / IDENTITY_BYTES;
             self.gathering.extend(row.facts());
         }
-        let slice = self.slice(last, new);
-        insert(connection, &[Rows::new(&FACTS, &slice, fact_row)]).await?;
+        self.slice(last, new)
+    }
+
+    /// Lets a slice go into `facts`, once the rows that it has come with are written.
+    pub(super) async fn let_go(
+        &mut self,
+        connection: &mut SqliteConnection,
+        slice: &[(Identity, Known)],
+    ) -> JobResult<()> {
+        // What ends in the middle is read anew.
+        let last = std::mem::replace(&mut self.last, UNREAD);
+        insert(connection, &[Rows::new(&FACTS, slice, fact_row)]).await?;
         if !slice.is_empty() && self.going.is_empty() {
             sqlx::query("DELETE FROM fresh_facts WHERE id <= ?")
                 .bind(self.going_upto)
@@ -249,7 +255,8 @@ mod tests {
         async fn store(&mut self, facts: &[(Identity, Known)]) {
             let fresh = self.fresh.rows_of(facts.iter());
             insert(&mut self.connection, &[rows(&fresh)]).await.unwrap();
-            self.fresh.take_in(&mut self.connection, &fresh).await.unwrap();
+            let slice = self.fresh.take_in(&fresh);
+            self.fresh.let_go(&mut self.connection, &slice).await.unwrap();
         }
 
         /// An event of `len` readings: each third a newer version of what is known.

@@ -126,12 +126,12 @@ impl Store for SqliteStore {
         let (deliveries, encode) = (deliveries.to_vec(), Arc::clone(encode));
         let (outlet, shared, store) = (self.outlet.clone(), Arc::clone(&self.fresh), self.clone());
         self.file
-            .write_then(
-                move |connection| {
+            .write_by(
+                move |writer| {
                     Box::pin(async move {
                         let mut fresh = std::mem::take(&mut *shared.lock());
                         let batch =
-                            commit::commit_all(connection, &outlet, &deliveries, &encode, &mut fresh).await?;
+                            commit::commit_all(writer, &outlet, &deliveries, &encode, &mut fresh).await?;
                         Ok((batch, fresh))
                     })
                 },
@@ -201,10 +201,8 @@ impl Store for SqliteStore {
     async fn save_checkpoints(&self, batch: &CheckpointBatch) -> Result<usize, StoreError> {
         let (batch, outlet, store) = (batch.clone(), self.outlet.clone(), self.clone());
         self.file
-            .write_then(
-                move |connection| {
-                    Box::pin(async move { checkpoints::save(connection, &outlet, &batch).await })
-                },
+            .write_by(
+                move |writer| Box::pin(async move { checkpoints::save(writer, &outlet, &batch).await }),
                 move |(messages, sent)| {
                     store.account(sent);
                     messages

@@ -14,16 +14,18 @@ use actors::ports::store::StoreError;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use self::checkpointer::Checkpointer;
+use self::writer::Writer;
 
 mod checkpointer;
 pub(crate) mod log_rows;
 pub mod log_table;
 pub mod migrations;
 pub(crate) mod rows;
+pub(crate) mod writer;
 
 /// Jobs that may wait for the writer; callers beyond wait for a place.
 const QUEUE_MAX: usize = 256;
@@ -48,14 +50,13 @@ const WRITER_CACHE_KIB: &str = "-8192";
 pub type JobResult<T> = Result<T, StoreError>;
 
 /// A piece of work inside a transaction.
-type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, JobResult<T>> + Send>;
+type Work<T> = Box<dyn for<'c> FnOnce(&'c mut Writer) -> BoxFuture<'c, JobResult<T>> + Send>;
 /// What is done with its result once that is committed, whoever still waits for it.
 type Then<T, U> = Box<dyn FnOnce(T) -> U + Send>;
 
 /// A job without its type: it runs now, and answers once it is told how the commit went.
 trait Job: Send {
-    fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> BoxFuture<'c, Box<dyn Ran>>;
-    fn refuse(self: Box<Self>, error: StoreError);
+    fn run<'c>(self: Box<Self>, writer: &'c mut Writer) -> BoxFuture<'c, Box<dyn Ran>>;
 }
 
 trait Ran: Send {
@@ -77,15 +78,11 @@ struct Done<T, U> {
 
 // A reply that nobody waits for any more is no error: the caller was cancelled, and the work is done all the same.
 impl<T: Send + 'static, U: Send + 'static> Job for Pending<T, U> {
-    fn run<'c>(self: Box<Self>, connection: &'c mut SqliteConnection) -> BoxFuture<'c, Box<dyn Ran>> {
+    fn run<'c>(self: Box<Self>, writer: &'c mut Writer) -> BoxFuture<'c, Box<dyn Ran>> {
         Box::pin(async move {
-            let result = contain((self.work)(connection)).await;
+            let result = contain((self.work)(writer)).await;
             Box::new(Done { result, then: self.then, reply: self.reply }) as Box<dyn Ran>
         })
-    }
-
-    fn refuse(self: Box<Self>, error: StoreError) {
-        let _ = self.reply.send(Err(error));
     }
 }
 
@@ -138,7 +135,8 @@ impl SqliteFile {
         let (readers, queries) = (pool(READERS_MAX), pool(QUERIES_MAX));
         let checkpointer = Checkpointer::start(path, connect(path).await?, &mut connection).await;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let writer = tokio::spawn(write_groups(checkpointer.map_err(store_error)?, queue, connection));
+        let writer = Writer::new(connection);
+        let writer = tokio::spawn(write_groups(checkpointer.map_err(store_error)?, queue, writer));
         Ok(Self { readers, queries, jobs, writer: Arc::new(parking_lot::Mutex::new(Some(writer))) })
     }
 
@@ -158,6 +156,17 @@ impl SqliteFile {
         T: Send + 'static,
         U: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, JobResult<T>> + Send + 'static,
+        G: FnOnce(T) -> U + Send + 'static,
+    {
+        self.write_by(|writer| Box::pin(async move { work(writer.begun().await?).await }), then).await
+    }
+
+    /// The same for work that goes by the writer itself, which saves it journeys.
+    pub(crate) async fn write_by<T, U, F, G>(&self, work: F, then: G) -> JobResult<U>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Writer) -> BoxFuture<'c, JobResult<T>> + Send + 'static,
         G: FnOnce(T) -> U + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
@@ -221,11 +230,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 // Who is dropped in the middle drops the last of these first: the file of the checkpointer is to be the last to close.
-async fn write_groups(
-    checkpointer: Checkpointer,
-    mut queue: mpsc::Receiver<Item>,
-    mut connection: SqliteConnection,
-) {
+async fn write_groups(checkpointer: Checkpointer, mut queue: mpsc::Receiver<Item>, mut writer: Writer) {
     let mut items = Vec::with_capacity(GROUP_MAX);
     while queue.recv_many(&mut items, GROUP_MAX).await > 0 {
         let mut group = Vec::with_capacity(items.len());
@@ -236,40 +241,27 @@ async fn write_groups(
             }
         }
         if !group.is_empty() {
-            write_group(&mut connection, group).await;
-            checkpointer.committed(&mut connection).await;
+            write_group(&mut writer, group).await;
+            checkpointer.committed(writer.connection()).await;
         }
     }
     let file = checkpointer.stop().await;
-    // What fails here is done by the next start.
-    let _ = connection.close().await;
+    writer.close().await;
     drop(file);
 }
 
-async fn write_group(connection: &mut SqliteConnection, group: Vec<Box<dyn Job>>) {
-    let mut ready = execute(connection, "BEGIN IMMEDIATE; SAVEPOINT job").await;
+async fn write_group(writer: &mut Writer, group: Vec<Box<dyn Job>>) {
+    writer.begin();
     let mut ran: Vec<Box<dyn Ran>> = Vec::with_capacity(group.len());
-    for job in group {
-        if let (Some(last), Ok(())) = (ran.last(), &ready) {
-            let next = if last.failed() { "ROLLBACK TO job" } else { "RELEASE job; SAVEPOINT job" };
-            ready = execute(connection, next).await;
-        }
-        // Without a savepoint of its own no job runs: a full disk can end the whole transaction under the one before.
-        match &ready {
-            Ok(()) => ran.push(job.run(connection).await),
-            Err(error) => job.refuse(error.clone()),
-        }
-    }
-    let end = match ran.last() {
-        None => "ROLLBACK",
-        Some(last) if last.failed() => "ROLLBACK TO job; COMMIT",
-        Some(_) => "COMMIT",
-    };
-    let committed = execute(connection, end).await;
-    if committed.is_err() {
-        let _ = execute(connection, "ROLLBACK").await;
+    let mut jobs = group.into_iter();
+    while let Some(job) = jobs.next() {
+        writer.begin_job(jobs.len() == 0);
+        let done = job.run(writer).await;
+        writer.end_job(done.failed());
+        ran.push(done);
     }
     // If it has failed, nobody knows the outcome, which deduplication makes safe to try again.
+    let committed = writer.end().await;
     for done in ran {
         let answer = std::panic::AssertUnwindSafe(|| done.answer(committed.clone()));
         // Whose answer panics waits no more; the others have theirs, and the writer goes on.

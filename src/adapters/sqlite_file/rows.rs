@@ -47,7 +47,7 @@ impl Values {
         }
     }
 
-    fn arguments(self) -> JobResult<SqliteArguments> {
+    pub(super) fn arguments(self) -> JobResult<SqliteArguments> {
         self.error.map_or(Ok(self.arguments), |error| Err(StoreError::Refused(error)))
     }
 }
@@ -90,23 +90,34 @@ impl<'r> Rows<'r> {
     }
 }
 
-/// Inserts rows into tables, in this order.
-pub(crate) async fn insert(connection: &mut SqliteConnection, tables: &[Rows<'_>]) -> JobResult<()> {
+/// The statements that insert rows into tables, in this order: one for all if each table has few.
+pub(super) fn statements<'t>(tables: &'t [Rows<'_>]) -> impl Iterator<Item = (String, Values)> + 't {
     let longest = tables.iter().map(|rows| rows.len).max().unwrap_or_default();
-    if longest <= TOGETHER_MAX {
+    let (together, apart) =
+        if longest <= TOGETHER_MAX { (tables, [].as_slice()) } else { ([].as_slice(), tables) };
+    let together = (longest > 0 && !together.is_empty()).then(|| {
         let (mut sql, mut values) = (String::new(), Values::default());
-        for rows in tables.iter().filter(|rows| rows.len > 0) {
+        for rows in together.iter().filter(|rows| rows.len > 0) {
             rows.write(0, longest.next_power_of_two(), &mut sql, &mut values);
         }
-        return run(connection, sql, values).await;
-    }
-    for rows in tables {
-        for first in (0..rows.len).step_by(ROWS_MAX) {
-            let (mut sql, mut values) = (String::new(), Values::default());
-            let size = (rows.len - first).min(ROWS_MAX).next_power_of_two();
-            rows.write(first, size, &mut sql, &mut values);
-            run(connection, sql, values).await?;
-        }
+        (sql, values)
+    });
+    let part = |rows: &Rows<'_>, first: usize| {
+        let (mut sql, mut values) = (String::new(), Values::default());
+        let size = (rows.len - first).min(ROWS_MAX).next_power_of_two();
+        rows.write(first, size, &mut sql, &mut values);
+        (sql, values)
+    };
+    let parts = move |rows: &'t Rows<'_>| (0..rows.len).step_by(ROWS_MAX).map(move |first| part(rows, first));
+    together.into_iter().chain(apart.iter().flat_map(parts))
+}
+
+/// Inserts rows into tables, in this order.
+pub(crate) async fn insert(connection: &mut SqliteConnection, tables: &[Rows<'_>]) -> JobResult<()> {
+    for (sql, values) in statements(tables) {
+        // Its text is made of our own words and question marks.
+        let query = sqlx::query_with(AssertSqlSafe(sql), values.arguments()?);
+        query.execute(&mut *connection).await.map_err(store_error)?;
     }
     Ok(())
 }
@@ -121,20 +132,11 @@ where
 {
     let (mut sql, mut values) = (String::new(), Values::default());
     rows.write(0, rows.len.next_power_of_two(), &mut sql, &mut values);
-    // Its text is made of our own words and question marks.
+    // As above.
     sqlx::query_as_with(AssertSqlSafe(sql), values.arguments()?)
         .fetch_all(connection)
         .await
         .map_err(store_error)
-}
-
-async fn run(connection: &mut SqliteConnection, sql: String, values: Values) -> JobResult<()> {
-    if sql.is_empty() {
-        return Ok(());
-    }
-    // As above.
-    let query = sqlx::query_with(AssertSqlSafe(sql), values.arguments()?);
-    query.execute(connection).await.map(drop).map_err(store_error)
 }
 
 /// Pushes `(?, ?, …)` for `keys`, filled up to one of few sizes by the last of them again and again: that finds nothing
