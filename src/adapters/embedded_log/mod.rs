@@ -47,8 +47,8 @@ impl EventLog for EmbeddedLog {
     async fn append(&self, messages: Arc<Vec<Message>>) -> Result<Vec<Refusal>, LogError> {
         let (table, shown) = (self.table.clone(), self.table.clone());
         self.file
-            .write_then(
-                move |connection| Box::pin(async move { table.append(connection, messages.iter()).await }),
+            .write_by(
+                move |writer| Box::pin(async move { table.append(writer, messages.iter()).await }),
                 move |placed| shown.show(placed),
             )
             .await

@@ -178,10 +178,10 @@ impl Accounts for SqliteStore {
         let (from, to, encode) = (from.clone(), to.clone(), Arc::clone(encode));
         let (outlet, store) = (self.outlet.clone(), self.clone());
         self.file
-            .write_then(
-                move |connection| {
+            .write_by(
+                move |writer| {
                     Box::pin(async move {
-                        moves::move_events(connection, &outlet, (&from, &to), limit, &encode).await
+                        moves::move_events(writer, &outlet, (&from, &to), limit, &encode).await
                     })
                 },
                 move |(moved, sent)| {

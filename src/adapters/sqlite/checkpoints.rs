@@ -113,8 +113,9 @@ pub(super) async fn save(
         }
     }
     messages.extend(&dead);
-    let outgoing = outlet.place(connection, messages.iter().copied()).await?;
-    let tables = [state_rows(&batch.checkpoints), switch_rows(&switches), outgoing.rows()];
+    let outgoing = outlet.place(writer, messages.iter().copied()).await?;
+    let mut tables = vec![state_rows(&batch.checkpoints), switch_rows(&switches)];
+    tables.extend(outgoing.tables());
     writer.insert_last(&tables).await?;
     drop(tables);
     Ok((messages.len(), outgoing.sent()))

@@ -14,7 +14,7 @@ use super::outlet::{Outlet, Sent};
 use super::{fetch_queue, latest};
 use crate::adapters::sqlite_file::rows::{Insert, ROWS_MAX, Rows, insert, push_list};
 use crate::adapters::sqlite_file::writer::Writer;
-use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error, undo};
+use crate::adapters::sqlite_file::{JobResult, contain, execute, store_error};
 use crate::adapters::stored::fetch_queue::{QueueChange, columns};
 use crate::adapters::stored::newest::Newest;
 use crate::adapters::stored::plan::{EventRow, Held, Plan};
@@ -45,15 +45,17 @@ pub(super) async fn commit_all(
 ) -> JobResult<Batch> {
     match contain(write(writer, outlet, deliveries, encode, fresh, Extent::Job)).await {
         Ok((committed, sent)) => return Ok((committed.into_iter().map(Ok).collect(), vec![sent])),
-        Err(StoreError::Refused(_)) => undo(writer.begun().await?).await?,
+        Err(StoreError::Refused(_)) => writer.undo("ROLLBACK TO job").await?,
         Err(error) => return Err(error),
     }
     let (mut results, mut all_sent) = (Vec::with_capacity(deliveries.len()), Vec::new());
     for delivery in deliveries.chunks(1) {
         execute(writer.begun().await?, "SAVEPOINT delivery").await?;
         let result = contain(write(writer, outlet, delivery, encode, fresh, Extent::Part)).await;
-        let end = if result.is_ok() { "RELEASE delivery" } else { "ROLLBACK TO delivery; RELEASE delivery" };
-        execute(writer.begun().await?, end).await?;
+        match result {
+            Ok(_) => execute(writer.begun().await?, "RELEASE delivery").await?,
+            Err(_) => writer.undo("ROLLBACK TO delivery; RELEASE delivery").await?,
+        }
         match result {
             Ok((committed, sent)) => {
                 results.extend(committed.into_iter().map(Ok));
@@ -143,7 +145,12 @@ struct Found {
 }
 
 /// What was looked up, key, three numbers: as each of the parts of the statement has them.
-type FoundRow = (String, Vec<u8>, i64, i64, Option<u32>);
+type FoundRow = (String, Vec<u8>, i64, i64, Option<i64>);
+
+/// The last numbers that deliveries, events and rows of fresh facts got, as one row: each is a message to our thread.
+const LAST_NUMBERS: &str = "SELECT 'last', x'', coalesce(max(seq) FILTER (WHERE name = 'deliveries'), 0), \
+    coalesce(max(seq) FILTER (WHERE name = 'events'), 0), \
+    coalesce(max(seq) FILTER (WHERE name = 'fresh_facts'), 0) FROM sqlite_sequence";
 
 /// What the tables hold of a batch. Fresh facts that are not those of the table are read anew.
 async fn look_up(
@@ -179,9 +186,8 @@ async fn look_up_beside(
         if keys.is_none() && identities.is_none() {
             return Ok(found);
         }
-        let mut sql =
-            QueryBuilder::<Sqlite>::new("SELECT name, x'', seq, 0, NULL FROM sqlite_sequence UNION ALL ");
-        sql.push("SELECT 'key', key, id, CASE status WHEN 'quarantined' THEN 1 WHEN 'partial' THEN 2 ELSE 0 END, NULL \
+        let mut sql = QueryBuilder::<Sqlite>::new(LAST_NUMBERS);
+        sql.push(" UNION ALL SELECT 'key', key, id, CASE status WHEN 'quarantined' THEN 1 WHEN 'partial' THEN 2 ELSE 0 END, NULL \
              FROM deliveries WHERE key IN ");
         push_list(&mut sql, keys.unwrap_or_default());
         sql.push(
@@ -196,9 +202,10 @@ async fn look_up_beside(
 impl Found {
     fn take_in(&mut self, (what, key, first, second, third): FoundRow) {
         match what.as_str() {
-            "deliveries" => self.last_delivery = first,
-            "events" => self.last_event = first,
-            "fresh_facts" => self.last_fresh = first,
+            "last" => {
+                (self.last_delivery, self.last_event) = (first, second);
+                self.last_fresh = third.unwrap_or_default();
+            }
             "key" => {
                 let status = match second {
                     1 => DeliveryStatus::Quarantined,
@@ -209,10 +216,10 @@ impl Found {
                 self.deliveries_held.extend(key.try_into().ok().map(|key| (key, held)));
             }
             "fact" => {
-                let known = Known { version: first, event_seq: second, reading: third };
+                let reading = third.and_then(|reading| reading.try_into().ok());
+                let known = Known { version: first, event_seq: second, reading };
                 self.facts.extend(key.try_into().ok().map(|key| (Identity::from_bytes(key), known)));
             }
-            // The number of another table.
             _ => {}
         }
     }
@@ -236,16 +243,16 @@ async fn write_plan(
     let newest = Newest::of(plan.events.iter().map(|row| (row.seq, &row.written.event)));
     let newest = latest::candidates(&newest)?;
     let messages = with_copies(plan.events.iter().map(|row| &row.written.message));
-    let outgoing = outlet.place(writer.begun().await?, messages.iter().map(AsRef::as_ref)).await?;
+    let outgoing = outlet.place(writer, messages.iter().map(AsRef::as_ref)).await?;
     let fetches = columns(&plan.queue.fetches)?;
-    let tables = [
+    let mut tables = vec![
         delivery_rows(new),
         event_rows(&events),
         facts::rows(&facts),
         latest::rows(&newest),
-        outgoing.rows(),
         fetch_queue::rows(&fetches),
     ];
+    tables.extend(outgoing.tables());
     let (gone, superseded) = (fresh.take_in(&facts), plan.superseded());
     let is_all = gone.is_empty()
         && superseded.is_empty()

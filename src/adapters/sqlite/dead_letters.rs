@@ -12,6 +12,7 @@ use sqlx::SqliteConnection;
 
 use super::SqliteStore;
 use super::outlet::{Outlet, Sent};
+use crate::adapters::sqlite_file::writer::Writer;
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::{damaged, decode_headers};
 
@@ -38,8 +39,8 @@ impl DeadLetters for SqliteStore {
     async fn redrive_letters(&self, letters: &Letters) -> Result<usize, StoreError> {
         let (letters, outlet, store) = (letters.clone(), self.outlet.clone(), self.clone());
         self.file
-            .write_then(
-                move |connection| Box::pin(async move { redrive(connection, &outlet, &letters).await }),
+            .write_by(
+                move |writer| Box::pin(async move { redrive(writer, &outlet, &letters).await }),
                 move |(letters, sent)| {
                     store.account(sent);
                     letters
@@ -64,11 +65,8 @@ fn kept(row: KeptRow) -> KeptLetter {
     }
 }
 
-async fn redrive(
-    connection: &mut SqliteConnection,
-    outlet: &Outlet,
-    letters: &Letters,
-) -> JobResult<(usize, Sent)> {
+async fn redrive(writer: &mut Writer, outlet: &Outlet, letters: &Letters) -> JobResult<(usize, Sent)> {
+    let connection = writer.begun().await?;
     let rows = chosen(connection, letters).await?;
     let mut messages = Vec::with_capacity(rows.len());
     for (seq, topic, key, value, headers) in rows {
@@ -80,7 +78,7 @@ async fn redrive(
         let topic = Topic::from_name(&topic).ok_or_else(|| damaged("an unknown topic"))?;
         messages.push(Message { topic, key: Arc::from(key), value, headers: decode_headers(&headers)? });
     }
-    let sent = outlet.send(connection, messages.iter()).await?;
+    let sent = outlet.send(writer, messages.iter()).await?;
     Ok((messages.len(), sent))
 }
 

@@ -83,13 +83,13 @@ impl SqliteStore {
         let entries = self.read_outbox(0, OUTBOX_BATCH).await?;
         let (outlet, store) = (self.outlet.clone(), self.clone());
         self.file
-            .write_then(
-                move |connection| {
+            .write_by(
+                move |writer| {
                     Box::pin(async move {
                         let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
-                        let sent =
-                            outlet.send(connection, entries.iter().map(|entry| &entry.message)).await?;
-                        Ok((outbox::delete(connection, &ids).await?, sent))
+                        let deleted = outbox::delete(writer.begun().await?, &ids).await?;
+                        let sent = outlet.send(writer, entries.iter().map(|entry| &entry.message)).await?;
+                        Ok((deleted, sent))
                     })
                 },
                 move |(deleted, sent)| {

@@ -4,11 +4,11 @@ use actors::domain::ids::UserId;
 use actors::domain::message::with_copies;
 use actors::ports::accounts::MovedEvents;
 use actors::ports::store::EncodeEvent;
-use sqlx::SqliteConnection;
 
 use super::outlet::{Outlet, Sent};
 use super::reads::hidden_places;
 use super::{facts, latest};
+use crate::adapters::sqlite_file::writer::Writer;
 use crate::adapters::sqlite_file::{JobResult, store_error};
 use crate::adapters::stored::damaged;
 use crate::adapters::stored::moves::{HeldEvent, choose, give, guards, newest};
@@ -18,12 +18,13 @@ type HeldRow = (i64, Option<String>, Vec<u8>, Vec<u8>);
 
 /// Moves the oldest visible events of `from`, as many as fit into one transaction.
 pub(super) async fn move_events(
-    connection: &mut SqliteConnection,
+    writer: &mut Writer,
     outlet: &Outlet,
     (from, to): (&UserId, &UserId),
     limit: usize,
     encode: &EncodeEvent,
 ) -> JobResult<(MovedEvents, Sent)> {
+    let connection = writer.begun().await?;
     let oldest: Vec<(i64, i64)> = sqlx::query_as(
         "SELECT seq, length(value) FROM events WHERE user_id = ? AND visible = 1 \
          ORDER BY timestamp, event_id LIMIT ?",
@@ -59,6 +60,6 @@ pub(super) async fn move_events(
     }
     latest::hand_over(connection, from, &seqs, &newest(&moved)).await?;
     let messages = with_copies(moved.iter().map(|event| &event.message));
-    let sent = outlet.send(connection, messages.iter().map(AsRef::as_ref)).await?;
+    let sent = outlet.send(writer, messages.iter().map(AsRef::as_ref)).await?;
     Ok((MovedEvents { moved: moved.len(), has_more: chosen.has_more }, sent))
 }

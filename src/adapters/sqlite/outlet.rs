@@ -1,12 +1,12 @@
 //! How messages leave a transaction: into the outbox, or, where the log lies in the same file, straight onto it.
 
 use actors::domain::message::Message;
-use sqlx::SqliteConnection;
 
 use super::outbox::{self, Waiting};
 use crate::adapters::sqlite_file::JobResult;
 use crate::adapters::sqlite_file::log_table::{LogTable, Placed};
-use crate::adapters::sqlite_file::rows::{Rows, insert};
+use crate::adapters::sqlite_file::rows::Rows;
+use crate::adapters::sqlite_file::writer::Writer;
 
 /// Where messages go.
 #[derive(Clone)]
@@ -35,23 +35,23 @@ impl Outlet {
     /// Gives messages their places.
     pub(super) async fn place<'m>(
         &self,
-        connection: &mut SqliteConnection,
-        messages: impl Iterator<Item = &'m Message> + Clone + Send,
+        writer: &mut Writer,
+        messages: impl Iterator<Item = &'m Message> + Send,
     ) -> JobResult<Outgoing> {
         match self {
             Self::Outbox => outbox::waiting(messages).map(Outgoing::Waiting),
-            Self::Log(table) => table.place(connection, messages).await.map(Outgoing::Placed),
+            Self::Log(table) => table.place(writer, messages).await.map(Outgoing::Placed),
         }
     }
 
-    /// Sends messages, in order.
+    /// Sends messages, in order, as the last that the job writes.
     pub(super) async fn send<'m>(
         &self,
-        connection: &mut SqliteConnection,
-        messages: impl Iterator<Item = &'m Message> + Clone + Send,
+        writer: &mut Writer,
+        messages: impl Iterator<Item = &'m Message> + Send,
     ) -> JobResult<Sent> {
-        let outgoing = self.place(connection, messages).await?;
-        insert(connection, &[outgoing.rows()]).await?;
+        let outgoing = self.place(writer, messages).await?;
+        writer.insert_last(&outgoing.tables()).await?;
         Ok(outgoing.sent())
     }
 
@@ -66,10 +66,10 @@ impl Outlet {
 
 impl Outgoing {
     /// Their rows.
-    pub(super) fn rows(&self) -> Rows<'_> {
+    pub(super) fn tables(&self) -> Vec<Rows<'_>> {
         match self {
-            Self::Waiting(messages) => outbox::rows(messages),
-            Self::Placed(placed) => placed.rows(),
+            Self::Waiting(messages) => vec![outbox::rows(messages)],
+            Self::Placed(placed) => placed.tables().into(),
         }
     }
 

@@ -14,9 +14,10 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::rows::{Insert, Rows, insert, insert_returning};
+use super::rows::{Insert, Rows};
+use super::writer::Writer;
 use super::{JobResult, SqliteFile, StoreError, store_error};
-use crate::adapters::stored::{damaged, decode_headers, encode_headers};
+use crate::adapters::stored::{decode_headers, encode_headers};
 
 /// Parts of one statement; SQLite takes 500.
 const PARTS_MAX: usize = 100;
@@ -28,12 +29,10 @@ const READ_MAX_BYTES: usize = 8 << 20;
 /// Its columns: partition, offset, key, value, headers.
 type Row = (i64, i64, String, Vec<u8>, Vec<u8>);
 
-/// Moves the ends of partitions by so many records each, and tells where they are then.
 static ENDS: Insert = Insert {
     into: "log_ends (topic, partition, next_offset)",
     columns: 3,
-    tail: "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = next_offset + excluded.next_offset \
-           RETURNING topic, partition, next_offset",
+    tail: "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
 };
 static RECORDS: Insert =
     Insert { into: "log (topic, partition, offset, key, value, headers)", columns: 6, tail: "" };
@@ -64,16 +63,27 @@ struct Tail {
     records: VecDeque<LogRecord>,
 }
 
+/// Where partitions end: the offsets that their next records get.
+pub(super) type Ends = BTreeMap<(Topic, u32), i64>;
+
 /// Records with their offsets, in a transaction that is not committed yet.
-pub(crate) struct Placed(Vec<(LogRecord, Vec<u8>)>);
+pub(crate) struct Placed {
+    records: Vec<(LogRecord, Vec<u8>)>,
+    /// Where their partitions end with them.
+    ends: Vec<((Topic, u32), i64)>,
+}
 
 impl Placed {
-    /// Their rows.
-    pub(crate) fn rows(&self) -> Rows<'_> {
-        Rows::new(&RECORDS, &self.0, |(record, headers), values| {
+    /// Their rows, and their partitions'.
+    pub(crate) fn tables(&self) -> [Rows<'_>; 2] {
+        let records = Rows::new(&RECORDS, &self.records, |(record, headers), values| {
             values.push(record.topic.name()).push(record.partition).push(record.offset);
             values.push(Arc::clone(&record.key)).push(record.value.as_slice()).push(headers.as_slice());
-        })
+        });
+        let ends = Rows::new(&ENDS, &self.ends, |((topic, partition), end), values| {
+            values.push(topic.name()).push(*partition).push(*end);
+        });
+        [records, ends]
     }
 }
 
@@ -100,39 +110,38 @@ impl LogTable {
     /// Appends `messages` in the writer's transaction. Once it is committed they are shown by [`Self::show`].
     pub(crate) async fn append(
         &self,
-        connection: &mut SqliteConnection,
-        messages: impl Iterator<Item = &Message> + Clone,
+        writer: &mut Writer,
+        messages: impl Iterator<Item = &Message>,
     ) -> JobResult<Placed> {
-        let placed = self.place(connection, messages).await?;
-        insert(connection, &[placed.rows()]).await?;
+        let placed = self.place(writer, messages).await?;
+        writer.insert_last(&placed.tables()).await?;
         Ok(placed)
     }
 
-    /// Gives each message its place; its row is still to be written.
+    /// Gives each message its place; the rows are still to be written, by the same job.
     pub(crate) async fn place<'m>(
         &self,
-        connection: &mut SqliteConnection,
-        messages: impl Iterator<Item = &'m Message> + Clone,
+        writer: &mut Writer,
+        messages: impl Iterator<Item = &'m Message>,
     ) -> JobResult<Placed> {
-        let place_of = |message: &Message| (message.topic, partition_of(&message.key, self.partitions));
-        let mut counts: BTreeMap<(Topic, u32), i64> = BTreeMap::new();
-        messages.clone().for_each(|message| *counts.entry(place_of(message)).or_default() += 1);
-        let mut next = grow(connection, &counts).await?;
-        let place = |message: &Message| {
-            let (topic, partition) = place_of(message);
-            let next = next.get_mut(&(topic, partition)).ok_or_else(|| damaged("a partition has no end"))?;
-            let offset = *next;
-            *next += 1;
+        let all_ends = writer.log_ends().await?;
+        let (mut records, mut ends) = (Vec::new(), Ends::new());
+        for message in messages {
+            let (topic, partition) = (message.topic, partition_of(&message.key, self.partitions));
+            let end = all_ends.entry((topic, partition)).or_default();
+            let offset = *end;
+            *end += 1;
+            ends.insert((topic, partition), *end);
             let (key, value) = (Arc::clone(&message.key), message.value.clone());
             let headers = message.headers.clone();
             let encoded = encode_headers(&headers)?;
-            Ok((LogRecord { topic, partition, offset, key, value, headers }, encoded))
-        };
-        messages.map(place).collect::<JobResult<_>>().map(Placed)
+            records.push((LogRecord { topic, partition, offset, key, value, headers }, encoded));
+        }
+        Ok(Placed { records, ends: ends.into_iter().collect() })
     }
 
     /// Lets readers see what is committed, in the order of the commits.
-    pub(crate) fn show(&self, Placed(records): Placed) {
+    pub(crate) fn show(&self, Placed { records, .. }: Placed) {
         {
             let mut newest = self.shown.newest.lock();
             records.into_iter().for_each(|(record, _)| newest.push(record));
@@ -244,26 +253,13 @@ pub(super) fn size(record: &LogRecord) -> usize {
     record.value.len() + headers + 128
 }
 
-/// Moves ends by these numbers of records; gives back where each was.
-async fn grow(
-    connection: &mut SqliteConnection,
-    counts: &BTreeMap<(Topic, u32), i64>,
-) -> JobResult<BTreeMap<(Topic, u32), i64>> {
-    let counts: Vec<((Topic, u32), i64)> = counts.iter().map(|(place, count)| (*place, *count)).collect();
-    let mut begins = BTreeMap::new();
-    for part in counts.chunks(super::rows::ROWS_MAX) {
-        let rows = Rows::new(&ENDS, part, |((topic, partition), count), values| {
-            values.push(topic.name()).push(*partition).push(*count);
-        });
-        let ends: Vec<(String, u32, i64)> = insert_returning(connection, &rows).await?;
-        for &((topic, partition), count) in part {
-            let is_it =
-                |(name, number, _): &&(String, u32, i64)| name == topic.name() && *number == partition;
-            let (_, _, end) = ends.iter().find(is_it).ok_or_else(|| damaged("a partition has no end"))?;
-            begins.insert((topic, partition), end - count);
-        }
-    }
-    Ok(begins)
+/// Where the partitions of all topics end. A topic that this program does not know keeps its place.
+pub(super) async fn read_ends(writer: &mut Writer) -> JobResult<Ends> {
+    let rows: Vec<(String, u32, i64)> =
+        writer.fetch_all(QueryBuilder::new("SELECT topic, partition, next_offset FROM log_ends")).await?;
+    let end =
+        |(topic, partition, end): (String, u32, i64)| Some(((Topic::from_name(&topic)?, partition), end));
+    Ok(rows.into_iter().filter_map(end).collect())
 }
 
 async fn lay_out(connection: &mut SqliteConnection, partitions: u32) -> JobResult<u32> {

@@ -269,11 +269,6 @@ async fn write_group(writer: &mut Writer, group: Vec<Box<dyn Job>>) {
     }
 }
 
-/// Undoes what the running job has done so far.
-pub(crate) async fn undo(connection: &mut SqliteConnection) -> JobResult<()> {
-    execute(connection, "ROLLBACK TO job").await
-}
-
 /// Runs statements that give nothing back.
 pub async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> JobResult<()> {
     sqlx::query(sql).execute(connection).await.map(drop).map_err(store_error)

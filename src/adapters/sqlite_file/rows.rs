@@ -122,23 +122,6 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, tables: &[Rows<'_>
     Ok(())
 }
 
-/// Inserts rows into one table, at most [`ROWS_MAX`], and gives back what the insert returns.
-pub(crate) async fn insert_returning<R>(
-    connection: &mut SqliteConnection,
-    rows: &Rows<'_>,
-) -> JobResult<Vec<R>>
-where
-    R: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-{
-    let (mut sql, mut values) = (String::new(), Values::default());
-    rows.write(0, rows.len.next_power_of_two(), &mut sql, &mut values);
-    // As above.
-    sqlx::query_as_with(AssertSqlSafe(sql), values.arguments()?)
-        .fetch_all(connection)
-        .await
-        .map_err(store_error)
-}
-
 /// Pushes `(?, ?, …)` for `keys`, filled up to one of few sizes by the last of them again and again: that finds nothing
 /// more. No keys at all are an empty list.
 pub(crate) fn push_list<'q, K>(sql: &mut QueryBuilder<Sqlite>, keys: &[K])
@@ -213,21 +196,5 @@ mod tests {
                 .unwrap();
             assert_eq!(times, len);
         }
-    }
-
-    #[actix_web::test]
-    async fn what_an_insert_returns_has_no_rows_of_the_filling() {
-        let mut connection = SqliteConnection::connect(":memory:").await.unwrap();
-        super::super::execute(&mut connection, "CREATE TABLE numbers (number INTEGER, name TEXT)")
-            .await
-            .unwrap();
-        static RETURNING: Insert =
-            Insert { into: "numbers (number, name)", columns: 2, tail: "RETURNING number" };
-        let rows = Rows::new(&RETURNING, &[7, 8, 9], |number, values| {
-            values.push(*number).push("a");
-        });
-        let mut returned: Vec<(i64,)> = insert_returning(&mut connection, &rows).await.unwrap();
-        returned.sort_unstable();
-        assert_eq!(returned, [(7,), (8,), (9,)]);
     }
 }

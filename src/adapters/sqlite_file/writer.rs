@@ -10,6 +10,7 @@ use sqlx::{
     AssertSqlSafe, Connection, Either, Execute, Executor, FromRow, QueryBuilder, Sqlite, SqliteConnection,
 };
 
+use super::log_table::{self, Ends};
 use super::rows::{Rows, Values, statements};
 use super::{JobResult, StoreError, execute, store_error};
 
@@ -48,11 +49,20 @@ pub(crate) struct Writer {
     failed: Option<StoreError>,
     is_last_job: bool,
     is_committed: bool,
+    /// What the log's places are known to be, within the transaction.
+    log_ends: Option<Ends>,
 }
 
 impl Writer {
     pub(super) fn new(connection: SqliteConnection) -> Self {
-        Self { connection, before: Before::Nothing, failed: None, is_last_job: false, is_committed: false }
+        Self {
+            connection,
+            before: Before::Nothing,
+            failed: None,
+            is_last_job: false,
+            is_committed: false,
+            log_ends: None,
+        }
     }
 
     /// The connection between two groups.
@@ -78,6 +88,9 @@ impl Writer {
 
     /// The job has ended. What it has written stays, unless it has failed.
     pub(super) fn end_job(&mut self, has_failed: bool) {
+        if has_failed {
+            self.log_ends = None;
+        }
         // If it has said nothing, what was to be said before it still is.
         if self.before == Before::Nothing {
             self.before = if has_failed { Before::Undo } else { Before::Keep };
@@ -94,6 +107,7 @@ impl Writer {
             (None, Before::Keep | Before::Nothing) => execute(&mut self.connection, "COMMIT").await,
         };
         if committed.is_err() {
+            self.log_ends = None;
             let _ = execute(&mut self.connection, "ROLLBACK").await;
         }
         committed
@@ -103,6 +117,21 @@ impl Writer {
     pub(crate) async fn begun(&mut self) -> JobResult<&mut SqliteConnection> {
         self.send("", SqliteArguments::default(), "").await?;
         Ok(&mut self.connection)
+    }
+
+    /// Undoes what the job has written since a savepoint: `sql` rolls back to it.
+    pub(crate) async fn undo(&mut self, sql: &'static str) -> JobResult<()> {
+        self.log_ends = None;
+        execute(self.begun().await?, sql).await
+    }
+
+    /// Where the log's partitions end. Who changes them here writes them in the same job.
+    pub(super) async fn log_ends(&mut self) -> JobResult<&mut Ends> {
+        let ends = match self.log_ends.take() {
+            Some(ends) => ends,
+            None => log_table::read_ends(self).await?,
+        };
+        Ok(self.log_ends.insert(ends))
     }
 
     /// Sends a query.
@@ -163,7 +192,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::super::rows::Insert;
-    use super::super::{Job, Pending, Work, undo, write_group};
+    use super::super::{Job, Pending, Work, write_group};
     use super::*;
 
     static ROWS: Insert = Insert { into: "rows (number)", columns: 1, tail: "" };
@@ -205,8 +234,12 @@ mod tests {
     async fn work(writer: &mut Writer, kind: Kind, number: i64) -> JobResult<()> {
         let failed = Err(StoreError::Unavailable("as it was told".to_owned()));
         let row = [number];
-        let row = Rows::new(&ROWS, &row, |number, values| drop(values.push(*number)));
-        let refused = Rows::new(&ROWS, &[-1], |number, values| drop(values.push(*number)));
+        let row = Rows::new(&ROWS, &row, |number, values| {
+            values.push(*number);
+        });
+        let refused = Rows::new(&ROWS, &[-1], |number, values| {
+            values.push(*number);
+        });
         match kind {
             Kind::Nothing => Ok(()),
             Kind::FailsAtOnce => failed,
@@ -221,7 +254,7 @@ mod tests {
             Kind::IsRefused => writer.insert_last(&[row, refused]).await,
             Kind::IsRefusedAndGoesOn => {
                 assert!(matches!(writer.insert_last(&[refused]).await, Err(StoreError::Refused(_))));
-                undo(writer.begun().await?).await?;
+                writer.undo("ROLLBACK TO job").await?;
                 writer.insert_last(&[row]).await
             }
         }
