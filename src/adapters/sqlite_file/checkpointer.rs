@@ -14,7 +14,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Notify, oneshot};
@@ -23,8 +23,10 @@ use tokio::time::timeout;
 
 use crate::telemetry::end_process;
 
-/// Between two times, at least.
-const REST: Duration = Duration::from_millis(500);
+/// Between two times, at least: the shorter, the less there is to move, and the shorter the commits beside it.
+const REST_MIN: Duration = Duration::from_millis(100);
+/// The same as a multiple of how long it took: under a load that never rests more often would be more work.
+const REST_PER_WORK: u32 = 9;
 /// A log of so many pages is to begin anew: 64 MB.
 const LONG_PAGES: i64 = 16_000;
 /// SQLite's SQLITE_IOERR_FSYNC, as text.
@@ -89,6 +91,7 @@ async fn run(
             () = shared.has_committed.notified() => {}
             _ = &mut stopped => break,
         }
+        let began = Instant::now();
         let pages = move_pages(&mut connection).await;
         sync(&file).await;
         if pages >= LONG_PAGES {
@@ -97,7 +100,8 @@ async fn run(
             sync(&file).await;
             shared.is_long.store(true, Ordering::Relaxed);
         }
-        if timeout(REST, &mut stopped).await.is_ok() {
+        let rest = REST_MIN.max(began.elapsed() * REST_PER_WORK);
+        if timeout(rest, &mut stopped).await.is_ok() {
             break;
         }
     }
