@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actors::vendors::signing;
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Client;
@@ -17,6 +18,8 @@ use crate::bridge::{HEALTHKIT_KEY, OURA_SECRET, PATIENCE, now_ms};
 
 /// Senders of one user at the same time.
 const LANES: usize = 2;
+/// What is sent again goes by so many at once: a bridge refuses what is more than it has room for.
+const AT_ONCE: usize = 200;
 /// Each delivery has a minute of its own, so that no two hold the same fact.
 const SPACING_MS: i64 = 20_000;
 /// Times begin so long ago that none is in the future.
@@ -370,7 +373,8 @@ impl Load {
     /// Sends everything once more: nothing of it is new.
     pub(crate) async fn send_all_again(&self, target: &Target) {
         let (traffic, len) = (Traffic::new(), self.accounts.borrow().len());
-        let answers = join_all((0..len).map(|account| self.try_once(target, &traffic, account))).await;
+        let tries = stream::iter(0..len).map(|account| self.try_once(target, &traffic, account));
+        let answers: Vec<Answer> = tries.buffer_unordered(AT_ONCE).collect().await;
         assert!(answers.iter().all(|answer| *answer == Answer::Duplicate), "{answers:?}");
     }
 
