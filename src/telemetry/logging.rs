@@ -1,7 +1,7 @@
 //! Log lines: JSON, or pretty on a terminal; what is not ours is capped at WARN.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, stderr, stdout};
+use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
 use std::os::fd::AsFd;
 
 use parking_lot::Mutex;
@@ -20,19 +20,30 @@ static WRITING: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
 /// Writes out what is buffered when it goes.
 #[must_use = "log lines are lost when this goes too early"]
-pub struct LogGuard(());
+pub struct LogGuard {
+    /// Whether they go to the sink that it was made with.
+    is_first: bool,
+}
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        drop(WRITING.lock().take());
+        if self.is_first {
+            drop(WRITING.lock().take());
+        }
     }
 }
 
 /// Says why, and ends the process with 1 here and now: nothing is finished, closed or dropped. For when to go on would
 /// lose what is safe as long as it is not touched.
 pub fn end_process(reason: &str) -> ! {
-    event!(Level::ERROR, request_id = "none", "{reason}");
-    drop(WRITING.lock().take());
+    match WRITING.lock().take() {
+        Some(writing) => {
+            event!(Level::ERROR, request_id = "none", "{reason}");
+            drop(writing);
+        }
+        // A command, without a log.
+        None => drop(writeln!(stderr(), "{reason}")),
+    }
     std::process::exit(1)
 }
 
@@ -74,8 +85,9 @@ pub fn init(level: &str, sink: Sink) -> LogGuard {
         lines.with_ansi(false).json().flatten_event(true).boxed()
     };
     super::events::tell_panics();
-    if tracing_subscriber::registry().with(lines.with_filter(targets)).try_init().is_ok() {
+    let is_first = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init().is_ok();
+    if is_first {
         *WRITING.lock() = Some(guard);
     }
-    LogGuard(())
+    LogGuard { is_first }
 }

@@ -146,8 +146,8 @@ impl FreshFacts {
         rows
     }
 
-    /// Takes in rows that are written in this transaction: what is to go into `facts` now, for [`Self::let_go`]. If that is
-    /// undone, all is read anew, as its last number is not the table's.
+    /// Takes in rows that this transaction writes next: what is to go into `facts` behind them, for [`Self::let_go`]. If they
+    /// are undone, all is read anew, as their last number is not the table's.
     pub(super) fn take_in(&mut self, rows: &[FreshRow]) -> Vec<(Identity, Known)> {
         let Some(last) = rows.last().map(|row| row.id) else { return Vec::new() };
         self.last = last;

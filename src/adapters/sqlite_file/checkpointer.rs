@@ -6,11 +6,13 @@
 //! left: once the log is long, the writer moves that little rest. Only with that rest does SQLite sync the file, all that
 //! has been moved since the last time, so the file is synced here before.
 //!
-//! A disk may lose pages that it has taken, and says so once, to the next sync. Where the log is moved in parts SQLite
-//! counts each as moved without a sync, so it would not move those pages again, and overwrite them in the log. Whoever
-//! opens the file next with nobody beside moves the whole log again: so the process ends, and leaves the file as it is.
+//! A disk may lose pages that it has taken, and says so once, to the next sync of each handle. Where the log is moved in
+//! parts SQLite counts each as moved without a sync, so it would not move those pages again, and overwrite them in the log.
+//! So the process ends there and leaves the file as it is, with nothing counted as moved: the next start moves all of it
+//! again. SQLite drops the errors of what it moves within a commit, so that is switched off.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,24 +25,62 @@ use tokio::time::timeout;
 
 use crate::telemetry::end_process;
 
-/// Between two times, at least: the shorter, the less there is to move, and the shorter the commits beside it.
+/// Between two times: the shorter, the less there is to move, and the shorter the commits beside it.
 const REST_MIN: Duration = Duration::from_millis(100);
+const REST_MAX: Duration = Duration::from_secs(5);
 /// The same as a multiple of how long it took: under a load that never rests more often would be more work.
 const REST_PER_WORK: u32 = 9;
 /// A log of so many pages is to begin anew: 64 MB.
-const LONG_PAGES: i64 = 16_000;
+const LONG_PAGES: u32 = 16_000;
+/// At so many the writer does all of it at each commit, whatever hinders the connection beside it: 256 MB.
+const PAGES_MAX: u32 = 64_000;
 /// SQLite's SQLITE_IOERR_FSYNC, as text.
 const IOERR_FSYNC: &str = "1034";
-/// At so many the writer does all of it within a commit, as without this: 256 MB.
-const BOUND: &str = "PRAGMA wal_autocheckpoint = 64000";
+/// Where the log's index has the number of pages in the log, and of those that have been moved (sqlite.org/walformat.html).
+const PAGES_AT: u64 = 16;
+const MOVED_AT: u64 = 96;
 
 /// The task, and what the writer and it tell each other.
 pub(super) struct Checkpointer {
     shared: Arc<Shared>,
     stop: oneshot::Sender<()>,
-    /// To close any handle of a file takes the locks that the process has on it: this one is closed last.
-    file: Arc<File>,
+    files: Arc<Files>,
     task: JoinHandle<()>,
+}
+
+/// Handles of SQLite's files. To close any handle of a file takes the locks that the process has on it: these are closed
+/// last.
+pub(super) struct Files {
+    database: File,
+    /// The log's index, which SQLite maps into memory.
+    index: File,
+}
+
+impl Files {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let mut index = path.as_os_str().to_owned();
+        index.push("-shm");
+        Ok(Self { database: File::open(path)?, index: File::options().read(true).write(true).open(index)? })
+    }
+
+    /// How long the log is; none if nobody can tell.
+    fn log_pages(&self) -> u32 {
+        let mut pages = [0; 4];
+        let read = self.index.read_exact_at(&mut pages, PAGES_AT);
+        read.map_or(0, |()| u32::from_ne_bytes(pages))
+    }
+
+    /// Ends the process, as is told above. The tasks of checkpointer and writer share a thread, so that nothing is
+    /// committed any more meanwhile.
+    fn end(&self, error: &str) -> ! {
+        // With a reader beside it the index would outlive the process.
+        let _ = self.index.write_all_at(&0_u32.to_ne_bytes(), MOVED_AT);
+        end_process(&format!(
+            "a sync of the database has failed ({error}), so the disk may not have kept what it took: the bridge ends at \
+             once and leaves the file as it is, because its write-ahead log still has everything. Look at the disk under \
+             DATA_DIR (space, the kernel's messages) and start again, which writes it once more"
+        ))
+    }
 }
 
 #[derive(Default)]
@@ -57,32 +97,32 @@ impl Checkpointer {
         connection: SqliteConnection,
         writer: &mut SqliteConnection,
     ) -> Result<Self, sqlx::Error> {
-        sqlx::query(BOUND).execute(writer).await?;
+        sqlx::query("PRAGMA wal_autocheckpoint = 0").execute(writer).await?;
         let (shared, (stop, stopped)) = (Arc::<Shared>::default(), oneshot::channel());
-        let file = Arc::new(File::open(path)?);
-        let task = tokio::spawn(run(connection, Arc::clone(&file), Arc::clone(&shared), stopped));
-        Ok(Self { shared, stop, file, task })
+        let files = Arc::new(Files::open(path)?);
+        let task = tokio::spawn(run(connection, Arc::clone(&files), Arc::clone(&shared), stopped));
+        Ok(Self { shared, stop, files, task })
     }
 
     /// The writer has committed, and answered.
     pub(super) async fn committed(&self, writer: &mut SqliteConnection) {
-        if self.shared.is_long.swap(false, Ordering::Relaxed) {
-            move_pages(writer).await;
+        if self.shared.is_long.swap(false, Ordering::Relaxed) || self.files.log_pages() >= PAGES_MAX {
+            move_pages(writer, &self.files).await;
         }
         self.shared.has_committed.notify_one();
     }
 
     /// Ends it, so that the writer's is the last connection to be closed, and after it what is given back.
-    pub(super) async fn stop(self) -> Arc<File> {
+    pub(super) async fn stop(self) -> Arc<Files> {
         drop(self.stop);
         let _ = self.task.await;
-        self.file
+        self.files
     }
 }
 
 async fn run(
     mut connection: SqliteConnection,
-    file: Arc<File>,
+    files: Arc<Files>,
     shared: Arc<Shared>,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -92,15 +132,15 @@ async fn run(
             _ = &mut stopped => break,
         }
         let began = Instant::now();
-        let pages = move_pages(&mut connection).await;
-        sync(&file).await;
-        if pages >= LONG_PAGES {
+        move_pages(&mut connection, &files).await;
+        sync(&files).await;
+        if files.log_pages() >= LONG_PAGES {
             // What has come meanwhile: the less is left for the writer.
-            move_pages(&mut connection).await;
-            sync(&file).await;
+            move_pages(&mut connection, &files).await;
+            sync(&files).await;
             shared.is_long.store(true, Ordering::Relaxed);
         }
-        let rest = REST_MIN.max(began.elapsed() * REST_PER_WORK);
+        let rest = (began.elapsed() * REST_PER_WORK).clamp(REST_MIN, REST_MAX);
         if timeout(rest, &mut stopped).await.is_ok() {
             break;
         }
@@ -108,34 +148,23 @@ async fn run(
     let _ = connection.close().await;
 }
 
-/// Moves what nobody reads any more, without making anybody wait, and tells how long the log is. What cannot be
-/// written, on a full disk for instance, stays in the log for the next time, and commits fail too, which tells somebody.
-async fn move_pages(connection: &mut SqliteConnection) -> i64 {
-    let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await;
+/// Moves what nobody reads any more, without making anybody wait. What cannot be written, on a full disk for instance,
+/// stays in the log for the next time, and commits fail too, which tells somebody.
+async fn move_pages(connection: &mut SqliteConnection, files: &Files) {
+    let moved = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(connection).await;
     if let Err(sqlx::Error::Database(error)) = &moved
         && error.code().as_deref() == Some(IOERR_FSYNC)
     {
-        end_of_disk(error.message());
+        files.end(error.message());
     }
-    let (_is_busy, pages, _moved): (i64, i64, i64) = moved.unwrap_or_default();
-    pages
 }
 
-async fn sync(file: &Arc<File>) {
-    let file = Arc::clone(file);
+async fn sync(files: &Arc<Files>) {
+    let synced = Arc::clone(files);
     // The task that does it fails only where the runtime ends.
-    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || file.sync_data()).await {
-        end_of_disk(&error.to_string());
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || synced.database.sync_data()).await {
+        files.end(&error.to_string());
     }
-}
-
-/// Ends the process, as is told above.
-fn end_of_disk(error: &str) -> ! {
-    end_process(&format!(
-        "the disk has not kept what was written to the database ({error}): the bridge ends at once and leaves the file \
-         as it is, because its write-ahead log still has everything; look at the disk under DATA_DIR (space, the \
-         kernel's messages) and start again, which writes it once more"
-    ))
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ use self::writer::Writer;
 mod checkpointer;
 pub(crate) mod log_rows;
 pub mod log_table;
+#[cfg(test)]
+mod log_table_tests;
 pub mod migrations;
 pub(crate) mod rows;
 pub(crate) mod writer;
@@ -245,9 +247,9 @@ async fn write_groups(checkpointer: Checkpointer, mut queue: mpsc::Receiver<Item
             checkpointer.committed(writer.connection()).await;
         }
     }
-    let file = checkpointer.stop().await;
+    let files = checkpointer.stop().await;
     writer.close().await;
-    drop(file);
+    drop(files);
 }
 
 async fn write_group(writer: &mut Writer, group: Vec<Box<dyn Job>>) {

@@ -19,9 +19,9 @@ use super::{JobResult, StoreError, execute, store_error};
 enum Before {
     /// The group's first.
     Begin,
-    /// The last job has succeeded.
+    /// The job before has succeeded.
     Keep,
-    /// The last job has failed.
+    /// The job before has failed.
     Undo,
     Nothing,
 }
@@ -35,10 +35,11 @@ impl Before {
             Self::Nothing => "",
         }
     }
+}
 
-    fn statements(self) -> usize {
-        self.sql().matches(';').count()
-    }
+/// How many statements a text of ours has, which has no semicolon but at their ends.
+fn statements_in(sql: &str) -> usize {
+    sql.split(';').filter(|statement| !statement.trim().is_empty()).count()
 }
 
 /// The connection, and how far its group has come.
@@ -49,7 +50,8 @@ pub(crate) struct Writer {
     failed: Option<StoreError>,
     is_last_job: bool,
     is_committed: bool,
-    /// What the log's places are known to be, within the transaction.
+    /// Where the log's partitions end, with all that the running transaction has written: nobody else writes to the file
+    /// (`DATA_DIR` has one bridge), and what is undone is forgotten here and read anew.
     log_ends: Option<Ends>,
 }
 
@@ -145,7 +147,7 @@ impl Writer {
         rows.iter().map(|row| R::from_row(row).map_err(store_error)).collect()
     }
 
-    /// Inserts rows into tables, in this order, as the last that the job writes.
+    /// Inserts rows into tables, in this order, as the last that the job writes: after the last job's they are committed.
     pub(crate) async fn insert_last(&mut self, tables: &[Rows<'_>]) -> JobResult<()> {
         let mut statements = statements(tables).peekable();
         while let Some((sql, values)) = statements.next() {
@@ -173,16 +175,28 @@ impl Writer {
         if sql.is_empty() {
             return Ok(Vec::new());
         }
+        let expected = statements_in(&sql);
         let mut results = self.connection.fetch_many((AssertSqlSafe(sql), Some(arguments)));
-        for _ in 0..self.before.statements() {
-            if let Err(error) = results.try_next().await {
+        for _ in 0..statements_in(self.before.sql()) {
+            if let Err(error) = results.try_next().await.and_then(|done| done.ok_or_else(crashed)) {
                 return Err(self.failed.insert(store_error(error)).clone());
             }
         }
+        let (mut rows, mut done) = (Vec::new(), statements_in(self.before.sql()));
         self.before = Before::Nothing;
-        let rows = results.try_filter_map(async |result| Ok(Either::right(result)));
-        rows.try_collect().await.map_err(store_error)
+        while let Some(result) = results.try_next().await.map_err(store_error)? {
+            match result {
+                Either::Left(_) => done += 1,
+                Either::Right(row) => rows.push(row),
+            }
+        }
+        // Of a driver's thread that has died in the middle there is nothing more, and no error.
+        if done == expected { Ok(rows) } else { Err(store_error(crashed())) }
     }
+}
+
+fn crashed() -> sqlx::Error {
+    sqlx::Error::WorkerCrashed
 }
 
 #[cfg(test)]
@@ -209,6 +223,8 @@ mod tests {
         IsRefused,
         /// The same, and it goes on with something else.
         IsRefusedAndGoesOn,
+        /// As a full disk may.
+        EndsTheTransaction,
     }
 
     const KINDS: [Kind; 7] = [
@@ -251,6 +267,10 @@ mod tests {
                 if kind == Kind::Writes { Ok(()) } else { failed }
             }
             Kind::WritesLast => writer.insert_last(&[row]).await,
+            Kind::EndsTheTransaction => {
+                let ends = QueryBuilder::new("INSERT OR ROLLBACK INTO rows VALUES (-1)");
+                writer.fetch_all::<(i64,)>(ends).await.map(drop)
+            }
             Kind::IsRefused => writer.insert_last(&[row, refused]).await,
             Kind::IsRefusedAndGoesOn => {
                 assert!(matches!(writer.insert_last(&[refused]).await, Err(StoreError::Refused(_))));
@@ -305,6 +325,22 @@ mod tests {
                 let written = (0..).zip(&kinds).filter(|(_, kind)| kind.writes());
                 let written: Vec<i64> = written.map(|(number, _)| number).collect();
                 assert_eq!(take_rows(&mut writer).await, written, "{kinds:?}");
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn what_ends_the_transaction_under_its_group_fails_all_of_it_and_not_the_next_one() {
+        let mut writer = writer(":memory:").await;
+        for place in 0..4 {
+            for kind in KINDS {
+                let mut kinds = vec![kind; 3];
+                kinds.insert(place, Kind::EndsTheTransaction);
+                let answers = write(&mut writer, &kinds).await;
+                assert!(answers.iter().all(Result::is_err), "{kinds:?}: {answers:?}");
+                assert_eq!(take_rows(&mut writer).await, [0_i64; 0], "{kinds:?}");
+                write(&mut writer, &[Kind::Writes, Kind::WritesLast]).await;
+                assert_eq!(take_rows(&mut writer).await, [0, 1]);
             }
         }
     }
