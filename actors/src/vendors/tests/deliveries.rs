@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::domain::admission::Known;
@@ -93,15 +92,8 @@ fn export_delivery() -> impl Strategy<Value = String> {
         .prop_map(|metrics| format!(r#"{{"data":{{"metrics":[{}]}}}}"#, metrics.join(",")))
 }
 
-/// The same cases in every run; another seed explores others.
-const SEED: u64 = 0x6f72_6465;
-
 proptest! {
-    #![proptest_config(ProptestConfig {
-        rng_seed: RngSeed::Fixed(SEED),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(fixed_cases(0x6f72_6465))]
 
     #[test]
     fn deliveries_in_any_order_and_number_leave_the_same_readings(

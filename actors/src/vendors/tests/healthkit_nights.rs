@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::domain::admission::Known;
@@ -105,15 +104,8 @@ fn any_deliveries() -> impl Strategy<Value = (Vec<Slept>, Vec<Vec<Slept>>)> {
     })
 }
 
-/// The same cases in every run; another seed explores others.
-const SEED: u64 = 0x6e69_6768;
-
 proptest! {
-    #![proptest_config(ProptestConfig {
-        rng_seed: RngSeed::Fixed(SEED),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(fixed_cases(0x6e69_6768))]
 
     #[test]
     fn whoever_tells_a_night_whole_has_the_last_word((night, mut parts) in any_deliveries()) {

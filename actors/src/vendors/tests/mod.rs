@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
 
 use super::healthkit::{HealthKit, HealthKitConfig};
 use super::oura::{Oura, OuraConfig};
@@ -38,6 +40,11 @@ mod timestamps;
 mod units;
 mod whoop;
 mod whoop_records;
+
+/// The same cases in every run; another seed explores others.
+fn fixed_cases(seed: u64) -> ProptestConfig {
+    ProptestConfig { rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..ProptestConfig::default() }
+}
 
 /// 2026-09-10T12:00:00Z.
 const NOW_S: i64 = 1_789_041_600;

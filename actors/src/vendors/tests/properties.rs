@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::domain::ids::Identity;
@@ -189,15 +188,8 @@ fn decode_everywhere(body: &[u8]) {
     check_readings(decode_whoop_native(body));
 }
 
-/// The same cases in every run; another seed explores others.
-const SEED: u64 = 0x6269_6f6d;
-
 proptest! {
-    #![proptest_config(ProptestConfig {
-        rng_seed: RngSeed::Fixed(SEED),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(fixed_cases(0x6269_6f6d))]
 
     #[test]
     fn no_bytes_make_a_decoder_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::oura_records::owner;
 use super::*;
@@ -203,17 +202,9 @@ fn read_everywhere(body: &[u8]) {
     }
 }
 
-/// The same cases in every run; another seed explores others.
-const SEED: u64 = 0x7265_636f;
-
 proptest! {
-    #![proptest_config(ProptestConfig {
-        rng_seed: RngSeed::Fixed(SEED),
-        failure_persistence: None,
-        // Each case is read as the answer to every question.
-        cases: 96,
-        ..ProptestConfig::default()
-    })]
+    // Each case is read as the answer to every question.
+    #![proptest_config(ProptestConfig { cases: 96, ..fixed_cases(0x7265_636f) })]
 
     #[test]
     fn no_bytes_make_a_reader_of_records_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -444,7 +444,7 @@ fn a_score_of_terras_own_is_not_erased_by_a_copy_without_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, ..fixed_cases(0x7465_7272) })]
 
     /// Whatever the order, and however often: the newest copy of each record is what is seen.
     #[test]
@@ -513,7 +513,7 @@ fn any_leaf() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(fixed_cases(0x7465_7273))]
 
     /// Whatever stands in a record: nothing panics, and no reading is impossible.
     #[test]
